@@ -1,0 +1,211 @@
+import type { Failure } from './failure.ts'
+import { limits } from './limits.ts'
+import type { ImageRequest } from './submission.ts'
+
+/** One request to the model and what became of it. Times are epoch milliseconds; slots carry decimals. */
+export type Job = {
+  readonly batch: string
+  readonly key: string
+  readonly customId: string | null
+  /** Null only for a message that was no valid job. */
+  readonly request: ImageRequest | null
+  readonly metadata: Readonly<Record<string, string>> | null
+  /** The beginning of a message that was no valid job, so that its sender can find it. */
+  readonly input: string | null
+  readonly createdAt: number
+  /** Requests really sent to the model, or that may have been: counted before the call. */
+  readonly attempts: number
+  /** Calls made although an earlier one may have been paid for. */
+  readonly possiblyRepeated: number
+  readonly slotAt: number | null
+  readonly deployment: string | null
+  /** When the newest attempt started. */
+  readonly startedAt: number | null
+  readonly requestIds: readonly string[]
+  readonly phase: Phase
+}
+
+/** Where a job stands. Each of the first three owns one index row; the others own none. */
+export type Phase =
+  | { readonly kind: 'waiting'; readonly dueAt: number }
+  | { readonly kind: 'slotted'; readonly slotAt: number }
+  | { readonly kind: 'running'; readonly leaseUntil: number }
+  | {
+      readonly kind: 'succeeded'
+      readonly finishedAt: number
+      readonly images: readonly Image[]
+      readonly usage: Usage
+    }
+  | { readonly kind: 'failed'; readonly finishedAt: number; readonly failure: Failure }
+  | { readonly kind: 'cancelled'; readonly finishedAt: number }
+
+export type PhaseKind = Phase['kind']
+
+/** What users see: a job with a slot is still queued. */
+export type JobState = 'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled'
+
+export type Image = {
+  /** Path in the container of images. */
+  readonly blob: string
+  readonly contentType: string
+  readonly sizeBytes: number
+  readonly width: number
+  readonly height: number
+  readonly sha256: string
+}
+
+export type Usage = {
+  readonly inputTokens: number
+  readonly outputTokens: number
+  readonly inputTextTokens: number
+  readonly inputImageTokens: number
+}
+
+/** Which event leads from which phase to which; the state diagram of ARCHITECTURE.md, held to it by a test. */
+export const transitions = {
+  slotted: { from: ['waiting'], to: 'slotted' },
+  unslotted: { from: ['slotted'], to: 'waiting' },
+  claimed: { from: ['slotted'], to: 'running' },
+  renewed: { from: ['running'], to: 'running' },
+  snoozed: { from: ['running'], to: 'waiting' },
+  retried: { from: ['running'], to: 'waiting' },
+  succeeded: { from: ['running', 'waiting', 'slotted'], to: 'succeeded' },
+  failed: { from: ['running'], to: 'failed' },
+} as const satisfies Record<string, { readonly from: readonly PhaseKind[]; readonly to: PhaseKind }>
+
+export type JobEvent = keyof typeof transitions
+
+export function isFinal(job: Job): boolean {
+  return stateOf(job) !== 'queued' && job.phase.kind !== 'running'
+}
+
+export function stateOf(job: Job): JobState {
+  const { kind } = job.phase
+  return kind === 'waiting' || kind === 'slotted' ? 'queued' : kind
+}
+
+export type NewJob = Pick<Job, 'batch' | 'key' | 'customId' | 'metadata'> & { readonly now: number }
+
+export function newJob({ now, request, ...fields }: NewJob & { readonly request: ImageRequest }): Job {
+  return { ...blankJob({ now, ...fields }), request, phase: { kind: 'waiting', dueAt: now } }
+}
+
+/** A message that was no valid job: final from the start, and never sent to the model. */
+export function rejectedJob({
+  now,
+  failure,
+  input,
+  ...fields
+}: NewJob & { readonly failure: Failure; readonly input: string }): Job {
+  return {
+    ...blankJob({ now, ...fields }),
+    input: input.slice(0, limits.rejectedInputCharsMax).toWellFormed(),
+    phase: { kind: 'failed', finishedAt: now, failure },
+  }
+}
+
+/** The slot was given up unused; the job keeps its place in line. */
+export function unslotted(job: Job): Job | undefined {
+  return enter(job, 'unslotted', { kind: 'waiting', dueAt: job.createdAt })
+}
+
+/**
+ * Written before the call: an instance that dies in it leaves proof that money may have been spent. The call starts at
+ * the slot.
+ */
+export function claimed(
+  job: Job,
+  { slotAt, deployment, leaseUntil }: { slotAt: number; deployment: string; leaseUntil: number },
+): Job | undefined {
+  const next = enter(job, 'claimed', { kind: 'running', leaseUntil })
+  return next && { ...next, attempts: job.attempts + 1, slotAt, deployment, startedAt: slotAt }
+}
+
+/** A claimed job that missed its slot starts at a later one. */
+export function startsAt(job: Job, slotAt: number): Job {
+  return { ...job, slotAt, startedAt: slotAt }
+}
+
+export function renewed(job: Job, { leaseUntil }: { leaseUntil: number }): Job | undefined {
+  return enter(job, 'renewed', { kind: 'running', leaseUntil })
+}
+
+/** Back to waiting at its old place, at no cost in attempts: nothing was sent, or the model would not take it. */
+export function snoozed(job: Job, { requestId }: { requestId?: string | undefined } = {}): Job | undefined {
+  const next = enter(withRequestId(job, requestId), 'snoozed', { kind: 'waiting', dueAt: job.createdAt })
+  return next && { ...next, attempts: Math.max(0, job.attempts - 1) }
+}
+
+/** Another attempt is due. `possiblyPaid`: the call so far may have been billed, so the next one may be a repeat. */
+export function retried(
+  job: Job,
+  {
+    dueAt,
+    possiblyPaid,
+    requestId,
+  }: { dueAt: number; possiblyPaid: boolean; requestId?: string | undefined },
+): Job | undefined {
+  const next = enter(withRequestId(job, requestId), 'retried', { kind: 'waiting', dueAt })
+  return next && { ...next, possiblyRepeated: job.possiblyRepeated + (possiblyPaid ? 1 : 0) }
+}
+
+/**
+ * An answer counts whenever it comes, also after a rescue has sent the job back to wait: the repeat that was
+ * counted then has not taken place.
+ */
+export function succeeded(
+  job: Job,
+  result: {
+    finishedAt: number
+    images: readonly Image[]
+    usage: Usage
+    requestId?: string | undefined
+  },
+): Job | undefined {
+  const { finishedAt, images, usage } = result
+  const next = enter(withRequestId(job, result.requestId), 'succeeded', {
+    kind: 'succeeded',
+    finishedAt,
+    images,
+    usage,
+  })
+  if (next === undefined || job.phase.kind === 'running') return next
+  return { ...next, possiblyRepeated: Math.max(0, job.possiblyRepeated - 1) }
+}
+
+export function failed(
+  job: Job,
+  {
+    finishedAt,
+    failure,
+    requestId,
+  }: { finishedAt: number; failure: Failure; requestId?: string | undefined },
+): Job | undefined {
+  return enter(withRequestId(job, requestId), 'failed', { kind: 'failed', finishedAt, failure })
+}
+
+/** Undefined when the table of transitions has no such step: somebody else moved the job. */
+function enter(job: Job, event: JobEvent, phase: Phase): Job | undefined {
+  const from: readonly PhaseKind[] = transitions[event].from
+  return from.includes(job.phase.kind) ? { ...job, phase } : undefined
+}
+
+function blankJob({ now, ...fields }: NewJob): Omit<Job, 'phase'> {
+  return {
+    ...fields,
+    request: null,
+    input: null,
+    createdAt: now,
+    attempts: 0,
+    possiblyRepeated: 0,
+    slotAt: null,
+    deployment: null,
+    startedAt: null,
+    requestIds: [],
+  }
+}
+
+function withRequestId(job: Job, requestId: string | undefined): Job {
+  if (requestId === undefined || job.requestIds.includes(requestId)) return job
+  return { ...job, requestIds: [...job.requestIds, requestId].slice(-limits.requestIdsMax) }
+}

@@ -1,0 +1,95 @@
+import { sha256 } from '@noble/hashes/sha2.js'
+import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
+import type { Job, Phase } from './job.ts'
+import { limits } from './limits.ts'
+
+/** Names of things in storage and URLs. All of them are URL-safe and valid as table keys and blob names. */
+
+/** Where single jobs go: one batch a day, in UTC. */
+export function inboxName(now: number): string {
+  return `inbox-${new Date(now).toISOString().slice(0, 10)}`
+}
+
+/**
+ * The key of a job within its batch. A plain custom id is its own key; any other is a readable start and a hash, so
+ * that no two ids share a key, and none breaks out of a table key, a blob name or a URL.
+ */
+export function keyOf(origin: {
+  readonly kind: 'custom-id' | 'message' | 'idempotency' | 'rejected'
+  readonly id: string
+}): string {
+  const { kind, id } = origin
+  if (kind === 'custom-id' && isPlain(id)) return id
+  if (kind === 'message' && isPlain(id)) return `msg~${id}`
+  const readable = kind === 'custom-id' ? id.replaceAll(/[^A-Za-z0-9]+/g, '-').slice(0, 32) : kind
+  return `${readable}~${fingerprint(id)}`
+}
+
+/** The id that users poll: batch and key, which no batch name can be mistaken for. */
+export function jobId(job: Pick<Job, 'batch' | 'key'>): string {
+  return `${job.batch}.${job.key}`
+}
+
+export function parseJobId(id: string): Pick<Job, 'batch' | 'key'> | undefined {
+  const match = /^([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9._~-]{1,200})$/.exec(id)
+  return match?.[1] !== undefined && match[2] !== undefined ? { batch: match[1], key: match[2] } : undefined
+}
+
+/** The image's path: the same for every attempt, so that a rescue finds what an attempt has left. */
+export function imageBlobName(job: Pick<Job, 'batch' | 'key'>, index: number, extension: string): string {
+  return `${imageBlobStem(job, index)}${extension}`
+}
+
+export function imageBlobStem(job: Pick<Job, 'batch' | 'key'>, index: number): string {
+  return `${job.batch}/${job.key}-${index}.`
+}
+
+/**
+ * The one index row of an unfinished job; whoever moves the job must delete it, so it is the job's lock.
+ * Times are zero-padded microseconds: rows sort by time.
+ */
+export function indexRowOf(key: string, phase: Phase): string | null {
+  switch (phase.kind) {
+    case 'waiting':
+      return `wait:${sortableTime(phase.dueAt)}|${key}`
+    case 'slotted':
+      return `slot:${sortableTime(phase.slotAt)}|${key}`
+    case 'running':
+      return `run:${sortableTime(phase.leaseUntil)}|${key}`
+    case 'succeeded':
+    case 'failed':
+    case 'cancelled':
+      return null
+  }
+}
+
+export type IndexKind = 'wait' | 'slot' | 'run'
+
+export function parseIndexRow(row: string): { readonly at: number; readonly key: string } | undefined {
+  const match = /^(?:wait|slot|run):(\d{17})\|(.+)$/.exec(row)
+  return match?.[1] !== undefined && match[2] !== undefined
+    ? { at: Number(match[1]) / 1000, key: match[2] }
+    : undefined
+}
+
+export function sortableTime(time: number): string {
+  return Math.round(time * 1000)
+    .toString()
+    .padStart(17, '0')
+}
+
+/** Slots carry decimals, to the microsecond that a row key holds. */
+export function roundToMicros(time: number): number {
+  return Math.round(time * 1000) / 1000
+}
+
+/** 128 bits of SHA-256 in hex. */
+export function fingerprint(text: string): string {
+  return bytesToHex(sha256(utf8ToBytes(text))).slice(0, 32)
+}
+
+function isPlain(id: string): boolean {
+  return (
+    id.length <= limits.plainKeyCharsMax && /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/.test(id) && !id.endsWith('.')
+  )
+}

@@ -1,0 +1,50 @@
+/**
+ * Every bound of the product, in one place, each with its reason.
+ * Times are milliseconds, sizes bytes or characters (UTF-16 units), as the name says.
+ */
+export const limits = {
+  /** The API's own limit for gpt-image models; also what one table property holds (64 KiB of UTF-16). */
+  promptCharsMax: 32_000,
+  /** OpenAI's Batch API takes longer ones, but a key has to stay readable in a portal. */
+  customIdCharsMax: 128,
+  /** Longer keys are hashed: a table key holds 512 characters, and the index rows put a time before it. */
+  plainKeyCharsMax: 64,
+  batchNameCharsMax: 64,
+  userCharsMax: 256,
+  idempotencyKeyCharsMax: 256,
+  /** OpenAI's limits on metadata. */
+  metadataPairsMax: 16,
+  metadataKeyCharsMax: 64,
+  metadataValueCharsMax: 512,
+  /** A prompt in four-byte characters, every other field at its longest, and the JSON around them. */
+  requestBodyBytesMax: 256 * 1024,
+  /** What of an unreadable message is kept with its failed job, so that its sender can find it. */
+  rejectedInputCharsMax: 1_000,
+  /** A value quoted in an error message. */
+  quotedValueCharsMax: 80,
+  /** A failure message that is stored with a job; the model's own texts are longer at times. */
+  failureMessageCharsMax: 1_000,
+  /** The model's request ids kept with a job: attempts are bounded, but snoozes are not. */
+  requestIdsMax: 20,
+
+  /** A table transaction holds 100 entities; a change of a job takes three, the counters one. */
+  transactionEntitiesMax: 100,
+  /** Rows of counters a batch may have; instances settle on different ones. A poll reads them all. */
+  countShards: 4,
+  /** Tries of one compare-and-set before the store counts as broken. With 16 contenders a tenth try is rare. */
+  commitTriesMax: 40,
+  /** Rows asked for when a job's place in line is counted; beyond it the estimate is coarser. */
+  placeInLineMax: 1_000,
+  /** Jobs the pacer places in one tick: 6,000 RPM over the longest horizon. */
+  slotsPerTickMax: 6_000,
+  /** Ledgers and changed flows share one transaction with the tick row. */
+  flowsPerTickMax: 80,
+  /** Batches whose deadlines one rescue looks at, and rows it brings back in each, before the next minute's run. */
+  rescueBatchesMax: 1_000,
+  rescueRowsMax: 200,
+  /** Rows of a pool (deployments, flows) read at once. */
+  poolRowsMax: 5_000,
+
+  /** An answer of the model: ten images of 20 MB in base64, and the JSON around them. */
+  answerImageBytesMax: 64 * 1024 * 1024,
+} as const

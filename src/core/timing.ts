@@ -1,0 +1,48 @@
+/** The rhythm of the pipeline, in milliseconds. Sources: design section 5, and the benchmarks. */
+export const timing = {
+  /** From one tick to the next while jobs wait. */
+  tickMs: 5_000,
+  /** Ticks go this slowly while every unfinished job has its slot or is running. */
+  idleTickMs: 60_000,
+  /** A tick this late has lost its message; whoever notices runs it. */
+  tickOverdueMs: 5_000,
+  /** The first slot of an idle pool: time for its message to be sent, and found by a host that polls every 2 s. */
+  firstSlotMs: 2_250,
+  /** How long before its slot a work message becomes visible; learned per deployment within these bounds. */
+  leadMs: 5_000,
+  leadMinMs: 3_000,
+  leadMaxMs: 45_000,
+  /** Added to the lateness seen when the lead is raised. */
+  leadMarginMs: 1_000,
+  /** A lead that was enough for this long is lowered a little. */
+  leadQuietMs: 60_000,
+  /** A worker may start at most this long after its slot; later it takes a fresh one. */
+  lateMs: 50,
+  /** The claim is made this long before the slot, so that its own duration does not move the start. */
+  claimAheadMs: 300,
+  /** The longest a worker holds a job in its process for a fresh slot; beyond it the job goes back to waiting. */
+  holdMaxMs: 60_000,
+  /** A run whose lease is not renewed for this long has died; renewed at half. */
+  leaseMs: 90_000,
+  /** A slot this long past has lost its message or its worker: longer than any hold. */
+  slotLostMs: 120_000,
+  /** How old a worker's picture of its deployment's pause and breaker may be. */
+  ledgerViewMs: 1_000,
+  /** How long an instance may believe, without looking, that a batch's flow stands in the budget table. */
+  flowKnownMs: 20_000,
+  /** A flow is taken out when it was empty for this long; must exceed `flowKnownMs` and any clock difference. */
+  flowIdleMs: 60_000,
+  /** Waits between attempts after a passing fault: full jitter up to base x 2^attempt, at most the ceiling. */
+  retryBaseMs: 2_000,
+  retryCeilingMs: 300_000,
+  /** A rate 429 without a wait in it. */
+  pauseDefaultMs: 10_000,
+  /** The longest a deployment is paused on the model's word before one request may ask again. */
+  pauseMaxMs: 86_400_000,
+  /** The first probe of a stopped deployment, doubled for each that fails. */
+  probeFirstMs: 30_000,
+  probeMaxMs: 900_000,
+  /** Width of the buckets from which rates of the last minute are summed. */
+  rateBucketMs: 5_000,
+  rateWindowMs: 60_000,
+} as const

@@ -1,0 +1,57 @@
+import { timing } from '../core/timing.ts'
+import type { Darkroom } from './darkroom.ts'
+import { runTick } from './pacer.ts'
+
+/** Flows remembered as standing; a forgotten one costs a read. */
+const flowsSeenMax = 10_000
+
+/**
+ * Tells the pacer that a batch has a job waiting: call it after the job was written, and again when its message comes
+ * a second time. The flow is only looked at when it was not seen for a while; the pacer takes a flow out only when it
+ * was empty for much longer than that, so a job cannot slip between the two.
+ */
+export async function announce(room: Darkroom, batch: string): Promise<void> {
+  const { flows } = room.seen
+  const now = room.clock.now()
+  if (now - (flows.get(batch) ?? -Infinity) >= timing.flowKnownMs) {
+    await room.budgets.wakeFlow({ pool: room.pool.name, batch })
+    if (flows.size >= flowsSeenMax) flows.clear()
+    flows.set(batch, now)
+  }
+  await nudge(room)
+}
+
+/**
+ * Runs the tick when none is due soon, or when the one that is due does not come. Everyone who notices may call it:
+ * of several ticks one lives. Calls that come while a nudge is under way share the one after it.
+ */
+export async function nudge(room: Darkroom): Promise<void> {
+  const { seen } = room
+  if (seen.nudge === undefined) {
+    const done = nudgeOnce(room).finally(() => {
+      seen.nudge = undefined
+    })
+    seen.nudge = { done, next: undefined }
+    return done
+  }
+  seen.nudge.next ??= Promise.allSettled([seen.nudge.done]).then(async () => nudge(room))
+  return seen.nudge.next
+}
+
+async function nudgeOnce(room: Darkroom): Promise<void> {
+  // Nobody runs a tick before it is due, so one that is known to be due will see all that was written until then.
+  if (room.clock.now() < room.seen.tickExpectedUntil) return
+  for (;;) {
+    const now = room.clock.now()
+    const tick = await room.budgets.readTick(room.pool.name)
+    const dueAt = tick?.dueAt ?? null
+    const isSoon = dueAt !== null && dueAt <= now + timing.tickMs
+    if (isSoon && now < dueAt + timing.tickOverdueMs) {
+      room.seen.tickExpectedUntil = dueAt - timing.lateMs
+      return
+    }
+    if (isSoon)
+      room.log.warn('a tick did not come and is run now', { pool: room.pool.name, lateMs: now - dueAt })
+    if ((await runTick(room, tick?.epoch ?? 0)) === 'ticked') return
+  }
+}

@@ -1,0 +1,45 @@
+import type { DeploymentLimits, Ledger } from '../core/budget.ts'
+import type { OnUnknown } from '../core/failure.ts'
+import type { SubmissionParser } from '../core/submission.ts'
+import type { BudgetTable, Chance, Clock, ImageModel, ImageStore, JobTable, Log, Messages } from '../ports.ts'
+
+/** What the uses of the pipeline share: the ports, the settings they go by, and what this instance has seen. */
+export type Darkroom = {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly log: Log
+  readonly jobs: JobTable
+  readonly budgets: BudgetTable
+  readonly messages: Messages
+  readonly images: ImageStore
+  readonly model: ImageModel
+  readonly parse: SubmissionParser
+  readonly pool: PoolSettings
+  readonly attemptsMax: number
+  readonly onUnknown: OnUnknown
+  /** Aborted when this instance is asked to stop: no further call starts here. */
+  readonly stopping: AbortSignal
+  readonly seen: Seen
+}
+
+export type PoolSettings = { readonly name: string; readonly deployments: readonly DeploymentLimits[] }
+
+/**
+ * What this instance knows without looking again, and until when it may rely on it. Losing it costs a few reads;
+ * nothing depends on two instances knowing the same.
+ */
+export type Seen = {
+  /** Batches that exist. */
+  readonly batches: Set<string>
+  /** When each batch's flow was last seen to stand in the pool. */
+  readonly flows: Map<string, number>
+  /** No tick is missing before this time. */
+  tickExpectedUntil: number
+  /** The nudge under way, and the one that follows it. */
+  nudge: { readonly done: Promise<void>; next: Promise<void> | undefined } | undefined
+  readonly ledgers: Map<string, { readonly ledger: Ledger | undefined; readonly readAt: number }>
+}
+
+export function nothingSeen(): Seen {
+  return { batches: new Set(), flows: new Map(), tickExpectedUntil: 0, nudge: undefined, ledgers: new Map() }
+}

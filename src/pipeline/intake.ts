@@ -1,0 +1,136 @@
+import { failure, type Failure } from '../core/failure.ts'
+import { newJob, rejectedJob, type Job } from '../core/job.ts'
+import { inboxName, keyOf } from '../core/keys.ts'
+import type { SubmissionFault } from '../core/submission.ts'
+import { announce } from './announce.ts'
+import type { Darkroom } from './darkroom.ts'
+
+/** A message of the public queue, or of its poison queue. */
+export type JobMessage = {
+  readonly text: string
+  /** The queue's own facts. Fields of the message can hide them from us: trusted only when the message is a valid job. */
+  readonly messageId: string | undefined
+  readonly insertedAt: number | undefined
+}
+
+export type Accepted = {
+  readonly job: Job
+  /** False when the batch had a job of that key already, and for a rejected one. */
+  readonly isNew: boolean
+  readonly fault: SubmissionFault | undefined
+}
+
+/**
+ * Writes the job that a message asks for, waiting. A message that is no valid job becomes a failed one, so that its
+ * sender sees what was wrong where the results are looked for.
+ */
+export async function takeMessage(room: Darkroom, message: JobMessage): Promise<Accepted> {
+  const parsed = room.parse(message.text)
+  if (parsed.kind === 'invalid') {
+    const { fault, customId, batch } = parsed
+    return reject(room, message, { customId, batch, failure: failure('invalid', fault.code, fault.message) })
+  }
+  const { submission } = parsed
+  const now = room.clock.now()
+  const { customId, metadata, request } = submission
+  // The day of the message, not of its delivery: delivered again after midnight it must meet the same job.
+  const batch = submission.batch ?? inboxName(message.insertedAt ?? now)
+  const key =
+    customId === null
+      ? keyOf({ kind: 'message', id: message.messageId ?? message.text })
+      : keyOf({ kind: 'custom-id', id: customId })
+  return accept(room, newJob({ batch, key, customId, metadata, request, now }))
+}
+
+/** A message that its queue has given up: it is turned into a failed job, never into silence. */
+export async function takePoisoned(room: Darkroom, message: JobMessage): Promise<Accepted> {
+  const parsed = room.parse(message.text)
+  const { customId, batch } = parsed.kind === 'valid' ? parsed.submission : parsed
+  if (parsed.kind === 'valid' && customId !== null) {
+    // It may have been taken in before it was given up: then it is waiting, or done.
+    const ref = {
+      batch: batch ?? inboxName(room.clock.now()),
+      key: keyOf({ kind: 'custom-id', id: customId }),
+    }
+    const taken = await room.jobs.get(ref)
+    if (taken !== undefined) {
+      await announce(room, ref.batch)
+      return { job: taken.job, isNew: false, fault: undefined }
+    }
+  }
+  const reason =
+    parsed.kind === 'invalid'
+      ? parsed.fault.message
+      : 'it could not be taken in, each time it was tried; send it again'
+  return reject(room, message, { customId, batch, failure: failure('invalid', 'poisoned', reason) })
+}
+
+/** A job whose sender waits for the answer: POST /v1/jobs. */
+export async function takeRequest(
+  room: Darkroom,
+  request: { readonly text: string; readonly idempotencyKey: string | undefined; readonly requestId: string },
+): Promise<Accepted | { readonly fault: SubmissionFault; readonly job: undefined }> {
+  const parsed = room.parse(request.text)
+  if (parsed.kind === 'invalid') return { fault: parsed.fault, job: undefined }
+  const { customId, batch, metadata, request: body } = parsed.submission
+  const now = room.clock.now()
+  const { idempotencyKey } = request
+  const key =
+    customId !== null
+      ? keyOf({ kind: 'custom-id', id: customId })
+      : idempotencyKey !== undefined
+        ? keyOf({ kind: 'idempotency', id: idempotencyKey })
+        : keyOf({ kind: 'message', id: request.requestId })
+  if (idempotencyKey !== undefined && batch === null) {
+    // Sent again just after midnight it must meet yesterday's job.
+    const earlier = await room.jobs.get({ batch: inboxName(now - dayMs), key })
+    if (earlier !== undefined) return { job: earlier.job, isNew: false, fault: undefined }
+  }
+  return accept(room, newJob({ batch: batch ?? inboxName(now), key, customId, metadata, request: body, now }))
+}
+
+const dayMs = 86_400_000
+
+async function accept(room: Darkroom, job: Job): Promise<Accepted> {
+  await openBatch(room, job.batch)
+  const added = await room.jobs.add(job)
+  // Also for a job that was there: the delivery that wrote it may have died before it told the pacer.
+  await announce(room, job.batch)
+  if (added === 'added') return { job, isNew: true, fault: undefined }
+  const stored = await room.jobs.get(job)
+  return { job: stored?.job ?? job, isNew: false, fault: undefined }
+}
+
+async function reject(
+  room: Darkroom,
+  message: JobMessage,
+  rejected: { customId: string | null; batch: string | null; failure: Failure },
+): Promise<Accepted> {
+  const now = room.clock.now()
+  const { customId, failure } = rejected
+  const batch = rejected.batch ?? inboxName(now)
+  // Never under the custom id itself: a corrected message with the same id must become a job.
+  const key = keyOf({
+    kind: 'rejected',
+    id: `${customId ?? ''}\n${message.messageId ?? ''}\n${message.text}`,
+  })
+  const job = rejectedJob({ batch, key, customId, metadata: null, now, failure, input: message.text })
+  await openBatch(room, batch)
+  const added = await room.jobs.add(job)
+  return {
+    job,
+    isNew: added === 'added',
+    fault: { param: null, code: failure.code, message: failure.message },
+  }
+}
+
+/** Batches remembered as existing; a forgotten one costs a write that changes nothing. */
+const batchesSeenMax = 10_000
+
+async function openBatch(room: Darkroom, batch: string): Promise<void> {
+  const { batches } = room.seen
+  if (batches.has(batch)) return
+  await room.jobs.openBatch({ batch, createdAt: room.clock.now() })
+  if (batches.size >= batchesSeenMax) batches.clear()
+  batches.add(batch)
+}

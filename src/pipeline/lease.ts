@@ -1,0 +1,57 @@
+import { renewed, type Job } from '../core/job.ts'
+import { timing } from '../core/timing.ts'
+import type { JobSnapshot } from '../ports.ts'
+import type { Darkroom } from './darkroom.ts'
+
+/** A running job, held against the rescue for as long as its run lasts. */
+export type Lease = {
+  readonly job: Job
+  /** Somebody else has moved the job, or the lease could not be renewed in time. */
+  isLost(): boolean
+  /** Stops renewing and answers the job as last known; may be called more than once. */
+  end(): Promise<JobSnapshot>
+}
+
+/** How soon a renewal that storage did not take is tried again. */
+const retryMs = 5_000
+
+/** Renews the claimed job's lease at half of its length until it is ended. */
+export function keepLease(room: Darkroom, claim: JobSnapshot): Lease {
+  const { clock } = room
+  const ended = new AbortController()
+  let held = claim
+  let leaseUntil = claim.job.phase.kind === 'running' ? claim.job.phase.leaseUntil : 0
+  let isTaken = false
+
+  const renewing = (async () => {
+    let nextAt = leaseUntil - timing.leaseMs / 2
+    while (!isTaken) {
+      await clock.sleepUntil(nextAt, ended.signal)
+      if (ended.signal.aborted) return
+      const until = clock.now() + timing.leaseMs
+      const job = renewed(held.job, { leaseUntil: until })
+      try {
+        const renewal = job && (await room.jobs.change(held, job))
+        if (renewal === undefined) isTaken = true
+        else {
+          held = renewal
+          leaseUntil = until
+          nextAt = until - timing.leaseMs / 2
+        }
+      } catch (error) {
+        room.log.warn('a lease was not renewed; trying again', { error: String(error) })
+        nextAt = clock.now() + retryMs
+      }
+    }
+  })()
+
+  return {
+    job: claim.job,
+    isLost: () => isTaken || clock.now() >= leaseUntil,
+    async end() {
+      ended.abort()
+      await renewing
+      return held
+    },
+  }
+}

@@ -1,0 +1,170 @@
+import type { Ledger } from './core/budget.ts'
+import type { Counters } from './core/counters.ts'
+import type { ModelFailure } from './core/failure.ts'
+import type { Flow } from './core/fairness.ts'
+import type { Image, Job, Usage } from './core/job.ts'
+import type { ImageRequest } from './core/submission.ts'
+
+/** What the pipeline needs from the world. Every method may throw for a broken world; what is expected is returned. */
+
+export type Clock = {
+  now(): number
+  /** Resolves at the given time or when the signal aborts, whichever is first; never rejects. */
+  sleepUntil(at: number, signal?: AbortSignal): Promise<void>
+}
+
+/** A number in [0, 1). */
+export type Chance = () => number
+
+/** Lines for the operator: never a prompt, never a key. */
+export type Log = {
+  info(message: string, facts?: LogFacts): void
+  warn(message: string, facts?: LogFacts): void
+  error(message: string, facts?: LogFacts): void
+}
+
+export type LogFacts = Readonly<Record<string, string | number | boolean | null | undefined>>
+
+export type JobRef = Pick<Job, 'batch' | 'key'>
+
+/** A job as it stood when it was read; a change is made against exactly this state. */
+export type JobSnapshot = { readonly job: Job; readonly version: string }
+
+/** A row of the waiting line. */
+export type WaitingJob = JobRef & { readonly dueAt: number }
+
+export type Batch = { readonly batch: string; readonly createdAt: number }
+
+/** The jobs and counters of batches. Every change is one transaction: record, index row and counters agree. */
+export type JobTable = {
+  /** `exists` when the batch already has a job of that key: a message delivered twice makes one job. */
+  add(job: Job): Promise<'added' | 'exists'>
+  get(ref: JobRef): Promise<JobSnapshot | undefined>
+  /** Undefined when the job was changed by somebody else since it was read. */
+  change(before: JobSnapshot, after: Job): Promise<JobSnapshot | undefined>
+  /** Gives slots to waiting jobs. Answers those that got theirs: others were taken by somebody else. */
+  slot(grants: readonly SlotGrant[]): Promise<readonly SlotGrant[]>
+  /** The first of the batch's waiting jobs in order of their due times, later ones included. */
+  firstWaiting(query: { batch: string; limit: number }): Promise<readonly WaitingJob[]>
+  /** How many wait before this one, counted up to the limit. */
+  countBefore(query: { waiting: WaitingJob; limit: number }): Promise<number>
+  /** Jobs whose slot, or whose lease, lies before the given time. */
+  overdue(query: {
+    batch: string
+    kind: 'slot' | 'run'
+    before: number
+    limit: number
+  }): Promise<readonly JobRef[]>
+  /** Makes the batch known; true when this call made it. */
+  openBatch(batch: Batch): Promise<boolean>
+  getBatch(batch: string): Promise<{ readonly batch: Batch; readonly counters: Counters } | undefined>
+}
+
+export type SlotGrant = WaitingJob & { readonly slotAt: number; readonly deployment: string }
+
+/** When a pool's next tick is due; `epoch` counts ticks, so that of two only one lives. */
+export type TickState = {
+  readonly epoch: number
+  readonly dueAt: number | null
+  readonly virtualTime: number
+}
+
+/** A pool's rows as they stood when they were read together. */
+export type Pool = {
+  readonly ledgers: readonly Versioned<Ledger>[]
+  readonly flows: readonly Versioned<Flow>[]
+  readonly tick: Versioned<TickState> | undefined
+}
+
+export type Versioned<T> = { readonly value: T; readonly version: string }
+
+export type PoolChange = {
+  readonly pool: string
+  /** `before` undefined: the row is new. */
+  readonly ledgers: readonly { readonly before: Versioned<Ledger> | undefined; readonly after: Ledger }[]
+  readonly flows: readonly { readonly before: Versioned<Flow>; readonly after: Flow }[]
+  readonly tick: { readonly before: Versioned<TickState> | undefined; readonly after: TickState }
+}
+
+/** The budgets of pools. All changes compare and set. */
+export type BudgetTable = {
+  read(pool: string): Promise<Pool>
+  /** All or nothing; `conflict` when any of the rows was changed since it was read. */
+  commit(change: PoolChange): Promise<'committed' | 'conflict'>
+  readTick(pool: string): Promise<TickState | undefined>
+  readLedger(ref: { pool: string; deployment: string }): Promise<Versioned<Ledger> | undefined>
+  changeLedger(change: {
+    pool: string
+    before: Versioned<Ledger>
+    after: Ledger
+  }): Promise<'committed' | 'conflict'>
+  /** Sees to it that the batch has a flow, and that it does not count as idle. */
+  wakeFlow(ref: { pool: string; batch: string }): Promise<void>
+  /** Takes the flow out of the pool, unless it was changed since it was read. */
+  removeFlow(flow: { pool: string; before: Versioned<Flow> }): Promise<void>
+}
+
+/** Sent by the pacer, one for each slot; visible at `wakeAt`. */
+export type WorkMessage = JobRef & {
+  readonly pool: string
+  readonly deployment: string
+  readonly slotAt: number
+  readonly wakeAt: number
+}
+
+export type TickMessage = { readonly pool: string; readonly epoch: number }
+
+export type Messages = {
+  sendWork(message: WorkMessage, visibleAt: number): Promise<void>
+  sendTick(message: TickMessage, visibleAt: number): Promise<void>
+}
+
+/** Pictures in the store of images, under names derived from the job. */
+export type ImageStore = {
+  /** Writes all pictures of one answer, with the facts of the call beside them. */
+  save(answer: {
+    readonly job: JobRef
+    readonly facts: CallFacts
+    readonly images: readonly PictureBytes[]
+  }): Promise<readonly Image[]>
+  /** What a call has left: undefined unless every picture of one answer is there. */
+  find(job: JobRef): Promise<SavedAnswer | undefined>
+  read(image: Image): Promise<ImageContent | undefined>
+}
+
+export type SavedAnswer = { readonly facts: CallFacts; readonly images: readonly Image[] }
+
+/** A link where storage can sign one, else the bytes. */
+export type ImageContent =
+  { readonly kind: 'link'; readonly url: string } | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
+
+export type CallFacts = {
+  readonly attempt: number
+  readonly usage: Usage
+  readonly requestId: string | undefined
+  readonly finishedAt: number
+}
+
+/** A picture that was checked to be one. */
+export type PictureBytes = {
+  readonly bytes: Uint8Array
+  readonly contentType: string
+  /** With its dot. */
+  readonly extension: string
+  readonly width: number
+  readonly height: number
+}
+
+export type ModelAnswer =
+  | {
+      readonly kind: 'images'
+      readonly images: readonly PictureBytes[]
+      readonly usage: Usage
+      readonly requestId: string | undefined
+    }
+  | { readonly kind: 'failure'; readonly failure: ModelFailure }
+
+/** One image deployment. `generate` sends exactly one request: retries are the pipeline's. */
+export type ImageModel = {
+  generate(call: { readonly deployment: string; readonly request: ImageRequest }): Promise<ModelAnswer>
+}

@@ -1,0 +1,130 @@
+import { z } from 'zod'
+import { newFlow, type Flow } from '../core/fairness.ts'
+import { limits } from '../core/limits.ts'
+import type { Ledger } from '../core/budget.ts'
+import type { BudgetTable, Pool, TickState, Versioned } from '../ports.ts'
+import type { Entity, Table, Values, Write } from './table.ts'
+
+/** The budget table, PartitionKey = pool: a row for each ledger and flow, and the tick. */
+export function budgetTable(table: Table): BudgetTable {
+  return {
+    async read(pool) {
+      const rows = await table.range({
+        partition: pool,
+        from: 'flow:',
+        before: 'tick~',
+        limit: limits.poolRowsMax,
+      })
+      return toPool(rows)
+    },
+
+    async commit({ pool, ledgers, flows, tick }) {
+      const writes = [
+        ...ledgers.map(({ before, after }) => put(`ledger:${after.deployment}`, before, after)),
+        ...flows.map(({ before, after }) => put(`flow:${after.batch}`, before, after)),
+        put('tick', tick.before, tick.after),
+      ]
+      const result = await table.transact(pool, writes)
+      return result.kind
+    },
+
+    async readTick(pool) {
+      const entity = await table.get({ partition: pool, row: 'tick' })
+      return entity && tickSchema.parse(stateOf(entity))
+    },
+
+    async readLedger({ pool, deployment }) {
+      const entity = await table.get({ partition: pool, row: `ledger:${deployment}` })
+      return entity && readLedger(entity)
+    },
+
+    async changeLedger({ pool, before, after }) {
+      const result = await table.transact(pool, [put(`ledger:${after.deployment}`, before, after)])
+      return result.kind
+    },
+
+    async wakeFlow({ pool, batch }) {
+      const row = `flow:${batch}`
+      for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
+        const entity = await table.get({ partition: pool, row })
+        const flow = entity && readFlow(entity)
+        if (flow !== undefined && flow.value.idleSince === null) return
+        const awake = { ...(flow?.value ?? newFlow(batch)), idleSince: null }
+        const result = await table.transact(pool, [put(row, flow, awake)])
+        if (result.kind === 'committed') return
+      }
+      throw new Error(`pool ${pool}: the flow of batch ${batch} could not be woken; too many writers`)
+    },
+
+    async removeFlow({ pool, before }) {
+      await table.remove({ partition: pool, row: `flow:${before.value.batch}`, version: before.version })
+    },
+  }
+}
+
+const bucketsSchema = z.array(z.object({ at: z.number(), count: z.number() }))
+
+const ledgerSchema = z.object({
+  deployment: z.string(),
+  settingsMark: z.string(),
+  rpm: z.number(),
+  pace: z.number(),
+  factor: z.number(),
+  nextFreeAt: z.number(),
+  pausedUntil: z.number(),
+  pauseReason: z.string().nullable(),
+  breaker: z
+    .object({
+      code: z.string(),
+      message: z.string(),
+      openedAt: z.number(),
+      probeSlotAt: z.number().nullable(),
+      nextProbeAt: z.number(),
+      probes: z.number(),
+    })
+    .nullable(),
+  leadMs: z.number(),
+  leadChangedAt: z.number(),
+  slotsRecently: bucketsSchema,
+})
+
+const flowSchema = z.object({
+  batch: z.string(),
+  weight: z.number(),
+  tag: z.number(),
+  idleSince: z.number().nullable(),
+})
+
+const tickSchema = z.object({ epoch: z.number(), dueAt: z.number().nullable(), virtualTime: z.number() })
+
+function toPool(rows: readonly Entity[]): Pool {
+  const tick = rows.find(({ row }) => row === 'tick')
+  return {
+    ledgers: rows.filter(({ row }) => row.startsWith('ledger:')).map(readLedger),
+    flows: rows.filter(({ row }) => row.startsWith('flow:')).map(readFlow),
+    tick: tick && { value: tickSchema.parse(stateOf(tick)), version: tick.version },
+  }
+}
+
+function readLedger(entity: Entity): Versioned<Ledger> {
+  return { value: ledgerSchema.parse(stateOf(entity)), version: entity.version }
+}
+
+function readFlow(entity: Entity): Versioned<Flow> {
+  return { value: flowSchema.parse(stateOf(entity)), version: entity.version }
+}
+
+function put(
+  row: string,
+  before: { readonly version: string } | undefined,
+  state: Ledger | Flow | TickState,
+): Write {
+  const values: Values = { state: JSON.stringify(state) }
+  return before === undefined
+    ? { kind: 'insert', row, values }
+    : { kind: 'merge', row, values, version: before.version }
+}
+
+function stateOf(entity: Entity): unknown {
+  return JSON.parse(entity.values['state'] ?? '')
+}

@@ -1,0 +1,169 @@
+import { z } from 'zod'
+import type { Counters } from '../core/counters.ts'
+import { failureKinds } from '../core/failure.ts'
+import { limits } from '../core/limits.ts'
+import type { Job } from '../core/job.ts'
+import type { Batch } from '../ports.ts'
+import type { Entity, Values } from './table.ts'
+
+/**
+ * How jobs, batches and counters are written in table rows. A record keeps its prompt apart: it is written once, and
+ * changes carry only what moves. All values are strings; what is read is checked.
+ */
+
+export const batchRow = 'batch'
+
+export function jobRow(key: string): string {
+  return `job:${key}`
+}
+
+export function countRow(shard: number): string {
+  return `count:${shard}`
+}
+
+export const countRows: readonly string[] = Array.from({ length: limits.countShards }, (_, shard) =>
+  countRow(shard),
+)
+
+const usageSchema = z.object({
+  inputTokens: z.number(),
+  outputTokens: z.number(),
+  inputTextTokens: z.number(),
+  inputImageTokens: z.number(),
+})
+
+const imageSchema = z.object({
+  blob: z.string(),
+  contentType: z.string(),
+  sizeBytes: z.number(),
+  width: z.number(),
+  height: z.number(),
+  sha256: z.string(),
+})
+
+const phaseSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('waiting'), dueAt: z.number() }),
+  z.object({ kind: z.literal('slotted'), slotAt: z.number() }),
+  z.object({ kind: z.literal('running'), leaseUntil: z.number() }),
+  z.object({
+    kind: z.literal('succeeded'),
+    finishedAt: z.number(),
+    images: z.array(imageSchema),
+    usage: usageSchema,
+  }),
+  z.object({
+    kind: z.literal('failed'),
+    finishedAt: z.number(),
+    failure: z.object({ kind: z.enum(failureKinds), code: z.string(), message: z.string() }),
+  }),
+  z.object({ kind: z.literal('cancelled'), finishedAt: z.number() }),
+])
+
+/** What never changes after a job was accepted, without the prompt. */
+const originSchema = z.object({
+  customId: z.string().nullable(),
+  parameters: z
+    .object({
+      size: z.string().optional(),
+      quality: z.string().optional(),
+      output_format: z.string().optional(),
+      output_compression: z.number().optional(),
+      n: z.number().optional(),
+      background: z.string().optional(),
+      moderation: z.string().optional(),
+      user: z.string().optional(),
+    })
+    .nullable(),
+  metadata: z.record(z.string(), z.string()).nullable(),
+  input: z.string().nullable(),
+  createdAt: z.number(),
+})
+
+/** Given by the pacer, and kept by the claim. */
+const grantSchema = z.object({ slotAt: z.number().nullable(), deployment: z.string().nullable() })
+
+const progressSchema = z.object({
+  attempts: z.number(),
+  possiblyRepeated: z.number(),
+  startedAt: z.number().nullable(),
+  requestIds: z.array(z.string()),
+})
+
+/** The whole record of a new job. */
+export function writeNewJob(job: Job): Values {
+  const { prompt = '', ...parameters } = job.request ?? {}
+  const origin: z.infer<typeof originSchema> = {
+    customId: job.customId,
+    parameters: job.request === null ? null : parameters,
+    metadata: job.metadata,
+    input: job.input,
+    createdAt: job.createdAt,
+  }
+  return { prompt, origin: JSON.stringify(origin), ...writeChangedJob(job) }
+}
+
+/** What a change of a job may alter. */
+export function writeChangedJob(job: Job): Values {
+  const { attempts, possiblyRepeated, startedAt, requestIds } = job
+  const progress: z.infer<typeof progressSchema> = {
+    attempts,
+    possiblyRepeated,
+    startedAt,
+    requestIds: [...requestIds],
+  }
+  return { progress: JSON.stringify(progress), ...writePlacedJob(job) }
+}
+
+/** What a slot alters: the pacer writes it without having read the record. */
+export function writePlacedJob(job: Pick<Job, 'phase' | 'slotAt' | 'deployment'>): Values {
+  const grant: z.infer<typeof grantSchema> = { slotAt: job.slotAt, deployment: job.deployment }
+  return { grant: JSON.stringify(grant), phase: JSON.stringify(job.phase) }
+}
+
+export function readJob(ref: { readonly batch: string; readonly key: string }, entity: Entity): Job {
+  const { values } = entity
+  const origin = originSchema.parse(JSON.parse(values['origin'] ?? ''))
+  const { parameters, ...rest } = origin
+  return {
+    ...ref,
+    ...rest,
+    request: parameters === null ? null : { prompt: values['prompt'] ?? '', ...parameters },
+    ...progressSchema.parse(JSON.parse(values['progress'] ?? '')),
+    ...grantSchema.parse(JSON.parse(values['grant'] ?? '')),
+    phase: phaseSchema.parse(JSON.parse(values['phase'] ?? '')),
+  }
+}
+
+const countersSchema = z.object({
+  waiting: z.number(),
+  running: z.number(),
+  succeeded: z.number(),
+  failed: z.number(),
+  cancelled: z.number(),
+  images: z.number(),
+  inputTokens: z.number(),
+  outputTokens: z.number(),
+  possiblyRepeated: z.number(),
+  callMs: z.number(),
+  firstStartedAt: z.number().nullable(),
+  lastFinishedAt: z.number().nullable(),
+  finishedRecently: z.array(z.object({ at: z.number(), count: z.number() })),
+})
+
+export function writeCounters(counters: Counters): Values {
+  return { counters: JSON.stringify(counters) }
+}
+
+export function readCounters(entity: Entity): Counters {
+  return countersSchema.parse(JSON.parse(entity.values['counters'] ?? ''))
+}
+
+const batchSchema = z.object({ createdAt: z.number() })
+
+export function writeBatch({ createdAt }: Batch): Values {
+  return { batch: JSON.stringify({ createdAt } satisfies z.infer<typeof batchSchema>) }
+}
+
+export function readBatch(batch: string, entity: Entity): Batch {
+  return { batch, ...batchSchema.parse(JSON.parse(entity.values['batch'] ?? '')) }
+}

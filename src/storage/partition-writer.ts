@@ -1,0 +1,190 @@
+import { noCounters, type Counters } from '../core/counters.ts'
+import { limits } from '../core/limits.ts'
+import { countRow, readCounters, writeCounters } from './job-rows.ts'
+import type { Table, Write } from './table.ts'
+
+/** One change of one job: its rows, and what it does to the batch's counters. */
+export type RowChange = {
+  readonly key: string
+  /** The job's record first. */
+  readonly writes: readonly Write[]
+  readonly count: ((counters: Counters) => Counters) | undefined
+  /** After a conflict: was it an earlier try of this very change, whose answer was lost? */
+  readonly isApplied: () => Promise<boolean>
+}
+
+/** The version of the job's record after the change; undefined when the rows were not as the change asked for. */
+export type RowChangeResult = { readonly version: string } | undefined
+
+export type PartitionWriter = { write(partition: string, change: RowChange): Promise<RowChangeResult> }
+
+type Pending = {
+  readonly change: RowChange
+  readonly resolve: (result: RowChangeResult) => void
+  readonly reject: (reason: unknown) => void
+}
+
+/** The shard of the counters that this instance writes in one batch, as it last stood there. */
+type Shard = { readonly index: number; readonly counters: Counters; readonly version: string | undefined }
+
+/** A group's prompts: a transaction holds 4 MiB, a character up to 6 bytes of JSON. */
+const groupCharsMax = 500_000
+/** Batches whose shard is remembered; a forgotten one costs a read. */
+const shardsMax = 1_000
+
+/**
+ * Writes changes of jobs. Those of one batch that come while a transaction is under way go into the next one
+ * together, so that busy times cost few operations and an instance never competes with itself for the counters.
+ *
+ * The counters of a batch are spread over a few rows. Each instance keeps to one of them, and moves to another by
+ * chance when it meets somebody else there (as a striped adder does), so that a write seldom needs a read.
+ */
+export function partitionWriter(table: Table, chance: () => number): PartitionWriter {
+  const lanes = new Map<string, Pending[]>()
+  const shards = new Map<string, Shard>()
+
+  return {
+    async write(partition, change) {
+      return new Promise((resolve, reject) => {
+        const lane = lanes.get(partition)
+        const pending: Pending = { change, resolve, reject }
+        if (lane !== undefined) {
+          lane.push(pending)
+          return
+        }
+        lanes.set(partition, [pending])
+        void drain(partition)
+      })
+    },
+  }
+
+  async function drain(partition: string): Promise<void> {
+    for (let group = nextGroup(partition); group.length > 0; group = nextGroup(partition)) {
+      try {
+        await writeGroup(partition, group)
+      } catch (error) {
+        // Nobody knows whether it was written: what the counters were is no longer known either.
+        shards.delete(partition)
+        for (const { reject } of group) reject(error)
+      }
+    }
+    lanes.delete(partition)
+  }
+
+  /** As many waiting changes as one transaction takes; two changes of one job never share one. */
+  function nextGroup(partition: string): Pending[] {
+    const lane = lanes.get(partition) ?? []
+    const group: Pending[] = []
+    const keys = new Set<string>()
+    let entities = 1
+    let chars = 0
+    for (const pending of lane) {
+      const { key, writes } = pending.change
+      const size = writes.reduce((total, write) => total + sizeChars(write), 0)
+      const isFull =
+        group.length > 0 &&
+        (entities + writes.length > limits.transactionEntitiesMax || chars + size > groupCharsMax)
+      if (isFull || keys.has(key)) break
+      entities += writes.length
+      chars += size
+      keys.add(key)
+      group.push(pending)
+    }
+    lane.splice(0, group.length)
+    return group
+  }
+
+  async function writeGroup(partition: string, all: readonly Pending[]): Promise<void> {
+    let group = all
+    for (let tries = 0; group.length > 0; tries += 1) {
+      if (tries >= limits.commitTriesMax + all.length) {
+        throw new Error(`batch ${partition}: no transaction came through in ${tries} tries; too many writers`)
+      }
+      const counts = group.flatMap(({ change }) => (change.count === undefined ? [] : [change.count]))
+      const shard = counts.length === 0 ? undefined : await loadShard(partition)
+      const counters = counts.reduce((sum, count) => count(sum), shard?.counters ?? noCounters)
+      const writes = group.flatMap(({ change }) => change.writes)
+      const result = await table.transact(
+        partition,
+        shard === undefined ? writes : [...writes, shardWrite(shard, counters)],
+      )
+      if (result.kind === 'committed') {
+        if (shard !== undefined) {
+          remember(partition, { index: shard.index, counters, version: result.versions[writes.length] })
+        }
+        let first = 0
+        for (const { change, resolve } of group) {
+          resolve({ version: result.versions[first] ?? '' })
+          first += change.writes.length
+        }
+        return
+      }
+      if (shard !== undefined && result.conflictAt === writes.length) {
+        await loadShard(partition, Math.floor(chance() * limits.countShards))
+        continue
+      }
+      // Whose write it was; where the store does not say, the changes are tried one by one.
+      const loser = result.conflictAt === undefined ? undefined : ownerOf(group, result.conflictAt)
+      if (loser === undefined && group.length > 1) {
+        shards.delete(partition)
+        for (const pending of group) await writeGroup(partition, [pending])
+        return
+      }
+      const lost = loser ?? group[0]
+      if (lost === undefined) return
+      await settleConflict(partition, lost)
+      group = group.filter((pending) => pending !== lost)
+    }
+  }
+
+  async function settleConflict(partition: string, { change, resolve }: Pending): Promise<void> {
+    if (!(await change.isApplied())) {
+      resolve(undefined)
+      return
+    }
+    shards.delete(partition)
+    resolve({ version: '' })
+  }
+
+  async function loadShard(partition: string, moveTo?: number): Promise<Shard> {
+    const known = shards.get(partition)
+    if (known !== undefined && moveTo === undefined) return known
+    const index = moveTo ?? Math.floor(chance() * limits.countShards)
+    const entity = await table.get({ partition, row: countRow(index) })
+    const shard: Shard = {
+      index,
+      counters: entity === undefined ? noCounters : readCounters(entity),
+      version: entity?.version,
+    }
+    remember(partition, shard)
+    return shard
+  }
+
+  function remember(partition: string, shard: Shard): void {
+    shards.delete(partition)
+    shards.set(partition, shard)
+    const [oldest] = shards.keys()
+    if (shards.size > shardsMax && oldest !== undefined) shards.delete(oldest)
+  }
+}
+
+function shardWrite(shard: Shard, counters: Counters): Write {
+  const row = countRow(shard.index)
+  const values = writeCounters(counters)
+  return shard.version === undefined
+    ? { kind: 'insert', row, values }
+    : { kind: 'merge', row, values, version: shard.version }
+}
+
+function ownerOf(group: readonly Pending[], writeIndex: number): Pending | undefined {
+  let end = 0
+  return group.find(({ change }) => {
+    end += change.writes.length
+    return writeIndex < end
+  })
+}
+
+function sizeChars(write: Write): number {
+  if (write.kind === 'delete') return 0
+  return Object.values(write.values).reduce((chars, value) => chars + value.length, 0)
+}
