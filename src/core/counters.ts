@@ -64,7 +64,7 @@ export function count(counters: Counters, before: Job | null, after: Job): Count
     firstStartedAt: earliest(counters.firstStartedAt, is.firstStartedAt),
     lastFinishedAt: latest(counters.lastFinishedAt, is.lastFinishedAt),
     finishedRecently:
-      is.lastFinishedAt === null || was.lastFinishedAt !== null
+      is.lastFinishedAt === null
         ? counters.finishedRecently
         : addToBucket(counters.finishedRecently, is.lastFinishedAt, 1),
   }

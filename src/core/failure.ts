@@ -28,6 +28,13 @@ export function failure(kind: FailureKind, code: string, message: string): Failu
   return { kind, code, message: message.slice(0, limits.failureMessageCharsMax).toWellFormed() }
 }
 
+/** A paid answer that was no picture: asked once more, as the next may be the same. */
+export const badAnswer = 'bad_answer'
+
+export function attemptsAllowed(code: string, attemptsMax: number): number {
+  return code === badAnswer ? Math.min(2, attemptsMax) : attemptsMax
+}
+
 /** `retry`: a call that may have been paid for is made again and labelled; `fail`: a person decides. */
 export type OnUnknown = 'retry' | 'fail'
 

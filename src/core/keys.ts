@@ -35,11 +35,18 @@ export function parseJobId(id: string): Pick<Job, 'batch' | 'key'> | undefined {
   return match?.[1] !== undefined && match[2] !== undefined ? { batch: match[1], key: match[2] } : undefined
 }
 
-/** The image's path: the same for every attempt, so that a rescue finds what an attempt has left. */
+/**
+ * The image's path: the same for every attempt, so that a rescue finds what an attempt has left. The extension comes
+ * with its dot.
+ */
 export function imageBlobName(job: Pick<Job, 'batch' | 'key'>, index: number, extension: string): string {
-  return `${imageBlobStem(job, index)}${extension}`
+  return `${job.batch}/${job.key}-${index}${extension}`
 }
 
+/**
+ * What the path starts with, whatever its extension. Another key may start with it too (`a-0.b` after `a-0.`), so who
+ * lists by it must compare whole names.
+ */
 export function imageBlobStem(job: Pick<Job, 'batch' | 'key'>, index: number): string {
   return `${job.batch}/${job.key}-${index}.`
 }

@@ -60,8 +60,10 @@ export function profileNamed(model: string): ModelProfile | undefined {
 /** The profile whose name stands in the deployment's name, the longest first; gpt-image-1 when none does. */
 export function profileOfDeployment(deployment: string): ModelProfile {
   const name = deployment.toLowerCase()
-  const candidates = profiles.filter((profile) => name.includes(profile.model))
-  return candidates.reduce((best, next) => (next.model.length > best.model.length ? next : best), gptImage1)
+  const [longest] = profiles
+    .filter((profile) => name.includes(profile.model))
+    .sort((a, b) => b.model.length - a.model.length)
+  return longest ?? gptImage1
 }
 
 /** Rules of gpt-image-2 and later for a free size; undefined when the size keeps them. */

@@ -43,6 +43,17 @@ export type ParsedSubmission =
 /** The deployment's name is accepted as `model` beside the model's own. */
 export type SubmissionRules = { readonly profile: ModelProfile; readonly deployment: string }
 
+/** Whether two requests ask for the same, whatever the order of their fields. */
+export function isSameRequest(a: ImageRequest, b: ImageRequest): boolean {
+  const rest = new Map<string, unknown>(Object.entries(b).filter(isGiven))
+  const fields = Object.entries(a).filter(isGiven)
+  return fields.length === rest.size && fields.every(([name, value]) => rest.get(name) === value)
+}
+
+function isGiven([, value]: readonly [string, unknown]): boolean {
+  return value !== undefined
+}
+
 export type SubmissionParser = (text: string) => ParsedSubmission
 
 /**
@@ -83,13 +94,14 @@ export function submissionParser(rules: SubmissionRules): SubmissionParser {
     const isLine = 'body' in value || 'url' in value || 'method' in value
     const parsed = (isLine ? line : flat).safeParse(value)
     if (parsed.success) return { kind: 'valid', submission: parsed.data }
-    const fault = parsed.error.issues.map((issue) => describeIssue(issue, value))[0]
-    return invalid(
-      fault?.param ?? null,
-      fault?.code ?? 'invalid_value',
-      fault?.message ?? 'no valid job',
-      value,
-    )
+    const bodyNames = Object.keys(body)
+    const names = isLine
+      ? [...Object.keys(envelopeFields), 'method', 'url', 'body']
+      : [...bodyNames, ...Object.keys(envelopeFields)]
+    const faults = parsed.error.issues.map((issue) => describeIssue(issue, value, { names, bodyNames }))
+    // The first fault is enough to act on; a failed parse has at least one.
+    const { param, code, message } = faults.reduce((first) => first)
+    return invalid(param, code, message, value)
   }
 }
 
@@ -97,13 +109,20 @@ export const batchNamePattern = /^[A-Za-z0-9_-]+$/
 
 function parseJson(text: string): { kind: 'json'; value: unknown } | { kind: 'unreadable'; reason: string } {
   try {
-    return { kind: 'json', value: JSON.parse(text.startsWith('\uFEFF') ? text.slice(1) : text) }
+    const plain = fromBase64(text) ?? text
+    return { kind: 'json', value: JSON.parse(plain.startsWith('\uFEFF') ? plain.slice(1) : plain) }
   } catch (error) {
-    return {
-      kind: 'unreadable',
-      reason: error instanceof Error ? withoutQuotedInput(error.message) : 'unreadable',
-    }
+    return { kind: 'unreadable', reason: withoutQuotedInput(String(error)) }
   }
+}
+
+/** Many clients, the portal among them, encode queue messages as base64 unless told not to. JSON never looks like it. */
+function fromBase64(text: string): string | undefined {
+  const base64 = text.trim()
+  if (!/^(?=e|77u\/)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/.test(base64)) {
+    return undefined
+  }
+  return new TextDecoder().decode(Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)))
 }
 
 type Envelope = {
@@ -121,10 +140,17 @@ function toSubmission(envelope: Envelope, request: ImageRequest): Submission {
   }
 }
 
-const text = (charsMax: number) =>
-  z.string().min(1).max(charsMax).refine(isWellFormed, { message: 'well-formed Unicode' })
+/** Control characters would grow sixfold in storage, and have no place in a name. */
+const label = (charsMin: number, charsMax: number) =>
+  z
+    .string()
+    .min(charsMin)
+    .max(charsMax)
+    .refine((value) => value.isWellFormed() && !/\p{Cc}/u.test(value), {
+      message: 'well-formed Unicode without control characters',
+    })
 
-const customIdSchema = text(limits.customIdCharsMax)
+const customIdSchema = label(1, limits.customIdCharsMax)
 const batchSchema = z.string().min(1).max(limits.batchNameCharsMax).regex(batchNamePattern, {
   message: 'only the characters A-Z a-z 0-9 _ -',
 })
@@ -133,10 +159,7 @@ const envelopeFields = {
   custom_id: customIdSchema.optional(),
   batch: batchSchema.optional(),
   metadata: z
-    .record(
-      text(limits.metadataKeyCharsMax),
-      z.string().max(limits.metadataValueCharsMax).refine(isWellFormed, { message: 'well-formed Unicode' }),
-    )
+    .record(label(1, limits.metadataKeyCharsMax), label(0, limits.metadataValueCharsMax))
     .refine((pairs) => Object.keys(pairs).length <= limits.metadataPairsMax, {
       message: `at most ${limits.metadataPairsMax} pairs`,
     })
@@ -152,9 +175,13 @@ function bodyFields({ profile, deployment }: SubmissionRules) {
       })
     : z.enum(profile.sizes)
   return {
-    prompt: text(profile.promptCharsMax).refine((prompt) => prompt.trim() !== '', {
-      message: 'a text that is not blank',
-    }),
+    prompt: z
+      .string()
+      .min(1)
+      .max(profile.promptCharsMax)
+      .refine((prompt) => prompt.isWellFormed() && prompt.trim() !== '', {
+        message: 'well-formed Unicode that is not blank',
+      }),
     model: z.enum([...new Set([profile.model, deployment])]).optional(),
     size: size.optional(),
     quality: z.enum(profile.qualities).optional(),
@@ -165,7 +192,7 @@ function bodyFields({ profile, deployment }: SubmissionRules) {
       .enum(profile.transparentBackground ? ['auto', 'opaque', 'transparent'] : ['auto', 'opaque'])
       .optional(),
     moderation: z.enum(['auto', 'low']).optional(),
-    user: text(limits.userCharsMax).optional(),
+    user: label(1, limits.userCharsMax).optional(),
   }
 }
 
@@ -191,20 +218,26 @@ function checkCombinations(body: ImageRequest, context: z.core.$RefinementCtx<Im
 }
 
 /** One sentence a person can act on: field, value got, what is allowed. The prompt itself is never quoted. */
-function describeIssue(issue: z.core.$ZodIssue, value: object): SubmissionFault {
+function describeIssue(
+  issue: z.core.$ZodIssue,
+  value: object,
+  { names, bodyNames }: { readonly names: readonly string[]; readonly bodyNames: readonly string[] },
+): SubmissionFault {
   const path = issue.path.map(String)
   if (issue.code === 'unrecognized_keys') {
     const field = [...path, ...issue.keys.slice(0, 1)].join('.')
+    const allowed = path.includes('body') ? bodyNames : names
     return {
-      param: field,
+      param: named(field),
       code: 'unknown_parameter',
-      message: `unknown field ${quote(field)}; allowed: ${allowedFields(path).join(', ')}`,
+      message: `unknown field ${quote(field)}; allowed: ${allowed.join(', ')}`,
     }
   }
-  const param = path.join('.')
+  const param = named(path.join('.'))
   const found = valueAt(value, path)
-  const got =
-    found === undefined ? 'it is missing' : `got ${path.at(-1) === 'prompt' ? sizeOf(found) : quote(found)}`
+  // A body that is no object may be the prompt itself.
+  const mayBePrompt = path.at(-1) === 'prompt' || path.at(-1) === 'body'
+  const got = found === undefined ? 'it is missing' : `got ${mayBePrompt ? sizeOf(found) : quote(found)}`
   return {
     param,
     code: found === undefined ? 'missing_required_parameter' : 'invalid_value',
@@ -235,20 +268,12 @@ function allowedBy(issue: z.core.$ZodIssue): string {
   }
 }
 
-function allowedFields(path: readonly string[]): readonly string[] {
-  const body = [
-    ...['prompt', 'model', 'size', 'quality', 'output_format', 'output_compression'],
-    ...['n', 'background', 'moderation', 'user'],
-  ]
-  return path.includes('body') ? body : [...body, 'custom_id', 'batch', 'metadata']
-}
-
 function invalid(param: string | null, code: string, message: string, value: object): ParsedSubmission {
   const customId = customIdSchema.safeParse('custom_id' in value ? value.custom_id : undefined)
   const batch = batchSchema.safeParse('batch' in value ? value.batch : undefined)
   return {
     kind: 'invalid',
-    fault: { param, code, message: message.slice(0, limits.failureMessageCharsMax) },
+    fault: { param, code, message: message.slice(0, limits.failureMessageCharsMax).toWellFormed() },
     customId: customId.success ? customId.data : null,
     batch: batch.success ? batch.data : null,
   }
@@ -263,10 +288,18 @@ function valueAt(value: unknown, path: readonly string[]): unknown {
 
 /** V8 quotes the input in its message; the input may be a prompt. */
 function withoutQuotedInput(message: string): string {
-  return message.replace(/,? ?(\.\.\.)?".*$/s, '').slice(0, limits.quotedValueCharsMax)
+  const reason = message.replace(/^SyntaxError: /, '').replace(/,? ?(\.\.\.)?".*$/s, '')
+  return reason === '' ? 'unexpected text' : reason.slice(0, limits.quotedValueCharsMax)
 }
 
+/** The name of an unknown field, or of a pair of metadata, may be of any length. */
+function named(field: string): string {
+  return field.slice(0, limits.quotedValueCharsMax).toWellFormed()
+}
+
+/** Lists and objects are named only: a prompt may be inside. */
 function quote(value: unknown): string {
+  if (typeof value === 'object') return nameOf(value)
   const json = JSON.stringify(value)
   return json.length <= limits.quotedValueCharsMax ? json : `${json.slice(0, limits.quotedValueCharsMax)}…`
 }
@@ -277,13 +310,10 @@ function sizeOf(value: unknown): string {
 
 function nameOf(value: unknown): string {
   if (value === null) return 'null'
-  return Array.isArray(value) ? 'an array' : `a ${typeof value}`
+  if (typeof value === 'object') return Array.isArray(value) ? 'an array' : 'an object'
+  return `a ${typeof value}`
 }
 
 function isRecord(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function isWellFormed(value: string): boolean {
-  return value.isWellFormed()
 }

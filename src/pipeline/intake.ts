@@ -1,7 +1,7 @@
 import { failure, type Failure } from '../core/failure.ts'
 import { newJob, rejectedJob, type Job } from '../core/job.ts'
 import { inboxName, keyOf } from '../core/keys.ts'
-import type { SubmissionFault } from '../core/submission.ts'
+import { isSameRequest, type SubmissionFault } from '../core/submission.ts'
 import { announce } from './announce.ts'
 import type { Darkroom } from './darkroom.ts'
 
@@ -65,28 +65,44 @@ export async function takePoisoned(room: Darkroom, message: JobMessage): Promise
   return reject(room, message, { customId, batch, failure: failure('invalid', 'poisoned', reason) })
 }
 
+export type TakenRequest =
+  | { readonly kind: 'invalid'; readonly fault: SubmissionFault }
+  /** `isSame` is false when the key was used before, for a job that asks for something else. */
+  | { readonly kind: 'taken'; readonly job: Job; readonly isNew: boolean; readonly isSame: boolean }
+
 /** A job whose sender waits for the answer: POST /v1/jobs. */
 export async function takeRequest(
   room: Darkroom,
-  request: { readonly text: string; readonly idempotencyKey: string | undefined; readonly requestId: string },
-): Promise<Accepted | { readonly fault: SubmissionFault; readonly job: undefined }> {
-  const parsed = room.parse(request.text)
-  if (parsed.kind === 'invalid') return { fault: parsed.fault, job: undefined }
-  const { customId, batch, metadata, request: body } = parsed.submission
+  asked: { readonly text: string; readonly idempotencyKey: string | undefined; readonly requestId: string },
+): Promise<TakenRequest> {
+  const parsed = room.parse(asked.text)
+  if (parsed.kind === 'invalid') return { kind: 'invalid', fault: parsed.fault }
+  const { customId, batch, metadata, request } = parsed.submission
   const now = room.clock.now()
-  const { idempotencyKey } = request
-  const key =
-    customId !== null
-      ? keyOf({ kind: 'custom-id', id: customId })
-      : idempotencyKey !== undefined
-        ? keyOf({ kind: 'idempotency', id: idempotencyKey })
-        : keyOf({ kind: 'message', id: request.requestId })
-  if (idempotencyKey !== undefined && batch === null) {
+  const key = requestKey(customId, asked)
+  const taken = (job: Job, isNew: boolean): TakenRequest => ({
+    kind: 'taken',
+    job,
+    isNew,
+    isSame: isNew || (job.request !== null && isSameRequest(job.request, request)),
+  })
+  if (asked.idempotencyKey !== undefined && batch === null) {
     // Sent again just after midnight it must meet yesterday's job.
     const earlier = await room.jobs.get({ batch: inboxName(now - dayMs), key })
-    if (earlier !== undefined) return { job: earlier.job, isNew: false, fault: undefined }
+    if (earlier !== undefined) return taken(earlier.job, false)
   }
-  return accept(room, newJob({ batch: batch ?? inboxName(now), key, customId, metadata, request: body, now }))
+  const job = newJob({ batch: batch ?? inboxName(now), key, customId, metadata, request, now })
+  const accepted = await accept(room, job)
+  return taken(accepted.job, accepted.isNew)
+}
+
+function requestKey(
+  customId: string | null,
+  { idempotencyKey, requestId }: { idempotencyKey: string | undefined; requestId: string },
+): string {
+  if (customId !== null) return keyOf({ kind: 'custom-id', id: customId })
+  if (idempotencyKey !== undefined) return keyOf({ kind: 'idempotency', id: idempotencyKey })
+  return keyOf({ kind: 'message', id: requestId })
 }
 
 const dayMs = 86_400_000

@@ -34,13 +34,14 @@ async function rescueBatch(room: Darkroom, batch: string): Promise<Rescued> {
   const slots = await room.jobs.overdue({ batch, kind: 'slot', before: now - timing.slotLostMs, limit })
   for (const ref of slots) {
     const before = await room.jobs.get(ref)
-    const after = before && unslotted(before.job)
+    if (before === undefined) continue
+    const after = unslotted(before.job)
     if (after !== undefined && (await room.jobs.change(before, after)) !== undefined) total.unslotted += 1
   }
   const runs = await room.jobs.overdue({ batch, kind: 'run', before: now, limit })
   for (const ref of runs) {
     const before = await room.jobs.get(ref)
-    const found = before && (await recover(room, before))
+    const found = before === undefined ? undefined : await recover(room, before)
     if (found !== undefined) total[found] += 1
   }
   if (total.unslotted + total.unknown > 0) await announce(room, batch)

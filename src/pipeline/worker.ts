@@ -1,5 +1,5 @@
 import { mayStart, paused, reopened, stopped, takeFreshSlot, type Ledger } from '../core/budget.ts'
-import { decide, type ModelFailure } from '../core/failure.ts'
+import { attemptsAllowed, decide, type ModelFailure } from '../core/failure.ts'
 import {
   claimed,
   failed,
@@ -32,11 +32,22 @@ export type RunOutcome =
 /** Runs one job at its slot: holds, claims, calls, stores, completes. */
 export async function runJob(room: Darkroom, message: WorkMessage): Promise<RunOutcome> {
   const snapshot = await room.jobs.get(message)
-  const isSlotted = snapshot?.job.phase.kind === 'slotted' && snapshot.job.phase.slotAt === message.slotAt
-  const outcome = isSlotted ? await runSlotted(room, message, snapshot) : ({ kind: 'stale' } as const)
+  const isOurs = snapshot !== undefined && isAtSlot(snapshot.job, message)
+  const outcome: RunOutcome = isOurs ? await runSlotted(room, message, snapshot) : { kind: 'stale' }
   // Whoever works notices when the pacer's tick has been lost.
   await nudge(room)
   return outcome
+}
+
+/** The work message was given up by its queue: the job waits again, unless it has moved on. */
+export async function giveUpSlot(room: Darkroom, message: WorkMessage): Promise<void> {
+  const snapshot = await room.jobs.get(message)
+  if (snapshot === undefined || !isAtSlot(snapshot.job, message)) return
+  await giveBack(room, snapshot, 'its message was given up')
+}
+
+function isAtSlot(job: Job, message: WorkMessage): boolean {
+  return job.phase.kind === 'slotted' && job.phase.slotAt === message.slotAt
 }
 
 async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSnapshot): Promise<RunOutcome> {
@@ -168,7 +179,7 @@ async function handleFailure(
   const finishedAt = room.clock.now()
   const decision = decide(
     kind,
-    { attempts, attemptsMax: room.attemptsMax, onUnknown: room.onUnknown },
+    { attempts, attemptsMax: attemptsAllowed(code, room.attemptsMax), onUnknown: room.onUnknown },
     room.chance(),
   )
   const ifOurs = (job: Job): Job | undefined =>

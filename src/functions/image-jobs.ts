@@ -1,0 +1,37 @@
+import { app, type InvocationContext } from '@azure/functions'
+import { darkroom } from '../app.ts'
+import { jobId } from '../core/keys.ts'
+import { takeMessage, takePoisoned, type Accepted, type JobMessage } from '../pipeline/intake.ts'
+import { poisonName, queueNames } from '../storage/queues.ts'
+
+app.storageQueue('image-jobs', {
+  queueName: queueNames.jobs,
+  connection: 'AzureWebJobsStorage',
+  handler: async (message: unknown, context) => {
+    logAccepted(context, await takeMessage(await darkroom(), toJobMessage(message, context)))
+  },
+})
+
+app.storageQueue('image-jobs-poison', {
+  queueName: poisonName(queueNames.jobs),
+  connection: 'AzureWebJobsStorage',
+  handler: async (message: unknown, context) => {
+    logAccepted(context, await takePoisoned(await darkroom(), toJobMessage(message, context)))
+  },
+})
+
+/** The library has parsed what it could; the message's text is what we read. */
+function toJobMessage(message: unknown, { triggerMetadata }: InvocationContext): JobMessage {
+  const { id, insertionTime } = triggerMetadata ?? {}
+  const insertedAt = typeof insertionTime === 'string' ? Date.parse(insertionTime) : Number.NaN
+  return {
+    text: typeof message === 'string' ? message : JSON.stringify(message),
+    messageId: typeof id === 'string' ? id : undefined,
+    insertedAt: Number.isFinite(insertedAt) ? insertedAt : undefined,
+  }
+}
+
+function logAccepted(context: InvocationContext, { job, isNew, fault }: Accepted): void {
+  if (fault !== undefined) context.warn(`job ${jobId(job)} rejected: ${fault.code}`)
+  else context.debug(`job ${jobId(job)} ${isNew ? 'accepted' : 'was there already'}`)
+}

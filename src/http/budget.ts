@@ -1,0 +1,45 @@
+import { budgetStatus, type DeploymentStatus } from '../pipeline/status.ts'
+import { exactSeconds, reply, seconds, type Call, type Reply } from './reply.ts'
+
+/** GET /v1/budget: what each deployment may start, and when. */
+export async function getBudget({ room }: Call): Promise<Reply> {
+  const { pool, deployments } = await budgetStatus(room)
+  const now = room.clock.now()
+  return reply(200, {
+    object: 'budget',
+    pool,
+    deployments: deployments.map((status) => deploymentBody(status, now)),
+  })
+}
+
+/** GET /healthz: whether storage answers, and which deployments are stopped, with their reasons. */
+export async function getHealth({ room }: Call): Promise<Reply> {
+  const { deployments } = await budgetStatus(room)
+  const stopped = deployments.flatMap(({ ledger: { deployment, breaker } }) =>
+    breaker === null ? [] : [{ deployment, code: breaker.code, message: breaker.message }],
+  )
+  return reply(200, { status: stopped.length === 0 ? 'ok' : 'degraded', stopped })
+}
+
+function deploymentBody({ ledger, spacingMs, startsLastMinute }: DeploymentStatus, now: number): object {
+  const { breaker } = ledger
+  const isPaused = ledger.pausedUntil > now
+  return {
+    deployment: ledger.deployment,
+    rpm: ledger.rpm,
+    pace: ledger.pace,
+    factor: ledger.factor,
+    spacing_seconds: exactSeconds(spacingMs),
+    next_free_slot_at: exactSeconds(Math.max(now, ledger.nextFreeAt)),
+    lead_seconds: exactSeconds(ledger.leadMs),
+    starts_last_minute: startsLastMinute,
+    paused_until: isPaused ? seconds(ledger.pausedUntil) : null,
+    pause_reason: isPaused ? ledger.pauseReason : null,
+    stopped: breaker && {
+      since: seconds(breaker.openedAt),
+      code: breaker.code,
+      message: breaker.message,
+      next_probe_at: seconds(breaker.probeSlotAt ?? breaker.nextProbeAt),
+    },
+  }
+}

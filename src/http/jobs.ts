@@ -1,0 +1,120 @@
+import type { HttpRequest } from '@azure/functions'
+import { stateOf, type Image, type Job, type Usage } from '../core/job.ts'
+import { jobId, parseJobId } from '../core/keys.ts'
+import { limits } from '../core/limits.ts'
+import { takeRequest } from '../pipeline/intake.ts'
+import { estimateStart, imageContent, jobStatus } from '../pipeline/status.ts'
+import { exactSeconds, notFound, reply, replyError, seconds, type Call, type Reply } from './reply.ts'
+
+/** POST /v1/jobs: 202 with the job, also when it was there already; 409 when it was, and asked for something else. */
+export async function postJob({ request, room, id }: Call): Promise<Reply> {
+  const idempotencyKey = request.headers.get('idempotency-key') ?? undefined
+  if (idempotencyKey !== undefined && !/^[\x21-\x7e ]{1,256}$/.test(idempotencyKey)) {
+    const message = `Idempotency-Key: got ${idempotencyKey.length} characters; allowed: 1 to 256 printable ASCII characters`
+    return replyError({ status: 400, param: 'Idempotency-Key', code: 'invalid_value', message })
+  }
+  const text = await boundedText(request)
+  if (text === undefined) {
+    const message = `the body is too long; allowed: at most ${limits.requestBodyBytesMax} bytes`
+    return replyError({ status: 413, code: 'request_too_large', message })
+  }
+  const taken = await takeRequest(room, { text, idempotencyKey, requestId: id })
+  if (taken.kind === 'invalid') return replyError({ status: 400, ...taken.fault })
+  const { job, isNew, isSame } = taken
+  if (!isSame) {
+    const param = idempotencyKey === undefined || job.customId !== null ? 'custom_id' : 'Idempotency-Key'
+    const message = `${param}: job ${jobId(job)} has it already, and asks for something else; use another`
+    return replyError({ status: 409, param, code: 'job_exists', message })
+  }
+  const estimatedStartAt = await estimateStart(room, job)
+  const waitMs = Math.max(1_000, (estimatedStartAt ?? room.clock.now()) - room.clock.now())
+  return reply(202, jobBody(request.url, job, estimatedStartAt), {
+    location: new URL(`/v1/jobs/${jobId(job)}`, request.url).pathname,
+    'retry-after': String(Math.ceil(waitMs / 1_000)),
+    ...(isNew ? {} : { 'idempotent-replayed': 'true' }),
+  })
+}
+
+/** GET /v1/jobs/{id} */
+export async function getJob({ request, room }: Call): Promise<Reply> {
+  const { id = '' } = request.params
+  const ref = parseJobId(id)
+  const status = ref && (await jobStatus(room, ref))
+  if (status === undefined) return notFound(`job ${quoted(id)}`)
+  return reply(200, jobBody(request.url, status.job, status.estimatedStartAt))
+}
+
+/** GET /v1/jobs/{id}/images/{k}: the image, or a redirect to a link that works for a quarter of an hour. */
+export async function getImage({ request, room }: Call): Promise<Reply> {
+  const { id = '', k = '' } = request.params
+  const ref = parseJobId(id)
+  const found = ref && /^\d{1,2}$/.test(k) ? await imageContent(room, ref, Number(k)) : undefined
+  if (found === undefined) return notFound(`image ${quoted(k)} of job ${quoted(id)}`)
+  const { content, contentType } = found
+  if (content.kind === 'link')
+    return { status: 302, headers: { location: content.url, 'cache-control': 'no-store' } }
+  return {
+    status: 200,
+    headers: { 'content-type': contentType, 'cache-control': 'private, max-age=3600' },
+    body: content.bytes,
+  }
+}
+
+function jobBody(url: string, job: Job, estimatedStartAt: number | null): object {
+  const { phase } = job
+  const isFinished = phase.kind === 'succeeded' || phase.kind === 'failed' || phase.kind === 'cancelled'
+  return {
+    id: jobId(job),
+    object: 'image.job',
+    batch: job.batch,
+    custom_id: job.customId,
+    status: stateOf(job),
+    request: job.request,
+    input: job.input,
+    metadata: job.metadata,
+    attempts: job.attempts,
+    possibly_repeated_calls: job.possiblyRepeated,
+    deployment: job.deployment,
+    created_at: seconds(job.createdAt),
+    slot_at: exactSeconds(job.slotAt),
+    started_at: seconds(job.startedAt),
+    finished_at: isFinished ? seconds(phase.finishedAt) : null,
+    estimated_start_at: seconds(estimatedStartAt),
+    images: phase.kind === 'succeeded' ? phase.images.map((image, k) => imageBody(url, job, image, k)) : [],
+    usage: phase.kind === 'succeeded' ? usageBody(phase.usage) : null,
+    failure: phase.kind === 'failed' ? phase.failure : null,
+    request_ids: job.requestIds,
+  }
+}
+
+function imageBody(url: string, job: Job, image: Image, k: number): object {
+  return {
+    url: new URL(`/v1/jobs/${jobId(job)}/images/${k}`, url).href,
+    content_type: image.contentType,
+    bytes: image.sizeBytes,
+    width: image.width,
+    height: image.height,
+    sha256: image.sha256,
+  }
+}
+
+/** In the shape of the image API's own usage. */
+function usageBody(usage: Usage): object {
+  return {
+    total_tokens: usage.inputTokens + usage.outputTokens,
+    input_tokens: usage.inputTokens,
+    output_tokens: usage.outputTokens,
+    input_tokens_details: { text_tokens: usage.inputTextTokens, image_tokens: usage.inputImageTokens },
+  }
+}
+
+/** Undefined when it is longer than any job can be; it is not read further than that. */
+async function boundedText(request: HttpRequest): Promise<string | undefined> {
+  if (Number(request.headers.get('content-length') ?? 0) > limits.requestBodyBytesMax) return undefined
+  const text = await request.text()
+  return Buffer.byteLength(text) > limits.requestBodyBytesMax ? undefined : text
+}
+
+function quoted(value: string): string {
+  return JSON.stringify(value.slice(0, limits.quotedValueCharsMax))
+}

@@ -1,0 +1,59 @@
+import type { HttpRequest } from '@azure/functions'
+import type { Darkroom } from '../pipeline/darkroom.ts'
+import { SettingsError } from '../settings.ts'
+
+/** OpenAI's error shape, so that its clients raise their own error classes. */
+export type ApiError = {
+  readonly status: number
+  readonly message: string
+  readonly param?: string | null
+  readonly code?: string | null
+}
+
+export type Reply = {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly jsonBody?: object
+  readonly body?: Uint8Array
+}
+
+export function reply(status: number, body: object, headers: Record<string, string> = {}): Reply {
+  return { status, headers: { 'cache-control': 'no-store', ...headers }, jsonBody: body }
+}
+
+export function replyError({ status, message, param = null, code = null }: ApiError): Reply {
+  const type = status >= 500 ? 'server_error' : 'invalid_request_error'
+  return reply(status, { error: { message, type, param, code } })
+}
+
+export function notFound(what: string): Reply {
+  return replyError({ status: 404, code: 'not_found', message: `${what} does not exist` })
+}
+
+/** A request that was understood to be one of ours. `id` is told to the caller with every reply, and logged. */
+export type Call = { readonly request: HttpRequest; readonly room: Darkroom; readonly id: string }
+
+/** Turns what goes wrong into a reply: the settings, storage, or a fault of ours. Details are logged, not told. */
+export function asReply(error: unknown): Reply {
+  if (error instanceof SettingsError) {
+    const message = 'the service is not set up: its log names the settings that cannot be used'
+    return replyError({ status: 503, code: 'not_configured', message })
+  }
+  return replyError({
+    status: 500,
+    code: 'internal_error',
+    message: 'the service failed; its log has the request id',
+  })
+}
+
+/** Epoch milliseconds to unix seconds, as in OpenAI's API. */
+export function seconds(time: number): number
+export function seconds(time: number | null): number | null
+export function seconds(time: number | null): number | null {
+  return time === null ? null : Math.floor(time / 1_000)
+}
+
+/** Slots keep their decimals. */
+export function exactSeconds(time: number | null): number | null {
+  return time === null ? null : Math.round(time) / 1_000
+}

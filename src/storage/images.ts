@@ -1,0 +1,164 @@
+import { createHash } from 'node:crypto'
+import { buffer } from 'node:stream/consumers'
+import {
+  BlobSASPermissions,
+  generateBlobSASQueryParameters,
+  RestError,
+  SASProtocol,
+  StorageSharedKeyCredential,
+  type BlobItem,
+  type BlobServiceClient,
+  type ContainerClient,
+  type UserDelegationKey,
+} from '@azure/storage-blob'
+import { z } from 'zod'
+import type { Image } from '../core/job.ts'
+import { imageBlobName, imageBlobStem } from '../core/keys.ts'
+import type { ImageStore, JobRef } from '../ports.ts'
+import type { StorageConnection } from './connection.ts'
+
+export const imageContainer = 'images'
+
+/** How long a link to an image works. */
+const linkMs = 15 * 60_000
+
+/** Pictures in the container `images`; the facts of their call are in each blob's metadata. */
+export function azureImageStore({ blobs, signing }: StorageConnection): ImageStore {
+  const container = blobs.getContainerClient(imageContainer)
+  const signer = signing === 'none' ? undefined : linkSigner(blobs, signing)
+
+  return {
+    async save({ job, facts, images }) {
+      return Promise.all(
+        images.map(async ({ bytes, contentType, extension, width, height }, index): Promise<Image> => {
+          const image: Image = {
+            blob: imageBlobName(job, index, extension),
+            contentType,
+            sizeBytes: bytes.length,
+            width,
+            height,
+            sha256: createHash('sha256').update(bytes).digest('hex'),
+          }
+          await container.getBlockBlobClient(image.blob).upload(bytes, bytes.length, {
+            blobHTTPHeaders: {
+              blobContentType: contentType,
+              blobCacheControl: 'private, max-age=31536000, immutable',
+            },
+            metadata: {
+              darkroom: JSON.stringify({
+                ...facts,
+                requestId: facts.requestId ?? null,
+                count: images.length,
+                image,
+              }),
+            },
+          })
+          return image
+        }),
+      )
+    },
+
+    async find(job) {
+      const left = await listLeft(container, job)
+      const [first] = left
+      if (first === undefined) return undefined
+      const ofOneCall = left.filter(({ attempt }) => attempt === first.attempt)
+      if (ofOneCall.length !== first.count) return undefined
+      const { attempt, usage, requestId, finishedAt } = first
+      return {
+        facts: { attempt, usage, requestId: requestId ?? undefined, finishedAt },
+        images: ofOneCall.map(({ image }) => image),
+      }
+    },
+
+    async read(image) {
+      const client = container.getBlobClient(image.blob)
+      if (signer !== undefined) return { kind: 'link', url: `${client.url}?${await signer(image)}` }
+      try {
+        const { readableStreamBody } = await client.download()
+        return readableStreamBody && { kind: 'bytes', bytes: await buffer(readableStreamBody) }
+      } catch (error) {
+        if (error instanceof RestError && error.statusCode === 404) return undefined
+        throw error
+      }
+    },
+  }
+}
+
+const factsSchema = z.object({
+  attempt: z.number(),
+  count: z.number(),
+  requestId: z.string().nullable(),
+  finishedAt: z.number(),
+  usage: z.object({
+    inputTokens: z.number(),
+    outputTokens: z.number(),
+    inputTextTokens: z.number(),
+    inputImageTokens: z.number(),
+  }),
+  image: z.object({
+    blob: z.string(),
+    contentType: z.string(),
+    sizeBytes: z.number(),
+    width: z.number(),
+    height: z.number(),
+    sha256: z.string(),
+  }),
+})
+
+/** The job's pictures in their order. The newest call comes first where two have left some of each. */
+async function listLeft(
+  container: ContainerClient,
+  job: JobRef,
+): Promise<readonly z.infer<typeof factsSchema>[]> {
+  const found: z.infer<typeof factsSchema>[] = []
+  for (let index = 0; ; index += 1) {
+    const before = found.length
+    const prefix = imageBlobStem(job, index)
+    const blobs: AsyncIterable<BlobItem> = container.listBlobsFlat({ prefix, includeMetadata: true })
+    for await (const blob of blobs) {
+      const facts = factsSchema.safeParse(parseMetadata(blob))
+      if (
+        facts.success &&
+        facts.data.image.blob === blob.name &&
+        !blob.name.slice(prefix.length).includes('.')
+      )
+        found.push(facts.data)
+    }
+    if (found.length === before) break
+  }
+  return found.sort((a, b) => b.attempt - a.attempt)
+}
+
+function parseMetadata(blob: BlobItem): unknown {
+  const text = blob.metadata?.['darkroom']
+  return text === undefined ? undefined : JSON.parse(text)
+}
+
+type Signer = (image: Image) => Promise<string>
+
+function linkSigner(blobs: BlobServiceClient, signing: 'account-key' | 'user-delegation'): Signer {
+  let delegation: { readonly key: UserDelegationKey; readonly until: number } | undefined
+  return async (image) => {
+    const now = Date.now()
+    const parameters = {
+      containerName: imageContainer,
+      blobName: image.blob,
+      permissions: BlobSASPermissions.parse('r'),
+      protocol: SASProtocol.Https,
+      // Clocks differ a little: a link must not begin in the future.
+      startsOn: new Date(now - 5 * 60_000),
+      expiresOn: new Date(now + linkMs),
+      contentType: image.contentType,
+    }
+    if (signing === 'account-key' && blobs.credential instanceof StorageSharedKeyCredential) {
+      return generateBlobSASQueryParameters(parameters, blobs.credential).toString()
+    }
+    if (delegation === undefined || delegation.until < now + linkMs) {
+      const until = now + 4 * linkMs
+      const key = await blobs.getUserDelegationKey(new Date(now - 5 * 60_000), new Date(until))
+      delegation = { key, until }
+    }
+    return generateBlobSASQueryParameters(parameters, delegation.key, blobs.accountName).toString()
+  }
+}

@@ -1,0 +1,50 @@
+import type { QueueClient, QueueServiceClient } from '@azure/storage-queue'
+import { z } from 'zod'
+import type { Messages, TickMessage, WorkMessage } from '../ports.ts'
+
+/** The queues; each has a `-poison` queue, which the functions host makes when it needs it. */
+export const queueNames = { jobs: 'image-jobs', work: 'image-work', pacer: 'pacer' } as const
+
+export function poisonName<Name extends string>(queue: Name): `${Name}-poison` {
+  return `${queue}-poison`
+}
+
+/** Storage keeps a message for seven days unless told otherwise; a paused deployment may keep its work longer. */
+const noExpiry = -1
+
+/**
+ * Messages of the pipeline to itself. Their fields avoid the names of the queue's own facts (`id`, `dequeueCount`, …),
+ * which the host would let them override.
+ */
+export function azureMessages(queues: QueueServiceClient): Messages {
+  const work = queues.getQueueClient(queueNames.work)
+  const pacer = queues.getQueueClient(queueNames.pacer)
+  return {
+    sendWork: async (message, visibleAt) => send(work, message, visibleAt),
+    sendTick: async (message, visibleAt) => send(pacer, message, visibleAt),
+  }
+}
+
+export const workMessageSchema = z.object({
+  pool: z.string(),
+  deployment: z.string(),
+  batch: z.string(),
+  key: z.string(),
+  slotAt: z.number(),
+  wakeAt: z.number(),
+}) satisfies z.ZodType<WorkMessage>
+
+export const tickMessageSchema = z.object({
+  pool: z.string(),
+  epoch: z.int(),
+}) satisfies z.ZodType<TickMessage>
+
+async function send(
+  queue: QueueClient,
+  message: WorkMessage | TickMessage,
+  visibleAt: number,
+): Promise<void> {
+  // The service counts in whole seconds; rounding down wakes a worker early, never late.
+  const visibilityTimeout = Math.max(0, Math.floor((visibleAt - Date.now()) / 1_000))
+  await queue.sendMessage(JSON.stringify(message), { visibilityTimeout, messageTimeToLive: noExpiry })
+}
