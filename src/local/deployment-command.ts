@@ -1,0 +1,90 @@
+import { once } from 'node:events'
+import { z } from 'zod'
+import type { DeploymentOptions } from './deployment/deployment.ts'
+import { startDeployment } from './deployment/deployment.ts'
+import { ratedFaults } from './deployment/faults.ts'
+import { changeSettings, defaultSettings } from './deployment/settings.ts'
+
+/**
+ * Runs one simulated deployment as a process of its own, until SIGINT or SIGTERM. Options come from the environment,
+ * each named as in `optionsFrom`; what is not set keeps its default. Prints one line when it is ready.
+ */
+async function run(): Promise<void> {
+  const options = optionsFrom(process.env)
+  if (options.kind === 'invalid') {
+    console.error(`The simulated deployment cannot start:\n${options.message}`)
+    process.exitCode = 1
+    return
+  }
+  const deployment = await startDeployment(options.options)
+  console.log(`deployment: ready on ${deployment.endpoint}`)
+  await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')])
+  await deployment.stop()
+}
+
+function optionsFrom(
+  environment: NodeJS.ProcessEnv,
+):
+  | { readonly kind: 'options'; readonly options: DeploymentOptions }
+  | { readonly kind: 'invalid'; readonly message: string } {
+  const set = Object.entries(environment).filter(
+    ([name, value]) => name.startsWith('DEPLOYMENT_') && value !== '',
+  )
+  const parsed = environmentSchema.safeParse(Object.fromEntries(set))
+  if (!parsed.success) return { kind: 'invalid', message: z.prettifyError(parsed.error) }
+  const given = parsed.data
+  const changes = {
+    deployment: given.DEPLOYMENT_NAME,
+    model: given.DEPLOYMENT_MODEL,
+    rpm: given.DEPLOYMENT_RPM,
+    windowsMs: given.DEPLOYMENT_WINDOWS_MS,
+    countRejected: given.DEPLOYMENT_COUNT_REJECTED,
+    apiKey: given.DEPLOYMENT_API_KEY,
+    apiVersions: given.DEPLOYMENT_API_VERSIONS,
+    latencyMs: given.DEPLOYMENT_LATENCY_MS,
+    pictures: given.DEPLOYMENT_PICTURES,
+    seed: given.DEPLOYMENT_SEED,
+    faults: given.DEPLOYMENT_FAULTS,
+    retryAfter: given.DEPLOYMENT_RETRY_AFTER,
+    capacity: given.DEPLOYMENT_CAPACITY,
+  }
+  const isSet = Object.entries(changes).filter(([, value]) => value !== undefined)
+  const changed = changeSettings(defaultSettings, Object.fromEntries(isSet))
+  if (changed.kind === 'invalid') return changed
+  return { kind: 'options', options: { ...changed.settings, port: given.DEPLOYMENT_PORT } }
+}
+
+const number = z.string().trim().min(1).pipe(z.coerce.number())
+const list = z.string().transform((text) => text.split(',').map((part) => part.trim()))
+
+const environmentSchema = z.strictObject({
+  /** 0 or absent takes a free port. */
+  DEPLOYMENT_PORT: number.pipe(z.int().min(0).max(65_535)).default(0),
+  DEPLOYMENT_NAME: z.string().optional(),
+  DEPLOYMENT_MODEL: z.string().optional(),
+  DEPLOYMENT_RPM: number.optional(),
+  /** `10000,60000` */
+  DEPLOYMENT_WINDOWS_MS: list.pipe(z.array(number)).optional(),
+  DEPLOYMENT_COUNT_REJECTED: z.stringbool().optional(),
+  DEPLOYMENT_API_KEY: z.string().optional(),
+  /** `2025-04-01-preview,2024-02-01` */
+  DEPLOYMENT_API_VERSIONS: list.optional(),
+  /** `2000` or `1000-3000` */
+  DEPLOYMENT_LATENCY_MS: z
+    .string()
+    .transform((text) => text.split('-'))
+    .pipe(z.union([z.tuple([number, number]), z.tuple([number])]))
+    .transform(([min, max]) => ({ min, max: max ?? min }))
+    .optional(),
+  DEPLOYMENT_PICTURES: z.enum(['drawn', 'plain']).optional(),
+  DEPLOYMENT_SEED: number.optional(),
+  /** `dropped=0.02,serverError=0.05` */
+  DEPLOYMENT_FAULTS: list
+    .transform((parts) => Object.fromEntries(parts.map((part) => part.split('='))))
+    .pipe(z.partialRecord(z.enum(ratedFaults.map(([name]) => name)), number))
+    .optional(),
+  DEPLOYMENT_RETRY_AFTER: z.enum(['body', 'headers']).optional(),
+  DEPLOYMENT_CAPACITY: number.optional(),
+})
+
+await run()

@@ -1,0 +1,211 @@
+import { setTimeout } from 'node:timers/promises'
+import { z } from 'zod'
+import type { ErrorAnswer } from './answers.ts'
+import * as answers from './answers.ts'
+import type { ReadBody } from './body.ts'
+import { maxBodyBytes, readJson } from './body.ts'
+import { chanceFrom } from './chance.ts'
+import type { Door } from './door.ts'
+import { isLetIn, takesVersion } from './door.ts'
+import type { Fault } from './faults.ts'
+import { planFault } from './faults.ts'
+import type { Generation } from './generation.ts'
+import { readGeneration } from './generation.ts'
+import { drawPicture, plainPicture } from './pictures.ts'
+import type { DeploymentSettings } from './settings.ts'
+import { usageOf } from './tokens.ts'
+import type { Judgement } from './windows.ts'
+import { createRateWindows } from './windows.ts'
+
+/** What goes back to the caller, and what the log wants to know of it. */
+export type Reply = { readonly prompt: string | null; readonly billed: boolean } & (
+  | { readonly kind: 'error'; readonly answer: ErrorAnswer }
+  /** The connection ends without an answer. */
+  | { readonly kind: 'dropped' }
+  /** Half of the body is sent. */
+  | { readonly kind: 'truncated'; readonly body: Buffer }
+  | {
+      readonly kind: 'pictures'
+      readonly body: Buffer
+      readonly outcome: 'succeeded' | 'short' | 'garbage'
+      readonly images: number
+      readonly totalTokens: number
+    }
+)
+
+export type Service = {
+  /** To be called the moment a request comes in; undefined when it does not count against this deployment. */
+  arrive(request: { readonly door: Door | undefined; readonly arrivedAt: number }): Judgement | undefined
+  reply(request: Visit): Promise<Reply>
+}
+
+type Visit = {
+  readonly door: Door | undefined
+  readonly judgement: Judgement | undefined
+  readonly requestId: string
+  readonly headers: { readonly apiKey: string | undefined; readonly authorization: string | undefined }
+  readonly body: ReadBody
+}
+
+/** The deployment without its server. `signal` ends the work that is under way. */
+export function createService({
+  settings,
+  signal,
+}: {
+  readonly settings: () => DeploymentSettings
+  readonly signal: AbortSignal
+}): Service {
+  const windows = createRateWindows()
+  const countEarlier = createPromptCounter()
+  let working = 0
+
+  return {
+    arrive({ door, arrivedAt }) {
+      const now = settings()
+      const isHere =
+        door !== undefined &&
+        takesVersion(door, now.apiVersions) &&
+        (door.kind === 'v1' || door.deployment === now.deployment)
+      return isHere ? windows.arrive({ arrivedAt, rule: now }) : undefined
+    },
+
+    async reply(visit) {
+      const now = settings()
+      const body = readRecord(visit.body)
+      const prompt = typeof body?.['prompt'] === 'string' ? body['prompt'] : null
+      const refuse = (answer: ErrorAnswer): Reply => ({ kind: 'error', answer, prompt, billed: false })
+      const closed = refusedAtDoor(visit, now)
+      if (closed !== undefined) return refuse(closed)
+      if (visit.door === undefined) return refuse(answers.resourceNotFound())
+      if (visit.body.kind === 'too-large') return refuse(answers.bodyTooLarge(maxBodyBytes))
+      if (body === undefined) return refuse(answers.notJson())
+      const read = readGeneration(body, visit.door, now)
+      if (read.kind === 'refused') return refuse(read.answer)
+
+      const { generation } = read
+      const earlier = countEarlier(generation.prompt)
+      const chance = chanceFrom(now.seed, 'service', generation.prompt, earlier)
+      const plan = planFault({ prompt: generation.prompt, earlier, rates: now.faults, chance })
+      if (plan.kind === 'unknown-marker') {
+        return refuse(answers.invalidValue('prompt', `The simulated deployment knows no ${plan.marker}.`))
+      }
+      const isFull = now.capacity !== null && working >= now.capacity
+      if (isFull || plan.fault === 'capacity')
+        return refuse(answers.highDemand(now.capacityRetryAfterSeconds))
+      const latencyMs = plan.slowMs ?? now.latencyMs.min + chance() * (now.latencyMs.max - now.latencyMs.min)
+      working += 1
+      try {
+        const [reply] = await Promise.all([
+          work(generation, visit.door, plan.fault, { ...now, requestId: visit.requestId }),
+          waitOrStop(latencyMs, signal),
+        ])
+        return reply
+      } finally {
+        working -= 1
+      }
+    },
+  }
+}
+
+/** What is refused before the body is looked at, in the order in which Azure's layers stand behind each other. */
+function refusedAtDoor(visit: Visit, now: DeploymentSettings): ErrorAnswer | undefined {
+  const { door, judgement } = visit
+  if (door === undefined || !takesVersion(door, now.apiVersions)) return answers.resourceNotFound()
+  if (!isLetIn(visit.headers, now)) return answers.unauthorized()
+  if (door.kind === 'deployments' && door.deployment !== now.deployment) return answers.deploymentNotFound()
+  if (now.blocked) return answers.forbidden()
+  if (now.retired) return answers.deploymentNotFound()
+  if (judgement?.kind !== 'throttled') return undefined
+  return answers.rateLimitReached(now.deployment, door.apiVersion || 'v1', judgement.retryAfterMs)
+}
+
+async function work(
+  generation: Generation,
+  door: Door,
+  fault: Fault | undefined,
+  context: DeploymentSettings & { readonly requestId: string },
+): Promise<Reply> {
+  const { prompt } = generation
+  if (fault === 'dropped') return { kind: 'dropped', prompt, billed: true }
+  if (fault !== undefined && fault !== 'truncated' && fault !== 'short' && fault !== 'garbage') {
+    return { kind: 'error', answer: answers.faultAnswer(fault, context), prompt, billed: billed.has(fault) }
+  }
+  const { body, images, totalTokens } = await success(generation, door, fault, context)
+  if (fault === 'truncated') return { kind: 'truncated', body, prompt, billed: true }
+  return { kind: 'pictures', body, outcome: fault ?? 'succeeded', images, totalTokens, prompt, billed: true }
+}
+
+/** "If the service performs processing, you're charged": Microsoft's text names content filters and time-outs. */
+const billed: ReadonlySet<Fault> = new Set([
+  'moderation_blocked',
+  'content_policy_violation',
+  'contentFilter',
+  'contentFilterOutput',
+  '408',
+])
+
+async function success(
+  generation: Generation,
+  door: Door,
+  fault: 'truncated' | 'short' | 'garbage' | undefined,
+  settings: DeploymentSettings,
+): Promise<{ readonly body: Buffer; readonly images: number; readonly totalTokens: number }> {
+  const { n, width, height, background, outputFormat, quality } = generation
+  const images = fault === 'short' ? n - 1 : n
+  const pictures = await Promise.all(
+    Array.from({ length: images }, async (_, index) => picture(generation, index, fault, settings)),
+  )
+  const usage = usageOf({ ...generation, model: settings.model })
+  const body = {
+    created: Math.floor(Date.now() / 1_000),
+    background,
+    output_format: outputFormat,
+    quality,
+    size: `${width}x${height}`,
+    data: pictures.map((bytes) => ({
+      b64_json: bytes.toString('base64'),
+      ...(door.kind === 'v1' ? answers.harmless : {}),
+    })),
+    usage,
+  }
+  return { body: Buffer.from(JSON.stringify(body)), images, totalTokens: usage.total_tokens }
+}
+
+async function picture(
+  generation: Generation,
+  index: number,
+  fault: 'truncated' | 'short' | 'garbage' | undefined,
+  settings: DeploymentSettings,
+): Promise<Buffer> {
+  if (fault === 'garbage') return Buffer.from('This is no picture.')
+  const asked = { ...generation, isTransparent: generation.background === 'transparent' }
+  if (settings.pictures === 'plain') return plainPicture(asked)
+  return drawPicture({ ...asked, index, seed: settings.seed, model: settings.model })
+}
+
+function readRecord(body: ReadBody): Readonly<Record<string, unknown>> | undefined {
+  if (body.kind !== 'body') return undefined
+  return z.record(z.string(), z.unknown()).safeParse(readJson(body.bytes)).data
+}
+
+// As many prompts as the log has entries; the oldest are forgotten first.
+const maxPrompts = 200_000
+
+function createPromptCounter(): (prompt: string) => number {
+  const seen = new Map<string, number>()
+  return (prompt) => {
+    const earlier = seen.get(prompt) ?? 0
+    const [oldest] = earlier === 0 && seen.size >= maxPrompts ? seen.keys() : []
+    if (oldest !== undefined) seen.delete(oldest)
+    seen.set(prompt, earlier + 1)
+    return earlier
+  }
+}
+
+async function waitOrStop(delayMs: number, signal: AbortSignal): Promise<void> {
+  try {
+    await setTimeout(delayMs, undefined, { signal })
+  } catch (cause) {
+    if (!signal.aborted) throw cause
+  }
+}

@@ -1,0 +1,22 @@
+import {
+  readCommandSettings,
+  rootDir,
+  runCommand,
+  startInstance,
+  stopInstance,
+  untilStopped,
+} from './instance.ts'
+import { loadLocalSettings } from './local-settings.ts'
+import { hasDeployment, useRunningSimulated } from './simulated.ts'
+
+/** `npm run host`: one instance of the functions, against the storage and the deployment configured. */
+await runCommand(async () => {
+  await loadLocalSettings(rootDir)
+  const { port, graceMs } = readCommandSettings()
+  if (!hasDeployment(process.env)) await useRunningSimulated()
+  const host = await startInstance({ port, log: console.log })
+  console.log(`darkroom: ready on ${host.url}`)
+  await untilStopped()
+  await stopInstance(host, graceMs)
+  process.exit()
+})

@@ -1,0 +1,66 @@
+import { randomUUID } from 'node:crypto'
+import type { FunctionApp } from './core-api.ts'
+import type { LocalFunction } from './function-metadata.ts'
+import type { CoreInvocationContext, TypedData } from './programming-model.ts'
+
+export type InvocationInput = {
+  readonly data: TypedData
+  readonly triggerMetadata?: Readonly<Record<string, TypedData>>
+  /** Given only where somebody else must know it too. */
+  readonly invocationId?: string
+}
+
+/** Runs a function once. Throws what the function, or a hook around it, threw. */
+export type Invoke = (called: LocalFunction, input: InvocationInput) => Promise<TypedData | undefined>
+
+/**
+ * The order of one invocation, as in Azure's Node worker: arguments from the library, preInvocation hooks, the
+ * function, postInvocation hooks (which may replace result and error), and the response from the library.
+ */
+export function createInvoke(app: FunctionApp): Invoke {
+  return async (called, { data, triggerMetadata = {}, invocationId = randomUUID() }) => {
+    let invocationContext: unknown
+    const core: CoreInvocationContext = {
+      invocationId,
+      request: {
+        invocationId,
+        functionId: called.name,
+        inputData: [{ name: called.trigger.bindingName, data }],
+        triggerMetadata,
+      },
+      metadata: called.metadata,
+      state: undefined,
+      log: (level, category, message) =>
+        app.log({ source: called.name, level, category, message, invocationContext }),
+    }
+    const invocation = app.model().getInvocationModel(core)
+    const { context, inputs } = await invocation.getArguments()
+    invocationContext = context
+
+    const shared = { hookData: {}, appHookData: app.appHookData, invocationContext: context }
+    const before = { ...shared, inputs, functionCallback: called.callback }
+    core.state = 'preInvocationHooks'
+    await app.runHooks('preInvocation', before)
+
+    const after: { inputs: unknown[]; result: unknown; error: unknown } = {
+      ...shared,
+      inputs: before.inputs,
+      result: null,
+      error: null,
+    }
+    core.state = 'invocation'
+    try {
+      after.result = await invocation.invokeFunction(context, before.inputs, before.functionCallback)
+    } catch (error) {
+      after.error = error
+    }
+    core.state = 'postInvocationHooks'
+    await app.runHooks('postInvocation', after)
+    core.state = undefined
+
+    // The worker's rule, which lets a thrown value that is no Error pass for success.
+    if (after.error instanceof Error) throw after.error
+    const response = await invocation.getResponse(context, after.result)
+    return response.returnValue ?? undefined
+  }
+}

@@ -1,0 +1,55 @@
+import type { DequeuedMessageItem } from '@azure/storage-queue'
+import { z } from 'zod'
+import type { TypedData } from './programming-model.ts'
+import type { QueueSettings } from './host-json.ts'
+
+/** The text in a message as it is stored, or undefined when it is no base64 although the app expects that. */
+export function decodeText(stored: string, encoding: QueueSettings['messageEncoding']): string | undefined {
+  if (encoding === 'none') return stored
+  const isBase64 = stored.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(stored)
+  return isBase64 ? Buffer.from(stored, 'base64').toString('utf8') : undefined
+}
+
+/**
+ * The trigger metadata of a message, as Azure's host sends it. A trap is kept: when the text is a JSON object, its
+ * top-level properties override metadata of the same name in any letter case, and the others are added (host,
+ * `Utility.ApplyBindingData`). Arrays and nulls are left out.
+ */
+export function readTriggerMetadata(message: DequeuedMessageItem, text: string): Record<string, TypedData> {
+  const metadata: Record<string, TypedData> = {
+    QueueTrigger: { string: text },
+    DequeueCount: { json: String(message.dequeueCount) },
+    Id: { string: message.messageId },
+    InsertionTime: jsonTime(message.insertedOn),
+    ExpirationTime: jsonTime(message.expiresOn),
+    NextVisibleTime: jsonTime(message.nextVisibleOn),
+    PopReceipt: { string: message.popReceipt },
+  }
+  for (const [name, value] of Object.entries(readObject(text))) {
+    if (value === null || Array.isArray(value)) continue
+    const key = Object.keys(metadata).find((key) => key.toLowerCase() === name.toLowerCase()) ?? name
+    metadata[key] = bindingData(value)
+  }
+  return metadata
+}
+
+/** As .NET writes a DateTimeOffset. */
+function jsonTime(time: Date): TypedData {
+  return { json: JSON.stringify(`${time.toISOString().slice(0, 19)}+00:00`) }
+}
+
+function readObject(text: string): Record<string, unknown> {
+  try {
+    return z.record(z.string(), z.unknown()).catch({}).parse(JSON.parse(text))
+  } catch (error) {
+    if (error instanceof SyntaxError) return {}
+    throw error
+  }
+}
+
+/** .NET turns every value but an object into a string, so a number arrives as text, and true as "True". */
+function bindingData(value: unknown): TypedData {
+  if (typeof value === 'string') return { string: value }
+  if (typeof value === 'boolean') return { string: value ? 'True' : 'False' }
+  return typeof value === 'object' ? { json: JSON.stringify(value) } : { string: JSON.stringify(value) }
+}

@@ -1,0 +1,79 @@
+import { join } from 'node:path'
+import { z } from 'zod'
+import { buildBundle } from '../../build.ts'
+import { readSettings, SettingsError } from '../settings.ts'
+import { connectStorage } from '../storage/connection.ts'
+import { startHost, type LocalHost } from './host/host.ts'
+
+export const rootDir = join(import.meta.dirname, '../..')
+
+/** Where `npm start` listens, and where Core Tools would. */
+const usualPort = 7071
+
+/** Calls cost money: on a stop they get this long to come to their end. */
+const usualGraceSeconds = 30
+
+const commandSettings = z.object({
+  PORT: z.coerce.number('a port').int().min(0).max(65_535).default(usualPort),
+  SHUTDOWN_GRACE_SECONDS: z.coerce.number('seconds').min(0).max(3_600).default(usualGraceSeconds),
+})
+
+/** The port and grace of this command, from the environment. */
+export function readCommandSettings(): { readonly port: number; readonly graceMs: number } {
+  const { PORT = '', SHUTDOWN_GRACE_SECONDS = '' } = process.env
+  const made = Object.entries({ PORT, SHUTDOWN_GRACE_SECONDS }).filter(([, value]) => value !== '')
+  const parsed = commandSettings.safeParse(Object.fromEntries(made))
+  if (!parsed.success) throw new SettingsError(`this command cannot start:\n${z.prettifyError(parsed.error)}`)
+  return { port: parsed.data.PORT, graceMs: 1_000 * parsed.data.SHUTDOWN_GRACE_SECONDS }
+}
+
+/** Builds the bundle that Azure would load, and runs it in the local host under the environment's settings. */
+export async function startInstance(options: {
+  readonly port: number
+  readonly log: (line: string) => void
+}): Promise<LocalHost> {
+  const settings = readSettings(process.env)
+  await buildBundle()
+  const { queues } = await connectStorage(settings.storage, async () => {
+    const { DefaultAzureCredential } = await import('@azure/identity')
+    return new DefaultAzureCredential()
+  })
+  return startHost({ rootDir, port: options.port, queueService: queues, log: options.log })
+}
+
+/** Runs a command to its end: faults of the settings are a message, not a stack. */
+export async function runCommand(command: () => Promise<void>): Promise<void> {
+  try {
+    await command()
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error
+    console.error(error.message)
+    process.exitCode = 1
+  }
+}
+
+/**
+ * Resolves when the process is asked to stop. A second request ends it at once: what runs then is recovered by the
+ * next start.
+ */
+export async function untilStopped(): Promise<void> {
+  await new Promise<void>((resolve) => {
+    let isAsked = false
+    const onSignal = (): void => {
+      if (isAsked) process.exit(130)
+      isAsked = true
+      resolve()
+    }
+    process.on('SIGINT', onSignal)
+    process.on('SIGTERM', onSignal)
+  })
+}
+
+/** Stops the host, and says what it had to give up. */
+export async function stopInstance(host: LocalHost, graceMs: number): Promise<void> {
+  console.log(
+    `darkroom: stopping; calls under way have up to ${graceMs / 1_000} s to finish (again to stop at once)`,
+  )
+  const { abandoned } = await host.stop({ graceMs })
+  if (abandoned > 0) console.log(`darkroom: ${abandoned} run(s) given up; the next start recovers them`)
+}
