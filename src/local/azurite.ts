@@ -126,7 +126,6 @@ function createServers(location: string | undefined, ports: AzuritePorts) {
   const quiet = { accessLog: [false, undefined], debugLog: [false, undefined] }
   // The second is `skipApiVersionCheck`: @azure/storage-blob 12.34 asks for a newer version than azurite 3.37 knows.
   const security = [false, true, '', '', '', undefined, false]
-  const [memoryLimitBytes, MemoryStore] = loadMemoryStore()
   const BlobConfiguration = loadClass<object>('blob/BlobConfiguration')
   const BlobServer = loadClass<AzuriteServer>('blob/BlobServer')
   const QueueConfiguration = loadClass<object>('queue/QueueConfiguration')
@@ -142,8 +141,6 @@ function createServers(location: string | undefined, ports: AzuritePorts) {
     ...quiet.debugLog,
     ...security,
     inMemory,
-    // A store of its own: with the shared one, stopping one Azurite would empty every other in the process.
-    new MemoryStore(memoryLimitBytes),
   )
   const queue = new QueueConfiguration(
     ...account(ports.queue),
@@ -154,7 +151,6 @@ function createServers(location: string | undefined, ports: AzuritePorts) {
     ...quiet.debugLog,
     ...security,
     inMemory,
-    new MemoryStore(memoryLimitBytes),
   )
   const table = new TableConfiguration(
     ...account(ports.table),
@@ -177,14 +173,6 @@ const load = createRequire(import.meta.url)
 function loadClass<Made>(path: string): Constructor<Made> {
   const isClass = z.custom<Constructor<Made>>((value) => typeof value === 'function', 'not a class')
   return z.object({ default: isClass }).parse(load(`azurite/dist/src/${path}.js`)).default
-}
-
-function loadMemoryStore(): [limitBytes: number, store: Constructor<object>] {
-  const isClass = z.custom<Constructor<object>>((value) => typeof value === 'function', 'not a class')
-  const found = z
-    .object({ MemoryExtentChunkStore: isClass, DEFAULT_EXTENT_MEMORY_LIMIT: z.number() })
-    .parse(load('azurite/dist/src/common/persistence/MemoryExtentStore.js'))
-  return [found.DEFAULT_EXTENT_MEMORY_LIMIT, found.MemoryExtentChunkStore]
 }
 
 function portOf(server: AzuriteServer): number {

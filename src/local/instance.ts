@@ -66,7 +66,22 @@ export async function untilStopped(): Promise<void> {
     }
     process.on('SIGINT', onSignal)
     process.on('SIGTERM', onSignal)
+    if (process.env['npm_lifecycle_event'] !== undefined) onParentGone(resolve)
   })
+}
+
+/**
+ * npm passes SIGTERM to the shell between it and us, and that shell dies of it without passing it on: all that reaches
+ * us is that our parent has changed.
+ */
+function onParentGone(act: () => void): void {
+  const parent = process.ppid
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(watch)
+    act()
+  }, 500)
+  watch.unref()
 }
 
 /** Stops the host, and says what it had to give up. */

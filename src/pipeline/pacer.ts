@@ -165,8 +165,9 @@ function nextDueAt(tick: {
   const { now, flows, lines, grants, nextSlotAt, ledgers } = tick
   if (flows.length === 0) return null
   const soon = now + timing.tickMs
-  if (grants.length > 0) return soon
   const horizon = Math.max(...[...ledgers.values()].map(horizonMs))
+  const hasRoom = nextSlotAt !== undefined && nextSlotAt <= now + horizon
+  if (grants.length > 0) return hasRoom ? now + timing.settleTickMs : soon
   const isLookedAt = lines.size > 0
   const dueTimes = [...lines.values()].flatMap(({ nextDueAt }) => nextDueAt ?? [])
   // Without a slot within the horizon nobody has looked at the lines: the next look is when there is one.

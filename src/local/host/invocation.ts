@@ -58,8 +58,8 @@ export function createInvoke(app: FunctionApp): Invoke {
     await app.runHooks('postInvocation', after)
     core.state = undefined
 
-    // The worker's rule, which lets a thrown value that is no Error pass for success.
-    if (after.error instanceof Error) throw after.error
+    // Whatever was thrown counts, unless a hook has put null or undefined in its place.
+    if (after.error !== null && after.error !== undefined) throw after.error
     const response = await invocation.getResponse(context, after.result)
     return response.returnValue ?? undefined
   }
