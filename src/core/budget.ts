@@ -87,15 +87,24 @@ export function takeSlot(
   }
 }
 
-/** A worker that woke too late for its slot takes the next free one; the lead is raised in the same write. */
+/**
+ * A worker that woke too late for its slot takes the next free one; the lead is raised in the same write. Of a stopped
+ * deployment only the probe under way does so: a probe that is given up whenever it comes late would never be sent.
+ */
 export function takeFreshSlot(
   ledger: Ledger,
   late: { readonly now: number; readonly slotAt: number; readonly wakeAt: number; readonly wokeAt: number },
 ): { readonly slotAt: number; readonly ledger: Ledger } | undefined {
-  if (ledger.breaker !== null) return undefined
+  const { breaker } = ledger
+  if (breaker !== null && breaker.probeSlotAt !== late.slotAt) return undefined
   const raised = raiseLead(ledger, late)
   const withoutMissed = { ...raised, slotsRecently: addToBucket(raised.slotsRecently, late.slotAt, -1) }
-  return takeSlot(withoutMissed, late.now)
+  const fresh = takeSlot({ ...withoutMissed, breaker: null }, late.now)
+  if (breaker === null) return fresh
+  return {
+    slotAt: fresh.slotAt,
+    ledger: { ...fresh.ledger, breaker: { ...breaker, probeSlotAt: fresh.slotAt } },
+  }
 }
 
 /** Whether a job that holds a slot may still start at it. */

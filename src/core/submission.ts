@@ -92,13 +92,13 @@ export function submissionParser(rules: SubmissionRules): SubmissionParser {
       return invalid(null, 'invalid_type', `the message is ${nameOf(value)}; wanted one JSON object`, {})
     }
     const isLine = 'body' in value || 'url' in value || 'method' in value
-    const parsed = (isLine ? line : flat).safeParse(value)
+    const parsed = (isLine ? line : flat).safeParse(value, { reportInput: true })
     if (parsed.success) return { kind: 'valid', submission: parsed.data }
     const bodyNames = Object.keys(body)
     const names = isLine
       ? [...Object.keys(envelopeFields), 'method', 'url', 'body']
       : [...bodyNames, ...Object.keys(envelopeFields)]
-    const faults = parsed.error.issues.map((issue) => describeIssue(issue, value, { names, bodyNames }))
+    const faults = parsed.error.issues.map((issue) => describeIssue(issue, { names, bodyNames }))
     // The first fault is enough to act on; a failed parse has at least one.
     const { param, code, message } = faults.reduce((first) => first)
     return invalid(param, code, message, value)
@@ -220,7 +220,6 @@ function checkCombinations(body: ImageRequest, context: z.core.$RefinementCtx<Im
 /** One sentence a person can act on: field, value got, what is allowed. The prompt itself is never quoted. */
 function describeIssue(
   issue: z.core.$ZodIssue,
-  value: object,
   { names, bodyNames }: { readonly names: readonly string[]; readonly bodyNames: readonly string[] },
 ): SubmissionFault {
   const path = issue.path.map(String)
@@ -234,7 +233,7 @@ function describeIssue(
     }
   }
   const param = named(path.join('.'))
-  const found = valueAt(value, path)
+  const found = issue.input
   // A body that is no object may be the prompt itself.
   const mayBePrompt = path.at(-1) === 'prompt' || path.at(-1) === 'body'
   const got = found === undefined ? 'it is missing' : `got ${mayBePrompt ? sizeOf(found) : quote(found)}`
@@ -277,13 +276,6 @@ function invalid(param: string | null, code: string, message: string, value: obj
     customId: customId.success ? customId.data : null,
     batch: batch.success ? batch.data : null,
   }
-}
-
-function valueAt(value: unknown, path: readonly string[]): unknown {
-  return path.reduce<unknown>(
-    (inner, key) => (isRecord(inner) ? Object.entries(inner).find(([name]) => name === key)?.[1] : undefined),
-    value,
-  )
 }
 
 /** V8 quotes the input in its message; the input may be a prompt. */

@@ -34,7 +34,7 @@ const terminateLimitMs = 10_000
  *
  * Throws when host.json has faults, the entry file is missing or throws, or a trigger cannot be served.
  *
- * `stop` starts nothing more, waits up to `graceMs` for what runs, and gives up the rest. A message given up stays
+ * `stop` starts nothing more, runs the appTerminate hooks, waits up to `graceMs` for what runs, and gives up the rest. A message given up stays
  * invisible until its lease lapses: its run may be paying for a call at this moment, and must not be doubled.
  */
 export async function startHost(options: {
@@ -81,13 +81,15 @@ export async function startHost(options: {
   return {
     url: http.url,
     stop: async ({ graceMs }) => {
-      const abandoned = await stopListeners(listeners, graceMs)
-      stream.close()
+      const stopped = stopListeners(listeners, graceMs)
+      // Not after the wait: the hooks are the only word of the end that a run under way can hear.
       try {
         await within(terminateLimitMs, app.runHooks('appTerminate', appHooks))
       } catch (error) {
         log('host', 'error', `an appTerminate hook threw: ${describeError(error)}`)
       }
+      const abandoned = await stopped
+      stream.close()
       return { abandoned }
     },
   }
@@ -124,9 +126,8 @@ function startListeners(options: {
       return [startTimer({ trigger, run, log })]
     }
     case 'http':
-      break
+      return []
   }
-  return []
 }
 
 /** Resolves with the number of invocations that were still running when the grace was over. */
