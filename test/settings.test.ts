@@ -33,7 +33,7 @@ describe('the names of the settings', () => {
       readme.indexOf('## Settings'),
       readme.indexOf('## ', readme.indexOf('## Settings') + 3),
     )
-    const named = [...table.matchAll(/^\| ((?:`[^`]+`(?:, )?)+) \|/gm)].flatMap(([, cell]) =>
+    const named = [...table.matchAll(/^\| ((?:`[^`]+`(?:, )?)+)\s*\|/gm)].flatMap(([, cell]) =>
       [...cell!.matchAll(/`([^`]+)`/g)].map(([, name]) => name!),
     )
     const ofCommands = ['PORT', 'SHUTDOWN_GRACE_SECONDS']
@@ -44,7 +44,7 @@ describe('the names of the settings', () => {
       ['CALL_TIMEOUT_SECONDS', '600'],
       ['MAX_ATTEMPTS', '5'],
     ]) {
-      expect(table).toMatch(new RegExp(`\\| \`${name}\` \\| ${value} \\|`))
+      expect(table).toMatch(new RegExp(`\\| \`${name}\`\\s+\\| ${value}\\s+\\|`))
     }
   })
 

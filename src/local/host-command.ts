@@ -1,3 +1,4 @@
+import { useRunningStorage } from './development-storage.ts'
 import {
   readCommandSettings,
   rootDir,
@@ -13,6 +14,8 @@ import { hasDeployment, useRunningSimulated } from './simulated.ts'
 await runCommand(async () => {
   await loadLocalSettings(rootDir)
   const { port, graceMs } = readCommandSettings()
+  // Beside an `npm start` on this machine nothing needs to be configured.
+  await useRunningStorage()
   if (!hasDeployment(process.env)) await useRunningSimulated()
   const host = await startInstance({ port, log: console.log })
   console.log(`darkroom: ready on ${host.url}`)

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { azuriteAnswers, startAzurite, usualPorts, type Azurite } from './azurite.ts'
+import { startDevelopmentStorage } from './development-storage.ts'
 import {
   readCommandSettings,
   rootDir,
@@ -15,7 +15,7 @@ import { hasDeployment, startUsualSimulated } from './simulated.ts'
 await runCommand(async () => {
   await loadLocalSettings(rootDir)
   const { port, graceMs } = readCommandSettings()
-  const azurite = await startStorage()
+  const azurite = await startDevelopmentStorage(join(rootDir, '.azurite'))
   const simulated = hasDeployment(process.env) ? undefined : await startUsualSimulated()
   if (simulated !== undefined) {
     console.log(`darkroom: no deployment is configured; a simulated one answers on ${simulated.endpoint}`)
@@ -28,18 +28,3 @@ await runCommand(async () => {
   await azurite?.stop()
   process.exit()
 })
-
-/** Azurite at its usual place, when the settings ask for development storage, or for none, and none runs yet. */
-async function startStorage(): Promise<Azurite | undefined> {
-  const made = Object.entries(process.env).filter(
-    ([name, value]) => name.startsWith('AzureWebJobsStorage') && (value ?? '') !== '',
-  )
-  const isDevelopment = made.every(([, value]) => value?.includes('UseDevelopmentStorage=true') === true)
-  if (!isDevelopment) return undefined
-  process.env['AzureWebJobsStorage'] = 'UseDevelopmentStorage=true'
-  if (await azuriteAnswers(usualPorts)) {
-    console.log('darkroom: using the Azurite that runs already')
-    return undefined
-  }
-  return startAzurite({ location: join(rootDir, '.azurite'), ports: usualPorts })
-}

@@ -31,12 +31,13 @@ export function keepLease(room: Darkroom, claim: JobSnapshot): Lease {
       const until = clock.now() + timing.leaseMs
       const job = renewed(held.job, { leaseUntil: until })
       try {
-        const renewal = job && (await room.jobs.change(held, job))
-        if (renewal === undefined) isTaken = true
+        // An earlier renewal, whose answer was lost, stands in the way just as a rescue does: only the job can tell.
+        const renewal = job && ((await room.jobs.change(held, job)) ?? (await stillOurs(room, claim)))
+        if (renewal?.job.phase.kind !== 'running') isTaken = true
         else {
           held = renewal
-          leaseUntil = until
-          nextAt = until - timing.leaseMs / 2
+          leaseUntil = renewal.job.phase.leaseUntil
+          nextAt = leaseUntil - timing.leaseMs / 2
         }
       } catch (error) {
         room.log.warn('a lease was not renewed; trying again', { error: String(error) })
@@ -54,4 +55,10 @@ export function keepLease(room: Darkroom, claim: JobSnapshot): Lease {
       return held
     },
   }
+}
+
+/** The job as it stands, if it is still in the run that this claim began: each later claim counts another attempt. */
+async function stillOurs(room: Darkroom, { job }: JobSnapshot): Promise<JobSnapshot | undefined> {
+  const now = await room.jobs.get(job)
+  return now?.job.phase.kind === 'running' && now.job.attempts === job.attempts ? now : undefined
 }

@@ -129,7 +129,10 @@ async function giveSlots(
   return { grants, lines, nextSlotAt: slot?.slotAt }
 }
 
-/** The earliest next slot over the pool's deployments; the ledger in it is the one after taking it. */
+/**
+ * The earliest next slot over the pool's deployments, those within their own horizon first: they differ in how long
+ * before a slot its message must be sent. The ledger in it is the one after taking it.
+ */
 function earliestSlot(
   ledgers: ReadonlyMap<string, Ledger>,
   now: number,
@@ -139,7 +142,11 @@ function earliestSlot(
     return { ...taken, isWithinHorizon: taken.slotAt <= now + horizonMs(ledger) }
   })
   return slots.reduce<(typeof slots)[number] | undefined>(
-    (first, next) => (first === undefined || next.slotAt < first.slotAt ? next : first),
+    (first, next) => {
+      if (first === undefined) return next
+      if (next.isWithinHorizon !== first.isWithinHorizon) return next.isWithinHorizon ? next : first
+      return next.slotAt < first.slotAt ? next : first
+    },
     undefined,
   )
 }

@@ -58,6 +58,8 @@ async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSna
     aheadMs: timing.claimAheadMs,
   })
   if (first.kind === 'none') return giveBack(room, snapshot, first.why)
+  const found = await completeFound(room, snapshot)
+  if (found !== undefined) return found
   const running = claimed(snapshot.job, {
     slotAt: first.slotAt,
     deployment: message.deployment,
@@ -75,6 +77,16 @@ async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSna
   } finally {
     await lease.end()
   }
+}
+
+/** An earlier call that counted as lost may have stored its pictures since, and died before it could say so. */
+async function completeFound(room: Darkroom, snapshot: JobSnapshot): Promise<RunOutcome | undefined> {
+  if (snapshot.job.possiblyRepeated === 0) return undefined
+  const saved = await room.images.find(snapshot.job)
+  const done = saved && succeeded(snapshot.job, { ...saved.facts, images: saved.images })
+  if (saved === undefined || done === undefined) return undefined
+  const changed = await room.jobs.change(snapshot, done)
+  return changed === undefined ? { kind: 'stale' } : { kind: 'succeeded', images: saved.images.length }
 }
 
 type Hold =
@@ -149,7 +161,7 @@ async function complete(room: Darkroom, lease: Lease, slotAt: number, answer: Im
   const finishedAt = room.clock.now()
   // Only another call's answer could be there before us: not for a first attempt that still holds its lease.
   if (attempts > 1 || lease.isLost()) {
-    const now = await room.jobs.get({ batch, key })
+    const now = await persist(room, async () => room.jobs.get({ batch, key }))
     if (now === undefined || isFinal(now.job)) return { kind: 'too-late' }
   }
   const facts = { attempt: attempts, usage, requestId, finishedAt }
@@ -183,11 +195,12 @@ async function handleFailure(
     room.chance(),
   )
   const ifOurs = (job: Job): Job | undefined =>
-    job.phase.kind === 'running' && job.attempts === attempts ? startsAt(job, slotAt) : undefined
+    chain(ofThisRun(lease, job), (ours) => startsAt(ours, slotAt))
   switch (decision.kind) {
     case 'snooze': {
-      await rest(room, lease.job, decision.pause, fault)
+      await persist(room, async () => rest(room, lease.job, decision.pause, fault))
       await finish(room, lease, (job) => chain(ifOurs(job), (ours) => snoozed(ours, { requestId })))
+      if (kind === 'throttled') await closeBreaker(room, lease.job, slotAt)
       await announce(room, lease.job.batch)
       return { kind: 'snoozed', why: message }
     }
@@ -205,6 +218,7 @@ async function handleFailure(
       await finish(room, lease, (job) =>
         chain(ifOurs(job), (ours) => failed(ours, { finishedAt, failure, requestId })),
       )
+      if (kind === 'refused' || kind === 'invalid') await closeBreaker(room, lease.job, slotAt)
       return { kind: 'failed', code }
     }
   }
@@ -230,7 +244,10 @@ async function rest(
   })
 }
 
-/** A call that was started after the breaker had opened was its probe: its answer closes it. */
+/**
+ * A call that was started after the breaker had opened was its probe: its answer closes it, be it pictures or a refusal
+ * that only a deployment in service gives.
+ */
 async function closeBreaker(room: Darkroom, job: Job, startedAt: number): Promise<void> {
   if (job.deployment === null) return
   const seen = await viewLedger(room, job.deployment)
@@ -248,7 +265,7 @@ async function giveBack(room: Darkroom, snapshot: JobSnapshot, why: string): Pro
 }
 
 async function snoozeUnsent(room: Darkroom, lease: Lease, why: string): Promise<RunOutcome> {
-  await finish(room, lease, (job) => snoozed(job))
+  await finish(room, lease, (job) => chain(ofThisRun(lease, job), (ours) => snoozed(ours)))
   await announce(room, lease.job.batch)
   return { kind: 'snoozed', why }
 }
@@ -292,6 +309,11 @@ async function persist<T>(room: Darkroom, act: () => Promise<T>): Promise<T> {
     }
   }
   return act()
+}
+
+/** The job, if nobody has moved it since this run claimed it: each later claim counts another attempt. */
+function ofThisRun(lease: Lease, job: Job): Job | undefined {
+  return job.phase.kind === 'running' && job.attempts === lease.job.attempts ? job : undefined
 }
 
 function chain(job: Job | undefined, change: (job: Job) => Job | undefined): Job | undefined {
