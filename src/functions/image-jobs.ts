@@ -1,6 +1,6 @@
 import { app, type InvocationContext } from '@azure/functions'
 import { darkroom } from '../app.ts'
-import { jobId } from '../core/keys.ts'
+import { fingerprint, jobId } from '../core/keys.ts'
 import { takeMessage, takePoisoned, type Accepted, type JobMessage } from '../pipeline/intake.ts'
 import { poisonName, queueNames } from '../storage/queues.ts'
 
@@ -31,7 +31,13 @@ function toJobMessage(message: unknown, { triggerMetadata }: InvocationContext):
   }
 }
 
+/** A prompt is told by its length and a hash, never by its words. */
 function logAccepted(context: InvocationContext, { job, isNew, fault }: Accepted): void {
-  if (fault !== undefined) context.warn(`job ${jobId(job)} rejected: ${fault.code}`)
-  else context.debug(`job ${jobId(job)} ${isNew ? 'accepted' : 'was there already'}`)
+  if (fault !== undefined) {
+    context.warn(`job ${jobId(job)} rejected: ${fault.code}`)
+    return
+  }
+  const { prompt = '' } = job.request ?? {}
+  const facts = `prompt of ${prompt.length} characters, ${fingerprint(prompt).slice(0, 8)}`
+  context.info(`job ${jobId(job)} ${isNew ? 'accepted' : 'was there already'}: ${facts}`)
 }

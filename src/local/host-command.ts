@@ -1,5 +1,6 @@
 import { useRunningStorage } from './development-storage.ts'
 import {
+  logToTerminal,
   readCommandSettings,
   rootDir,
   runCommand,
@@ -17,7 +18,7 @@ await runCommand(async () => {
   // Beside an `npm start` on this machine nothing needs to be configured.
   await useRunningStorage()
   if (!hasDeployment(process.env)) await useRunningSimulated()
-  const host = await startInstance({ port, log: console.log })
+  const host = await startInstance({ port, log: logToTerminal })
   console.log(`darkroom: ready on ${host.url}`)
   await untilStopped()
   await stopInstance(host, graceMs)

@@ -41,6 +41,11 @@ export async function startInstance(options: {
   return startHost({ rootDir, port: options.port, queueService: queues, log: options.log })
 }
 
+/** What the functions and the host say, but for what only helps to mend them. */
+export function logToTerminal(line: string): void {
+  if (!/^\[(debug|trace)\]/.test(line)) console.log(line)
+}
+
 /** Runs a command to its end: faults of the settings are a message, not a stack. */
 export async function runCommand(command: () => Promise<void>): Promise<void> {
   try {

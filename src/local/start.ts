@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { startDevelopmentStorage } from './development-storage.ts'
 import {
+  logToTerminal,
   readCommandSettings,
   rootDir,
   runCommand,
@@ -20,7 +21,7 @@ await runCommand(async () => {
   if (simulated !== undefined) {
     console.log(`darkroom: no deployment is configured; a simulated one answers on ${simulated.endpoint}`)
   }
-  const host = await startInstance({ port, log: console.log })
+  const host = await startInstance({ port, log: logToTerminal })
   console.log(`darkroom: ready on ${host.url}`)
   await untilStopped()
   await stopInstance(host, graceMs)

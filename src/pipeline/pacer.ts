@@ -141,14 +141,11 @@ function earliestSlot(
     const taken = takeSlot(ledger, now + timing.firstSlotMs)
     return { ...taken, isWithinHorizon: taken.slotAt <= now + horizonMs(ledger) }
   })
-  return slots.reduce<(typeof slots)[number] | undefined>(
-    (first, next) => {
-      if (first === undefined) return next
-      if (next.isWithinHorizon !== first.isWithinHorizon) return next.isWithinHorizon ? next : first
-      return next.slotAt < first.slotAt ? next : first
-    },
-    undefined,
-  )
+  return slots.reduce<(typeof slots)[number] | undefined>((first, next) => {
+    if (first === undefined) return next
+    if (next.isWithinHorizon !== first.isWithinHorizon) return next.isWithinHorizon ? next : first
+    return next.slotAt < first.slotAt ? next : first
+  }, undefined)
 }
 
 function slotsWithinHorizon(ledgers: ReadonlyMap<string, Ledger>, now: number): number {

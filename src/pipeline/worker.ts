@@ -194,8 +194,7 @@ async function handleFailure(
     { attempts, attemptsMax: attemptsAllowed(code, room.attemptsMax), onUnknown: room.onUnknown },
     room.chance(),
   )
-  const ifOurs = (job: Job): Job | undefined =>
-    chain(ofThisRun(lease, job), (ours) => startsAt(ours, slotAt))
+  const ifOurs = (job: Job): Job | undefined => chain(ofThisRun(lease, job), (ours) => startsAt(ours, slotAt))
   switch (decision.kind) {
     case 'snooze': {
       await persist(room, async () => rest(room, lease.job, decision.pause, fault))
