@@ -101,10 +101,10 @@ export function takeFreshSlot(
   const withoutMissed = { ...raised, slotsRecently: addToBucket(raised.slotsRecently, late.slotAt, -1) }
   const fresh = takeSlot({ ...withoutMissed, breaker: null }, late.now)
   if (breaker === null) return fresh
-  return {
-    slotAt: fresh.slotAt,
-    ledger: { ...fresh.ledger, breaker: { ...breaker, probeSlotAt: fresh.slotAt } },
-  }
+  const { slotAt } = fresh
+  // The next probe keeps its distance from this one, wherever it has moved to.
+  const nextProbeAt = Math.max(breaker.nextProbeAt, slotAt + probeIntervalMs(breaker.probes))
+  return { slotAt, ledger: { ...fresh.ledger, breaker: { ...breaker, probeSlotAt: slotAt, nextProbeAt } } }
 }
 
 /** Whether a job that holds a slot may still start at it. */

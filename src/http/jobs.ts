@@ -9,8 +9,12 @@ import { exactSeconds, notFound, reply, replyError, seconds, type Call, type Rep
 /** POST /v1/jobs: 202 with the job, also when it was there already; 409 when it was, and asked for something else. */
 export async function postJob({ request, room, id }: Call): Promise<Reply> {
   const idempotencyKey = request.headers.get('idempotency-key') ?? undefined
-  if (idempotencyKey !== undefined && !/^[\x21-\x7e ]{1,256}$/.test(idempotencyKey)) {
-    const message = `Idempotency-Key: got ${idempotencyKey.length} characters; allowed: 1 to 256 printable ASCII characters`
+  const keyCharsMax = limits.idempotencyKeyCharsMax
+  if (
+    idempotencyKey !== undefined &&
+    !(idempotencyKey.length <= keyCharsMax && /^[\x20-\x7e]+$/.test(idempotencyKey))
+  ) {
+    const message = `Idempotency-Key: got ${idempotencyKey.length} characters; allowed: 1 to ${keyCharsMax} printable ASCII characters`
     return replyError({ status: 400, param: 'Idempotency-Key', code: 'invalid_value', message })
   }
   const text = await boundedText(request)

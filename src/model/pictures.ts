@@ -3,9 +3,9 @@ import { limits } from '../core/limits.ts'
 import type { PictureBytes } from '../ports.ts'
 
 const kinds: Readonly<Record<string, { contentType: string; extension: string } | undefined>> = {
-  png: { contentType: 'image/png', extension: 'png' },
-  jpg: { contentType: 'image/jpeg', extension: 'jpg' },
-  webp: { contentType: 'image/webp', extension: 'webp' },
+  png: { contentType: 'image/png', extension: '.png' },
+  jpg: { contentType: 'image/jpeg', extension: '.jpg' },
+  webp: { contentType: 'image/webp', extension: '.webp' },
 }
 
 /**

@@ -89,7 +89,8 @@ function toEntity(entity: object): Entity {
     if (typeof value !== 'string') continue
     if (name === 'rowKey') row = value
     else if (name === 'etag') version = value
-    else if (name !== 'partitionKey' && name !== 'timestamp') values[name] = value
+    // The service's own facts have a dot in their names (`odata.metadata`), which no property may have.
+    else if (name !== 'partitionKey' && name !== 'timestamp' && !name.includes('.')) values[name] = value
   }
   return { row, version, values: values satisfies Values }
 }

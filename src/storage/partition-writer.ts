@@ -130,6 +130,11 @@ export function partitionWriter(table: Table, chance: () => number): PartitionWr
         for (const pending of group) await writeGroup(partition, [pending])
         return
       }
+      // Of one that is alone, only the counters themselves can tell whether they were in the way.
+      if (loser === undefined && shard !== undefined) {
+        const now = await loadShard(partition, shard.index)
+        if (now.version !== shard.version) continue
+      }
       const lost = loser ?? group[0]
       if (lost === undefined) return
       await settleConflict(partition, lost)

@@ -38,8 +38,8 @@ describe('an answer with images', () => {
     expect(answer).toMatchObject({
       kind: 'images',
       images: [
-        { contentType: 'image/jpeg', extension: 'jpg', width: 1024, height: 1536 },
-        { contentType: 'image/jpeg', extension: 'jpg', width: 1024, height: 1536 },
+        { contentType: 'image/jpeg', extension: '.jpg', width: 1024, height: 1536 },
+        { contentType: 'image/jpeg', extension: '.jpg', width: 1024, height: 1536 },
       ],
       usage: { outputTokens: 2 * 408 },
     })

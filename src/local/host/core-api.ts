@@ -1,8 +1,7 @@
 import { readFunction } from './function-metadata.ts'
 import type { FunctionCallback, LocalFunction } from './function-metadata.ts'
+import type { LogEntry, LogLevel } from './log-entry.ts'
 import type { ProgrammingModel } from './programming-model.ts'
-
-export type LogLevel = 'trace' | 'debug' | 'information' | 'warning' | 'error' | 'critical' | 'none'
 
 export type HookName = (typeof hookNames)[number]
 
@@ -21,14 +20,6 @@ export type FunctionApp = {
   runHooks(name: HookName, context: object): Promise<void>
   /** Logs a line for a function, or for the host itself when `source` is `host`; log hooks see it first. */
   log(entry: LogEntry): void
-}
-
-export type LogEntry = {
-  readonly source: string
-  readonly level: LogLevel
-  readonly category: 'user' | 'system' | 'customMetric'
-  readonly message: string
-  readonly invocationContext?: unknown
 }
 
 type HookCallback = (context: object) => unknown

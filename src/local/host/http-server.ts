@@ -1,7 +1,7 @@
 import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import findMyWay from 'find-my-way'
-import type { LogLevel } from './core-api.ts'
+import type { LogLevel } from './log-entry.ts'
 import type { HttpTrigger, LocalFunction } from './function-metadata.ts'
 import { readHttpRequest, readQuery, sendHttpResponse } from './http-message.ts'
 import { readRoute } from './http-route.ts'

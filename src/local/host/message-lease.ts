@@ -1,6 +1,6 @@
 import { RestError } from '@azure/storage-queue'
 import type { DequeuedMessageItem, QueueClient } from '@azure/storage-queue'
-import type { LogLevel } from './core-api.ts'
+import type { LogLevel } from './log-entry.ts'
 import { pause } from './listener.ts'
 
 /**

@@ -1,4 +1,4 @@
-import type { LogEntry, LogLevel } from './core-api.ts'
+import type { LogEntry, LogLevel } from './log-entry.ts'
 import type { FunctionCallback, FunctionMetadata } from './function-metadata.ts'
 
 /**

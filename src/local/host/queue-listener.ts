@@ -1,6 +1,6 @@
 import { RestError } from '@azure/storage-queue'
 import type { DequeuedMessageItem, QueueClient, QueueServiceClient } from '@azure/storage-queue'
-import type { LogLevel } from './core-api.ts'
+import type { LogLevel } from './log-entry.ts'
 import type { QueueSettings } from './host-json.ts'
 import { describeError, pause } from './listener.ts'
 import type { Listener } from './listener.ts'

@@ -1,5 +1,5 @@
 import { Cron } from 'croner'
-import type { LogLevel } from './core-api.ts'
+import type { LogLevel } from './log-entry.ts'
 import type { TimerTrigger } from './function-metadata.ts'
 import { describeError } from './listener.ts'
 import type { Listener } from './listener.ts'

@@ -1,0 +1,187 @@
+import { describe, expect, test } from 'vitest'
+import {
+  claimed,
+  failed,
+  isFinal,
+  newJob,
+  rejectedJob,
+  renewed,
+  retried,
+  snoozed,
+  startsAt,
+  stateOf,
+  succeeded,
+  transitions,
+  unslotted,
+  type Job,
+  type JobEvent,
+  type PhaseKind,
+} from '../../src/core/job.ts'
+import { limits } from '../../src/core/limits.ts'
+import { failureOfTest, frozen, image, jobIn, phaseKinds, phaseOf, t0, usage } from './sample.ts'
+
+/** Every event that has a function; a slot is given by the job table itself, by the same table of transitions. */
+const events: { readonly [Event in Exclude<JobEvent, 'slotted'>]: (job: Job) => Job | undefined } = {
+  unslotted,
+  claimed: (job) => claimed(job, { slotAt: t0, deployment: 'images', leaseUntil: t0 + 90_000 }),
+  renewed: (job) => renewed(job, { leaseUntil: t0 + 180_000 }),
+  snoozed: (job) => snoozed(job),
+  retried: (job) => retried(job, { dueAt: t0 + 9_000, possiblyPaid: false }),
+  succeeded: (job) => succeeded(job, { finishedAt: t0, images: [image], usage }),
+  failed: (job) => failed(job, { finishedAt: t0, failure: failureOfTest }),
+}
+
+describe('the table of transitions', () => {
+  const steps = Object.entries(events).flatMap(([name, event]) =>
+    phaseKinds.map((from) => ({ name, event, from })),
+  )
+
+  test.each(steps)('$name from $from', ({ name, event, from }) => {
+    const row = Object.entries(transitions).find(([key]) => key === name)?.[1]
+    const froms: readonly PhaseKind[] = row?.from ?? []
+    // The job is frozen: an event that changed it in place would throw.
+    const before = jobIn(from, { attempts: 1, requestIds: ['r1'] })
+    const after = event(before)
+    expect(after?.phase.kind).toBe(froms.includes(from) ? row?.to : undefined)
+    if (after !== undefined) expect(after).not.toBe(before)
+  })
+
+  test('has an event function for every row but the one the job table carries out', () => {
+    expect(Object.keys(events).toSorted()).toEqual(
+      Object.keys(transitions)
+        .filter((event) => event !== 'slotted')
+        .toSorted(),
+    )
+    expect(transitions.slotted).toEqual({ from: ['waiting'], to: 'slotted' })
+  })
+
+  test('lets nothing leave a final phase', () => {
+    const final: readonly PhaseKind[] = ['succeeded', 'failed', 'cancelled']
+    for (const { from } of Object.values(transitions)) {
+      expect(from.filter((kind) => final.includes(kind))).toEqual([])
+    }
+  })
+})
+
+test.each([
+  ['waiting', 'queued', false],
+  ['slotted', 'queued', false],
+  ['running', 'running', false],
+  ['succeeded', 'succeeded', true],
+  ['failed', 'failed', true],
+  ['cancelled', 'cancelled', true],
+] as const)('a job that is %s shows as %s', (kind, state, final) => {
+  expect(stateOf(jobIn(kind))).toBe(state)
+  expect(isFinal(jobIn(kind))).toBe(final)
+})
+
+describe('a new job', () => {
+  const fields = frozen({ batch: 'b', key: 'k', customId: null, metadata: { a: '1' }, now: t0 })
+  const unsent = { attempts: 0, possiblyRepeated: 0, slotAt: null, deployment: null, startedAt: null }
+
+  test('waits, due at once, with nothing spent', () => {
+    const job = newJob({ ...fields, request: { prompt: 'a fox' } })
+    expect(job).toEqual({
+      batch: 'b',
+      key: 'k',
+      customId: null,
+      metadata: { a: '1' },
+      createdAt: t0,
+      input: null,
+      request: { prompt: 'a fox' },
+      requestIds: [],
+      phase: { kind: 'waiting', dueAt: t0 },
+      ...unsent,
+    })
+  })
+
+  test('that was no valid one has failed, and keeps the beginning of its message', () => {
+    const input = `${'x'.repeat(limits.rejectedInputCharsMax - 1)}😀 and more`
+    const job = rejectedJob({ ...fields, failure: failureOfTest, input })
+    expect(job).toMatchObject({ request: null, phase: { kind: 'failed', finishedAt: t0 }, ...unsent })
+    expect(job.input).toBe(`${'x'.repeat(limits.rejectedInputCharsMax - 1)}\uFFFD`)
+  })
+})
+
+describe('events', () => {
+  test('a claim counts the attempt, before the call, and starts at the slot', () => {
+    const claim = { slotAt: t0 + 1, deployment: 'images', leaseUntil: t0 + 90_000 }
+    expect(claimed(jobIn('slotted', { attempts: 1 }), claim)).toMatchObject({
+      attempts: 2,
+      slotAt: t0 + 1,
+      startedAt: t0 + 1,
+      deployment: 'images',
+      phase: { kind: 'running', leaseUntil: t0 + 90_000 },
+    })
+  })
+
+  test('a later start moves slot and start, and nothing else', () => {
+    const job = jobIn('running')
+    expect(startsAt(job, t0 + 7)).toEqual({ ...job, slotAt: t0 + 7, startedAt: t0 + 7 })
+  })
+
+  test('a renewal moves the lease, and nothing else', () => {
+    const job = jobIn('running')
+    const phase = { kind: 'running', leaseUntil: t0 + 500_000 }
+    expect(renewed(job, { leaseUntil: t0 + 500_000 })).toEqual({ ...job, phase })
+  })
+
+  test('a snooze costs no attempt, keeps the place in line and the request id', () => {
+    const job = jobIn('running', { attempts: 2, possiblyRepeated: 1 })
+    expect(snoozed(job, { requestId: 'r9' })).toMatchObject({
+      attempts: 1,
+      possiblyRepeated: 1,
+      requestIds: ['r9'],
+      phase: { kind: 'waiting', dueAt: job.createdAt },
+    })
+    expect(snoozed(jobIn('running', { attempts: 0 }))?.attempts).toBe(0)
+  })
+
+  test('a slot given up keeps the place in line', () => {
+    expect(unslotted(jobIn('slotted'))?.phase).toEqual({ kind: 'waiting', dueAt: t0 })
+  })
+
+  test('a retry waits, and is labelled when the call may have been paid for', () => {
+    const job = jobIn('running', { attempts: 1 })
+    const retry = { dueAt: t0 + 5_000, requestId: 'r1' }
+    expect(retried(job, { ...retry, possiblyPaid: true })).toMatchObject({
+      attempts: 1,
+      possiblyRepeated: 1,
+      requestIds: ['r1'],
+      phase: { kind: 'waiting', dueAt: t0 + 5_000 },
+    })
+    expect(retried(job, { ...retry, possiblyPaid: false })?.possiblyRepeated).toBe(0)
+  })
+
+  test('an answer that comes after a rescue takes back the repeat that has not taken place', () => {
+    const answer = { finishedAt: t0, images: [image], usage, requestId: 'r1' }
+    const fields = { attempts: 1, possiblyRepeated: 1 }
+    expect(succeeded(jobIn('running', fields), answer)?.possiblyRepeated).toBe(1)
+    expect(succeeded(jobIn('waiting', fields), answer)?.possiblyRepeated).toBe(0)
+    expect(succeeded(jobIn('slotted', fields), answer)?.possiblyRepeated).toBe(0)
+    expect(succeeded(jobIn('waiting'), answer)?.possiblyRepeated).toBe(0)
+    expect(succeeded(jobIn('running'), answer)).toMatchObject({
+      requestIds: ['r1'],
+      phase: { kind: 'succeeded', finishedAt: t0, images: [image], usage },
+    })
+  })
+
+  test('a failure says why', () => {
+    const end = { finishedAt: t0, failure: failureOfTest, requestId: 'r1' }
+    expect(failed(jobIn('running'), end)).toMatchObject({
+      requestIds: ['r1'],
+      phase: { kind: 'failed', finishedAt: t0, failure: failureOfTest },
+    })
+  })
+
+  test('request ids are kept once each, the newest to a bound', () => {
+    let job = jobIn('running', { requestIds: ['r0'] })
+    expect(snoozed(job, { requestId: 'r0' })?.requestIds).toEqual(['r0'])
+    for (let i = 1; i <= limits.requestIdsMax; i += 1) {
+      job = frozen({ ...(snoozed(job, { requestId: `r${i}` }) ?? job), phase: phaseOf('running') })
+    }
+    expect(job.requestIds).toHaveLength(limits.requestIdsMax)
+    expect(job.requestIds.at(0)).toBe('r1')
+    expect(job.requestIds.at(-1)).toBe(`r${limits.requestIdsMax}`)
+  })
+})

@@ -1,0 +1,169 @@
+import * as fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import {
+  fingerprint,
+  imageBlobName,
+  imageBlobStem,
+  inboxName,
+  indexRowOf,
+  jobId,
+  keyOf,
+  parseIndexRow,
+  parseJobId,
+  roundToMicros,
+  sortableTime,
+} from '../../src/core/keys.ts'
+import { limits } from '../../src/core/limits.ts'
+import { batchNamePattern } from '../../src/core/submission.ts'
+import { phaseKinds, phaseOf, t0 } from './sample.ts'
+
+/** Custom ids as they come: plain ones, ones near the edges of plain, and any text. */
+const idArbitrary = fc.oneof(
+  fc.string({ unit: fc.constantFrom(...'aA1._-~/ é'.split('')), minLength: 1, maxLength: 6 }),
+  fc.string({
+    unit: fc.constantFrom(...'ab'.split('')),
+    minLength: 60,
+    maxLength: limits.customIdCharsMax,
+    size: 'max',
+  }),
+  fc.string({ unit: 'grapheme', minLength: 1, maxLength: limits.customIdCharsMax }),
+)
+const kindArbitrary = fc.constantFrom('custom-id', 'message', 'idempotency', 'rejected')
+const originArbitrary = fc.record({ kind: kindArbitrary, id: idArbitrary })
+const batchArbitrary = fc
+  .stringMatching(batchNamePattern)
+  .map((name) => name.slice(0, limits.batchNameCharsMax))
+const timeArbitrary = fc.double({ min: 0, max: t0 * 2, noNaN: true }).map(roundToMicros)
+
+describe('the key of a job', () => {
+  test.each([
+    ['custom-id', 'fox-1', 'fox-1'],
+    ['custom-id', 'Fox_1.b', 'Fox_1.b'],
+    ['custom-id', 'a fox', `a-fox~${fingerprint('a fox')}`],
+    ['custom-id', '../fox', `-fox~${fingerprint('../fox')}`],
+    ['custom-id', '.', `-~${fingerprint('.')}`],
+    ['custom-id', 'fox.', `fox-~${fingerprint('fox.')}`],
+    ['custom-id', 'f'.repeat(64), 'f'.repeat(64)],
+    ['custom-id', 'f'.repeat(65), `${'f'.repeat(32)}~${fingerprint('f'.repeat(65))}`],
+    ['message', '1a2b', 'msg~1a2b'],
+    ['message', 'a b', `message~${fingerprint('a b')}`],
+    ['idempotency', 'plain', `idempotency~${fingerprint('plain')}`],
+    ['rejected', 'plain', `rejected~${fingerprint('plain')}`],
+  ] as const)('of %s %j is %j', (kind, id, key) => {
+    expect(keyOf({ kind, id })).toBe(key)
+  })
+
+  test('is another for every other origin', () => {
+    fc.assert(
+      fc.property(originArbitrary, originArbitrary, (a, b) => {
+        fc.pre(a.kind !== b.kind || a.id !== b.id)
+        expect(keyOf(a)).not.toBe(keyOf(b))
+      }),
+      { numRuns: 2_000 },
+    )
+  })
+
+  test('is valid in a table, in a blob name and in a URL, and short', () => {
+    fc.assert(
+      fc.property(originArbitrary, (origin) => {
+        const key = keyOf(origin)
+        expect(key).toMatch(/^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$/)
+        expect(key.endsWith('.')).toBe(false)
+        expect(encodeURIComponent(key)).toBe(key)
+        expect(key.length).toBeLessThanOrEqual(limits.plainKeyCharsMax + 'msg~'.length)
+      }),
+    )
+  })
+})
+
+describe('the id of a job', () => {
+  test('is read back to its batch and key', () => {
+    fc.assert(
+      fc.property(batchArbitrary, originArbitrary, (batch, origin) => {
+        const ref = { batch, key: keyOf(origin) }
+        expect(parseJobId(jobId(ref))).toEqual(ref)
+      }),
+    )
+  })
+
+  test.each([
+    '',
+    'batch',
+    'batch.',
+    '.key',
+    'a/b.key',
+    'batch.k/y',
+    `${'b'.repeat(65)}.k`,
+    `b.${'k'.repeat(201)}`,
+  ])('%j is none', (id) => {
+    expect(parseJobId(id)).toBeUndefined()
+  })
+
+  test('of a single job names the day, in UTC', () => {
+    expect(inboxName(Date.UTC(2026, 10, 23, 23, 59, 59, 999))).toBe('inbox-2026-11-23')
+    expect(inboxName(Date.UTC(2026, 10, 24))).toMatch(batchNamePattern)
+  })
+})
+
+describe('the name of an image', () => {
+  test('is made of the batch, the key and its number, with one dot', () => {
+    expect(imageBlobName({ batch: 'b', key: 'fox' }, 0, '.png')).toBe('b/fox-0.png')
+    expect(imageBlobStem({ batch: 'b', key: 'fox' }, 0)).toBe('b/fox-0.')
+  })
+
+  test('is another for every other job and number', () => {
+    const nameArbitrary = fc.tuple(batchArbitrary, originArbitrary, fc.nat({ max: 20 }))
+    fc.assert(
+      fc.property(nameArbitrary, nameArbitrary, ([batchA, a, i], [batchB, b, k]) => {
+        const [refA, refB] = [
+          { batch: batchA, key: keyOf(a) },
+          { batch: batchB, key: keyOf(b) },
+        ]
+        fc.pre(jobId(refA) !== jobId(refB) || i !== k)
+        expect(imageBlobName(refA, i, '.png')).not.toBe(imageBlobName(refB, k, '.png'))
+      }),
+    )
+  })
+})
+
+describe('an index row', () => {
+  test.each(phaseKinds)('of a job that is %s', (kind) => {
+    const phase = phaseOf(kind)
+    const row = indexRowOf('fox', phase)
+    const time = { waiting: 'dueAt', slotted: 'slotAt', running: 'leaseUntil' }
+    const isFinal = !(kind in time)
+    expect(row === null).toBe(isFinal)
+    if (row !== null)
+      expect(phase).toMatchObject({
+        [Object.entries(time).find(([k]) => k === kind)![1]]: parseIndexRow(row)?.at,
+      })
+  })
+
+  test('sorts by time, and is read back to its time and key', () => {
+    fc.assert(
+      fc.property(timeArbitrary, timeArbitrary, originArbitrary, (a, b, origin) => {
+        const key = keyOf(origin)
+        const rows = [a, b].map((dueAt) => indexRowOf(key, { kind: 'waiting', dueAt }) ?? '')
+        expect(parseIndexRow(rows[0]!)).toEqual({ at: a, key })
+        expect(Math.sign(a - b)).toBe(rows[0]! < rows[1]! ? -1 : rows[0]! > rows[1]! ? 1 : 0)
+      }),
+    )
+  })
+
+  test('of anything else is none', () => {
+    const time = sortableTime(t0)
+    for (const row of ['batch', `job:${time}|k`, `wait:${time}|`, `wait:1|k`, '']) {
+      expect(parseIndexRow(row)).toBeUndefined()
+    }
+  })
+})
+
+test('times are microseconds, padded', () => {
+  expect(sortableTime(1_795_428_000_000.125)).toBe('01795428000000125')
+  expect(roundToMicros(1.000_4)).toBe(1)
+  expect(roundToMicros(1.000_6)).toBe(1.001)
+})
+
+test('a fingerprint is 128 bits of SHA-256', () => {
+  expect(fingerprint('abc')).toBe('ba7816bf8f01cfea414140de5dae2223')
+})

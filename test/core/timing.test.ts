@@ -1,0 +1,69 @@
+import { describe, expect, test } from 'vitest'
+import { limits } from '../../src/core/limits.ts'
+import { timing } from '../../src/core/timing.ts'
+
+/** Clocks of instances differ by this much at most; Azure keeps them far closer. */
+const clockDifferenceMs = 5_000
+
+test('every bound is a number above zero', () => {
+  for (const bound of Object.values({ ...limits, ...timing })) expect(bound).toBeGreaterThan(0)
+})
+
+describe('the rhythm', () => {
+  test('keeps a flow longer than anybody believes in it unseen', () => {
+    expect(timing.flowKnownMs + timing.tickMs + clockDifferenceMs).toBeLessThan(timing.flowIdleMs)
+  })
+
+  test('takes no slot for lost while a worker may still hold it', () => {
+    expect(timing.leadMaxMs + timing.holdMaxMs).toBeLessThan(timing.slotLostMs)
+  })
+
+  test('renews a lease in time for one renewal to fail, and claims within it', () => {
+    expect(timing.leaseMs / 2).toBeGreaterThan(clockDifferenceMs)
+    expect(timing.holdMaxMs).toBeLessThan(timing.leaseMs)
+    expect(timing.claimAheadMs).toBeLessThan(timing.leaseMs / 2)
+  })
+
+  test('has its bounds in order', () => {
+    expect(timing.leadMinMs).toBeLessThanOrEqual(timing.leadMs)
+    expect(timing.leadMs).toBeLessThanOrEqual(timing.leadMaxMs)
+    expect(timing.tickMs).toBeLessThan(timing.idleTickMs)
+    expect(timing.retryBaseMs).toBeLessThan(timing.retryCeilingMs)
+    expect(timing.probeFirstMs).toBeLessThan(timing.probeMaxMs)
+    expect(timing.pauseDefaultMs).toBeLessThan(timing.pauseMaxMs)
+    expect(timing.lateMs).toBeLessThan(timing.claimAheadMs)
+  })
+
+  test('gives the first slot of an idle pool within its own horizon', () => {
+    expect(timing.firstSlotMs).toBeLessThan(timing.leadMinMs + 2 * timing.tickMs)
+  })
+
+  test('sums rates over whole buckets', () => {
+    expect(timing.rateWindowMs % timing.rateBucketMs).toBe(0)
+  })
+})
+
+describe('the limits', () => {
+  test('let a prompt and its index keys into a table row', () => {
+    // A property holds 64 KiB of UTF-16, a key 512 characters.
+    expect(limits.promptCharsMax * 2).toBeLessThanOrEqual(64 * 1024)
+    expect(limits.plainKeyCharsMax + 'msg~'.length + 'wait:'.length + 17 + 1).toBeLessThan(512)
+    expect(limits.plainKeyCharsMax).toBeLessThanOrEqual(limits.customIdCharsMax)
+  })
+
+  test('let the largest job into one request, even when JSON escapes its every character', () => {
+    const { metadataPairsMax: pairs, metadataKeyCharsMax: key, metadataValueCharsMax: value } = limits
+    const bytes =
+      4 * (limits.promptCharsMax + limits.customIdCharsMax + limits.userCharsMax + pairs * (key + value))
+    expect(bytes).toBeLessThan(limits.requestBodyBytesMax)
+  })
+
+  test('let a tick into one transaction', () => {
+    // Beside the flows stand the tick's own row and the ledgers of a pool.
+    expect(limits.flowsPerTickMax + 1).toBeLessThan(limits.transactionEntitiesMax)
+  })
+
+  test('let a quoted value stay whole in its message', () => {
+    expect(limits.quotedValueCharsMax * 2).toBeLessThan(limits.failureMessageCharsMax)
+  })
+})
