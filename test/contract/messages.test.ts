@@ -1,0 +1,38 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { stores, uniqueName, type MessagesUnderTest } from './stores.ts'
+
+describe.each(stores)('messages in $name', ({ makeMessages }) => {
+  let queues: MessagesUnderTest
+  beforeAll(async () => {
+    queues = await makeMessages()
+  })
+
+  const work = (key: string) => ({
+    pool: 'pool',
+    deployment: 'gpt-image-1',
+    batch: 'batch',
+    key,
+    slotAt: Date.now() + 0.125,
+    wakeAt: Date.now(),
+  })
+
+  test('come as they were sent when their time has come', async () => {
+    const message = work(uniqueName('key'))
+    const tick = { pool: uniqueName('pool'), epoch: 7 }
+    await queues.messages.sendWork(message, Date.now())
+    await queues.messages.sendTick(tick, Date.now() - 5_000)
+    const visible = await queues.visibleNow()
+    expect(visible.work).toContainEqual(message)
+    expect(visible.ticks).toContainEqual(tick)
+  })
+
+  test('stay hidden until then', async () => {
+    const message = work(uniqueName('key'))
+    const tick = { pool: uniqueName('pool'), epoch: 8 }
+    await queues.messages.sendWork(message, Date.now() + 60_000)
+    await queues.messages.sendTick(tick, Date.now() + 60_000)
+    const visible = await queues.visibleNow()
+    expect(visible.work).not.toContainEqual(message)
+    expect(visible.ticks).not.toContainEqual(tick)
+  })
+})

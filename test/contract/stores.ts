@@ -1,0 +1,88 @@
+import { randomUUID } from 'node:crypto'
+import { TableClient } from '@azure/data-tables'
+import { inject } from 'vitest'
+import type { ImageStore, Messages, TickMessage, WorkMessage } from '../../src/ports.ts'
+import { azureTable } from '../../src/storage/azure-table.ts'
+import { connectStorage, type StorageConnection } from '../../src/storage/connection.ts'
+import { azureImageStore, imageContainer } from '../../src/storage/images.ts'
+import { azureMessages, queueNames, tickMessageSchema, workMessageSchema } from '../../src/storage/queues.ts'
+import type { Table } from '../../src/storage/table.ts'
+import { memoryImages } from '../support/memory-images.ts'
+import { memoryMessages } from '../support/memory-messages.ts'
+import { memoryTable } from '../support/memory-table.ts'
+
+/** Messages, and what of them a reader of the queues would be handed now. */
+export type MessagesUnderTest = {
+  readonly messages: Messages
+  visibleNow(): Promise<{ readonly work: readonly WorkMessage[]; readonly ticks: readonly TickMessage[] }>
+}
+
+/** A kind of store that every contract is run against. */
+export type Store = {
+  readonly name: string
+  readonly makeTable: () => Promise<Table>
+  readonly makeImages: () => Promise<ImageStore>
+  readonly makeMessages: () => Promise<MessagesUnderTest>
+}
+
+export const stores: readonly Store[] = [
+  {
+    name: 'memory',
+    makeTable: async () => memoryTable(),
+    makeImages: async () => memoryImages(),
+    async makeMessages() {
+      const messages = memoryMessages()
+      const visible = <T>(sent: readonly { message: T; visibleAt: number }[]): T[] =>
+        sent.filter(({ visibleAt }) => visibleAt <= Date.now()).map(({ message }) => message)
+      return {
+        messages,
+        visibleNow: async () => ({ work: visible(messages.work), ticks: visible(messages.ticks) }),
+      }
+    },
+  },
+  {
+    name: 'Azurite',
+    async makeTable() {
+      const name = `t${randomUUID().replaceAll('-', '')}`
+      const client = TableClient.fromConnectionString(inject('azurite'), name, {
+        allowInsecureConnection: true,
+      })
+      await client.createTable()
+      return azureTable(client)
+    },
+    async makeImages() {
+      const storage = await connect()
+      await storage.blobs.getContainerClient(imageContainer).createIfNotExists()
+      return azureImageStore(storage)
+    },
+    async makeMessages() {
+      const { queues } = await connect()
+      await queues.createQueue(queueNames.work)
+      await queues.createQueue(queueNames.pacer)
+      const peek = async (name: string): Promise<unknown[]> => {
+        const { peekedMessageItems } = await queues
+          .getQueueClient(name)
+          .peekMessages({ numberOfMessages: 32 })
+        return peekedMessageItems.map(({ messageText }) => JSON.parse(messageText) as unknown)
+      }
+      return {
+        messages: azureMessages(queues),
+        visibleNow: async () => ({
+          work: (await peek(queueNames.work)).map((body) => workMessageSchema.parse(body)),
+          ticks: (await peek(queueNames.pacer)).map((body) => tickMessageSchema.parse(body)),
+        }),
+      }
+    },
+  },
+]
+
+/** A name that no other test, and no other run, uses. */
+export function uniqueName(prefix: string): string {
+  return `${prefix}-${randomUUID().slice(0, 8)}`
+}
+
+async function connect(): Promise<StorageConnection> {
+  return connectStorage({ kind: 'connection-string', connectionString: inject('azurite') }, () =>
+    Promise.reject(new Error('a connection string needs no credential')),
+  )
+}

@@ -1,0 +1,190 @@
+import { nothingSeen, type Darkroom } from '../../src/pipeline/darkroom.ts'
+import type { Chance, Clock, ImageModel, ImageStore, Messages } from '../../src/ports.ts'
+import { budgetTable } from '../../src/storage/budget-table.ts'
+import { jobTable } from '../../src/storage/job-table.ts'
+import type { Table } from '../../src/storage/table.ts'
+import type { MemoryImages } from '../support/memory-images.ts'
+import type { VirtualClock } from '../support/virtual-clock.ts'
+import type { SimulatedDeployment } from './deployment.ts'
+
+/** One instance of the app: its own memory, over stores that all share. */
+export type Instance = {
+  readonly room: Darkroom
+  isAlive(): boolean
+  /** Alive, and not asked to stop. */
+  isListening(): boolean
+  busy(queue: string): number
+  /** Counts a function's run; the promise settles only while the instance lives. */
+  runs(queue: string, work: Promise<unknown>): Promise<unknown>
+  /** Asks it to stop: its functions may go on for a while. */
+  stop(): void
+  /** From here on nothing that it waits for ever comes. */
+  kill(): void
+  /** Storage does not hear it until then; half of the time it is heard, but not answered. */
+  cutOff(until: number): void
+  /** Nothing of it goes on until then. */
+  freeze(until: number): void
+}
+
+export type InstanceSettings = {
+  readonly clock: VirtualClock
+  readonly chance: Chance
+  readonly stores: {
+    readonly jobs: Table
+    readonly budget: Table
+    readonly images: MemoryImages
+    readonly messages: Messages
+  }
+  readonly deployments: ReadonlyMap<string, SimulatedDeployment>
+  readonly settings: Pick<Darkroom, 'parse' | 'pool' | 'attemptsMax' | 'onUnknown'>
+  /** Its clock's difference from the world's. */
+  readonly skewMs: number
+  readonly storageMs: () => number
+  /** How often storage fails before, and as often after, it did as it was asked; out of 1. */
+  readonly storageFaults: () => number
+  /** How far behind a timer goes off. */
+  readonly timerLateMs: () => number
+  /** It dies in this operation; Infinity for one that lives on. */
+  readonly diesAtOperation: number
+  readonly onKilled: () => void
+  readonly onStored: (requestId: string) => void
+}
+
+/** How long a request to storage that is cut off goes unanswered. */
+const requestTimeoutMs = 5_000
+
+export function startInstance(world: InstanceSettings): Instance {
+  const { clock, chance, stores, deployments, settings, skewMs, timerLateMs } = world
+  const stopping = new AbortController()
+  const running = new Map<string, number>()
+  let operations = 0
+  let isAlive = true
+  let cutOffUntil = 0
+  let frozenUntil = 0
+
+  /** Waits in the instance's own time: a frozen one goes on when it thaws, a dead one never. */
+  async function passes(until: number, signal?: AbortSignal): Promise<void> {
+    await clock.sleepUntil(until, signal)
+    while (clock.now() < frozenUntil) await clock.sleepUntil(frozenUntil)
+    if (!isAlive) await never()
+  }
+
+  function kill(): void {
+    if (!isAlive) return
+    isAlive = false
+    world.onKilled()
+  }
+
+  /**
+   * The way to storage and back. An instance that is killed never hears the answer: half of the time what it asked
+   * for is done nevertheless.
+   */
+  async function through<T>(act: () => Promise<T>, actInPart?: () => void): Promise<T> {
+    if (!isAlive) return never()
+    operations += 1
+    if (operations === world.diesAtOperation) kill()
+    else await clock.sleepUntil(clock.now() + world.storageMs() / 2)
+    if (!isAlive) {
+      if (chance() < 0.5) await act()
+      else actInPart?.()
+      return never()
+    }
+    const isCutOff = clock.now() < cutOffUntil
+    if (chance() < (isCutOff ? 0.5 : world.storageFaults())) {
+      await passes(clock.now() + (isCutOff ? requestTimeoutMs : 0))
+      throw new Error('simulated: storage did not get the request')
+    }
+    const result = await act()
+    await passes(clock.now() + (isCutOff ? requestTimeoutMs : world.storageMs() / 2))
+    if (isCutOff || chance() < world.storageFaults()) {
+      throw new Error('simulated: storage did it, its answer was lost')
+    }
+    return result
+  }
+
+  const reach = (table: Table): Table => ({
+    get: async (ref) => through(async () => table.get(ref)),
+    range: async (query) => through(async () => table.range(query)),
+    transact: async (partition, writes) => through(async () => table.transact(partition, writes)),
+    remove: async (ref) => through(async () => table.remove(ref)),
+  })
+
+  const ownClock: Clock = {
+    now: () => clock.now() + skewMs,
+    async sleepUntil(at, signal) {
+      if (at > clock.now() + skewMs) await passes(at - skewMs + timerLateMs(), signal)
+      else if (!isAlive) await never()
+    },
+  }
+
+  const images: ImageStore = {
+    save: async (answer) =>
+      through(
+        async () => {
+          const saved = await stores.images.save(answer)
+          world.onStored(answer.facts.requestId ?? '')
+          return saved
+        },
+        () => stores.images.savePart(answer, answer.images.length - 1),
+      ),
+    find: async (job) => through(async () => stores.images.find(job)),
+    read: async (image) => through(async () => stores.images.read(image)),
+  }
+
+  const model: ImageModel = {
+    async generate({ deployment, request }) {
+      if (!isAlive) return never()
+      const { call, answer } = await deployments.get(deployment)!.generate(request.prompt, request.n ?? 1)
+      await passes(clock.now())
+      call.receivedAt = clock.now()
+      return answer
+    },
+  }
+
+  let ids = 0
+  const instanceId = chance()
+  const room: Darkroom = {
+    ...settings,
+    clock: ownClock,
+    chance,
+    log: { info() {}, warn() {}, error() {} },
+    jobs: jobTable(reach(stores.jobs), { chance, newId: () => `${instanceId}-${(ids += 1)}` }),
+    budgets: budgetTable(reach(stores.budget)),
+    messages: {
+      sendWork: async (message, at) => through(async () => stores.messages.sendWork(message, at - skewMs)),
+      sendTick: async (message, at) => through(async () => stores.messages.sendTick(message, at - skewMs)),
+    },
+    images,
+    model,
+    stopping: stopping.signal,
+    seen: nothingSeen(),
+  }
+
+  return {
+    room,
+    isAlive: () => isAlive,
+    isListening: () => isAlive && !stopping.signal.aborted,
+    busy: (queue) => running.get(queue) ?? 0,
+    async runs(queue, work) {
+      running.set(queue, (running.get(queue) ?? 0) + 1)
+      try {
+        return await work
+      } finally {
+        running.set(queue, (running.get(queue) ?? 0) - 1)
+        if (!isAlive) await never()
+      }
+    },
+    stop: () => stopping.abort(),
+    kill,
+    cutOff: (until) => {
+      cutOffUntil = until
+    },
+    freeze: (until) => {
+      frozenUntil = until
+    },
+  }
+}
+
+async function never(): Promise<never> {
+  return new Promise(() => {})
+}

@@ -1,0 +1,397 @@
+import { expect } from 'vitest'
+import type { OnUnknown } from '../../src/core/failure.ts'
+import { isFinal, type Job } from '../../src/core/job.ts'
+import { inboxName, keyOf } from '../../src/core/keys.ts'
+import { profileOfDeployment } from '../../src/core/profiles.ts'
+import { submissionParser } from '../../src/core/submission.ts'
+import { nudge } from '../../src/pipeline/announce.ts'
+import { takeMessage, takePoisoned, takeRequest } from '../../src/pipeline/intake.ts'
+import { onTickMessage } from '../../src/pipeline/pacer.ts'
+import { rescue } from '../../src/pipeline/rescue.ts'
+import { giveUpSlot, runJob } from '../../src/pipeline/worker.ts'
+import type { Chance, JobRef, TickMessage, WorkMessage } from '../../src/ports.ts'
+import { readJob } from '../../src/storage/job-rows.ts'
+import {
+  assertAllFinished,
+  assertCountedOnce,
+  assertNeverFasterThan,
+  assertRepeatsAreLabelled,
+  assertRowsAgree,
+  type PaidCall,
+} from '../support/laws.ts'
+import { memoryImages } from '../support/memory-images.ts'
+import { memoryTable, type RowMove } from '../support/memory-table.ts'
+import { virtualClock } from '../support/virtual-clock.ts'
+import { simulatedDeployment, type Call, type ModelFaults, type SimulatedDeployment } from './deployment.ts'
+import { startInstance, type Instance } from './instance.ts'
+import { simulatedQueue, type QueueSettings } from './queue.ts'
+
+export type Submission = {
+  /** After the start of the simulation. */
+  readonly afterMs: number
+  readonly via: 'queue' | 'http'
+  readonly text: string
+}
+
+/** What happens to one simulated app, all of it drawn from one source of chance. */
+export type Scenario = {
+  readonly chance: Chance
+  readonly rpm: number
+  readonly deployments: number
+  readonly instances: number
+  readonly submissions: readonly Submission[]
+  readonly onUnknown: OnUnknown
+  readonly attemptsMax: number
+  readonly wakeDelayMs: () => number
+  readonly callMs: () => number
+  readonly storageMs: () => number
+  readonly timerLateMs: () => number
+  readonly skewMs: () => number
+  /** How many of its functions of one queue an instance runs at once. */
+  readonly atOnce: number
+  readonly modelFaults: ModelFaults
+  /** Until `untilMs` after the start; then the world is well again. */
+  readonly chaos: {
+    readonly untilMs: number
+    readonly storageFaults: number
+    readonly duplicates: number
+    /** The operation of storage in which an instance dies, drawn anew for each. */
+    readonly diesAtOperation: () => number
+    /** Times at which an instance is killed, asked to stop and killed a little later, cut off, or frozen. */
+    readonly accidents: readonly {
+      readonly afterMs: number
+      readonly kind: 'kill' | 'stop' | 'cut-off' | 'freeze'
+      readonly forMs: number
+    }[]
+  }
+  /** Law 2 is asked after every transaction; large runs ask at the end. */
+  readonly checksEveryStep: boolean
+}
+
+export type Run = {
+  readonly calls: readonly Call[]
+  readonly jobs: readonly Job[]
+  readonly tookMs: number
+  readonly startedAt: number
+}
+
+export const startAt = Date.UTC(2026, 0, 5, 12)
+
+/** Nothing of what is simulated takes longer; a run that does has lost a job, or keeps it from its turn. */
+const deadlineMs = 3_600_000
+/** After the last job is done: answers that come too late, messages that come again. */
+const aftermathMs = 15 * 60_000
+
+export async function simulate(scenario: Scenario): Promise<Run> {
+  const { chance, rpm, chaos } = scenario
+  const clock = virtualClock(startAt)
+  const isChaos = (): boolean => clock.now() < startAt + chaos.untilMs
+  let broken: unknown
+
+  const unfinished = new Set<string>()
+  const claims = new Map<string, number[]>()
+  const prompts = new Map<string, JobRef>()
+
+  function observe(batch: string, moves: readonly RowMove[]): void {
+    for (const { row, after, before } of moves) {
+      if (!row.startsWith('job:') || after === undefined) continue
+      const ref = { batch, key: row.slice('job:'.length) }
+      const job = readJob(ref, after)
+      const name = nameOf(ref)
+      if (isFinal(job)) unfinished.delete(name)
+      else unfinished.add(name)
+      if (before === undefined && job.request !== null) prompts.set(job.request.prompt, ref)
+      if (
+        before !== undefined &&
+        job.phase.kind === 'running' &&
+        readJob(ref, before).phase.kind === 'slotted'
+      ) {
+        claims.set(name, [...(claims.get(name) ?? []), clock.now()])
+      }
+    }
+    if (scenario.checksEveryStep) {
+      try {
+        assertRowsAgree(batch, jobs.rows(batch))
+      } catch (error) {
+        broken ??= error
+      }
+    }
+  }
+
+  const jobs = memoryTable(observe)
+  const budget = memoryTable()
+  const images = memoryImages()
+  const pool = Array.from({ length: scenario.deployments }, (_, index) => ({
+    deployment: `gpt-image-1-${index}`,
+    settingsMark: 'mark',
+    rpm,
+    pace: 0.98,
+  }))
+  const deployments = new Map<string, SimulatedDeployment>(
+    pool.map(({ deployment }) => [
+      deployment,
+      simulatedDeployment(deployment, {
+        clock,
+        chance,
+        rpm,
+        callMs: scenario.callMs,
+        faults: scenario.modelFaults,
+      }),
+    ]),
+  )
+  const callsMade = (): Call[] => [...deployments.values()].flatMap(({ calls }) => calls)
+
+  const instances: Instance[] = []
+  const queueSettings: QueueSettings = {
+    clock,
+    chance,
+    instances: () => instances,
+    wakeDelayMs: scenario.wakeDelayMs,
+    duplicates: () => (isChaos() ? chaos.duplicates : 0),
+    atOnce: scenario.atOnce,
+  }
+  const poisoned = new Set<string>()
+  const jobsQueue = simulatedQueue<string>(
+    'image-jobs',
+    queueSettings,
+    async ({ room }, { id, body, insertedAt }) =>
+      takeMessage(room, { text: body, messageId: id, insertedAt }),
+    async ({ room }, { id, body, insertedAt }) => {
+      poisoned.add(id)
+      return takePoisoned(room, { text: body, messageId: id, insertedAt })
+    },
+  )
+  const workQueue = simulatedQueue<WorkMessage>(
+    'image-work',
+    queueSettings,
+    async ({ room }, { body }) => runJob(room, body),
+    async ({ room }, { body }) => giveUpSlot(room, body),
+  )
+  const tickQueue = simulatedQueue<TickMessage>(
+    'pacer',
+    queueSettings,
+    async ({ room }, { body }) => onTickMessage(room, body),
+    async ({ room }) => nudge(room),
+  )
+
+  function start(): void {
+    const instance = startInstance({
+      clock,
+      chance,
+      stores: {
+        jobs,
+        budget,
+        images,
+        messages: {
+          // The service counts whole seconds; the adapter rounds down.
+          sendWork: async (message, at) => {
+            workQueue.send(message, wholeSecondsFrom(clock.now(), at))
+          },
+          sendTick: async (message, at) => {
+            tickQueue.send(message, wholeSecondsFrom(clock.now(), at))
+          },
+        },
+      },
+      deployments,
+      settings: {
+        parse: parserOf(pool[0]!.deployment),
+        pool: { name: 'pool', deployments: pool },
+        attemptsMax: scenario.attemptsMax,
+        onUnknown: scenario.onUnknown,
+      },
+      skewMs: scenario.skewMs(),
+      storageMs: scenario.storageMs,
+      storageFaults: () => (isChaos() ? chaos.storageFaults : 0),
+      timerLateMs: scenario.timerLateMs,
+      diesAtOperation: isChaos() ? chaos.diesAtOperation() : Infinity,
+      onKilled: () => {
+        instances.splice(instances.indexOf(instance), 1)
+        clock.at(clock.now() + 1_000 + chance() * 30_000, start)
+      },
+      onStored: (requestId) => {
+        for (const { calls } of deployments.values()) {
+          const call = calls.find(({ id }) => id === requestId)
+          if (call !== undefined) call.storedAt ??= clock.now()
+        }
+      },
+    })
+    instances.push(instance)
+  }
+
+  for (let index = 0; index < scenario.instances; index += 1) start()
+
+  const anyInstance = (): Instance | undefined => instances[Math.floor(chance() * instances.length)]
+
+  for (const { afterMs, kind, forMs } of chaos.accidents) {
+    clock.at(startAt + afterMs, () => {
+      const instance = anyInstance()
+      const until = clock.now() + forMs
+      switch (kind) {
+        case 'kill':
+          return instance?.kill()
+        case 'stop':
+          instance?.stop()
+          return clock.at(until, () => instance?.kill())
+        case 'cut-off':
+          return instance?.cutOff(until)
+        case 'freeze':
+          return instance?.freeze(until)
+      }
+    })
+  }
+
+  const rescueEveryMinute = (): void => {
+    const instance = anyInstance()
+    void instance?.runs('rescue', rescue(instance.room)).catch(() => {})
+    clock.at(clock.now() + 60_000, rescueEveryMinute)
+  }
+  clock.at(startAt + 60_000, rescueEveryMinute)
+
+  const sent: Sent[] = []
+  let unsent = scenario.submissions.length
+  for (const [index, { afterMs, via, text }] of scenario.submissions.entries()) {
+    clock.at(startAt + afterMs, () => {
+      if (via === 'queue') {
+        sent.push({ text, messageId: jobsQueue.send(text, clock.now()) })
+        unsent -= 1
+      } else {
+        sent.push({ text, messageId: '' })
+        post(text, `client-${index}`, () => (unsent -= 1))
+      }
+    })
+  }
+
+  /** A client that asks again until it is answered. */
+  function post(text: string, idempotencyKey: string, done: () => void): void {
+    let isDone = false
+    const ask = (): void => {
+      if (isDone) return
+      const instance = anyInstance()
+      if (instance !== undefined) {
+        const request = { text, idempotencyKey, requestId: `request-${chance()}` }
+        instance.runs('http', takeRequest(instance.room, request)).then(
+          () => {
+            if (!isDone) done()
+            isDone = true
+          },
+          () => {},
+        )
+      }
+      clock.at(clock.now() + 20_000, ask)
+    }
+    ask()
+  }
+
+  const isUndone = (): boolean =>
+    broken === undefined && (unsent > 0 || jobsQueue.size() > 0 || unfinished.size > 0)
+  const isInTime = await clock.runWhile(isUndone, startAt + deadlineMs)
+  const tookMs = clock.now() - startAt
+  if (broken === undefined && isInTime) {
+    const end = clock.now() + aftermathMs
+    await clock.runWhile(() => broken === undefined, end)
+  }
+  if (broken !== undefined) throw broken
+
+  const calls = callsMade()
+  for (const { deployment } of pool) {
+    const starts = calls.filter((call) => call.deployment === deployment).map((call) => call.startedAt)
+    assertNeverFasterThan(starts, { rpm })
+  }
+  const callsOfJobs = paidCalls(calls, { prompts, claims })
+  const callsOf = (job: JobRef): readonly PaidCall[] => callsOfJobs.get(nameOf(job)) ?? []
+  const wanted = wantedKeys(sent, poisoned)
+  expect([...jobs.partitions()].sort(), 'batches').toEqual([...wanted.keys()].sort())
+  const all: Job[] = []
+  for (const batch of jobs.partitions()) {
+    const rows = jobs.rows(batch)
+    const content = assertRowsAgree(batch, rows)
+    const keys = content.jobs.map(({ key }) => key)
+    const { must, oneOf } = wanted.get(batch)!
+    const may = new Set(oneOf.flat())
+    assertAllFinished(batch, rows, [...must, ...keys.filter((key) => may.has(key) && !must.has(key))])
+    for (const either of oneOf)
+      expect(
+        keys.some((key) => either.includes(key)),
+        `one of ${either.join()}`,
+      ).toBe(true)
+    assertCountedOnce(content, callsOf)
+    for (const job of content.jobs) assertRepeatsAreLabelled(job, callsOf(job))
+    all.push(...content.jobs)
+  }
+  return { calls, jobs: all, tookMs, startedAt: startAt }
+}
+
+/** Each deployment's calls as the laws want them: whose they are, and what is known of their answers. */
+function paidCalls(
+  calls: readonly Call[],
+  {
+    prompts,
+    claims,
+  }: { prompts: ReadonlyMap<string, JobRef>; claims: ReadonlyMap<string, readonly number[]> },
+): Map<string, PaidCall[]> {
+  const found = new Map<string, PaidCall[]>()
+  for (const call of calls) {
+    const job = prompts.get(call.prompt)
+    if (job === undefined) throw new Error(`a call for a prompt of no job: ${call.prompt}`)
+    const name = nameOf(job)
+    const claimedAt = (claims.get(name) ?? []).findLast((at) => at <= call.startedAt)
+    if (claimedAt === undefined) throw new Error(`job ${name} was called without having been claimed`)
+    const isPaid = call.outcome === 'images' || call.outcome === 'dropped'
+    const answer = !isPaid
+      ? 'error'
+      : call.outcome === 'images' && call.receivedAt !== undefined
+        ? 'images'
+        : 'lost'
+    const { id, startedAt, storedAt, usage, sha256 } = call
+    found.set(name, [
+      ...(found.get(name) ?? []),
+      { job, id, startedAt, claimedAt, answer, storedAt, usage, sha256 },
+    ])
+  }
+  return found
+}
+
+type Sent = { readonly text: string; readonly messageId: string }
+
+/** The jobs that must be there in the end; of a poisoned message its own or a rejected one, or both. */
+function wantedKeys(
+  sent: readonly Sent[],
+  poisoned: ReadonlySet<string>,
+): Map<string, { must: Set<string>; oneOf: string[][] }> {
+  const wanted = new Map<string, { must: Set<string>; oneOf: string[][] }>()
+  const parse = parserOf('gpt-image-1-0')
+  for (const { text, messageId } of sent) {
+    const parsed = parse(text)
+    const { customId, batch } = parsed.kind === 'valid' ? parsed.submission : parsed
+    const rejected = keyOf({ kind: 'rejected', id: `${customId ?? ''}\n${messageId}\n${text}` })
+    const own =
+      customId === null
+        ? keyOf({ kind: 'message', id: messageId })
+        : keyOf({ kind: 'custom-id', id: customId })
+    const name = batch ?? inboxName(startAt)
+    const keys = wanted.get(name) ?? { must: new Set(), oneOf: [] }
+    wanted.set(name, keys)
+    if (parsed.kind === 'invalid') keys.must.add(rejected)
+    else if (!poisoned.has(messageId)) keys.must.add(own)
+    else keys.oneOf.push([own, rejected])
+  }
+  return wanted
+}
+
+/** Schemas cost time: one for all runs. */
+const parsers = new Map<string, ReturnType<typeof submissionParser>>()
+
+function parserOf(deployment: string): ReturnType<typeof submissionParser> {
+  const parser =
+    parsers.get(deployment) ?? submissionParser({ profile: profileOfDeployment(deployment), deployment })
+  parsers.set(deployment, parser)
+  return parser
+}
+
+function wholeSecondsFrom(now: number, at: number): number {
+  return now + Math.max(0, Math.floor((at - now) / 1_000)) * 1_000
+}
+
+function nameOf({ batch, key }: JobRef): string {
+  return `${batch}/${key}`
+}

@@ -1,0 +1,108 @@
+import { profileOfDeployment } from '../../src/core/profiles.ts'
+import { submissionParser } from '../../src/core/submission.ts'
+import { nothingSeen, type Darkroom } from '../../src/pipeline/darkroom.ts'
+import type { Job, Phase } from '../../src/core/job.ts'
+import type { Ledger } from '../../src/core/budget.ts'
+import type { JobRef, WorkMessage } from '../../src/ports.ts'
+import { budgetTable } from '../../src/storage/budget-table.ts'
+import { jobTable } from '../../src/storage/job-table.ts'
+import { memoryImages, type MemoryImages } from './memory-images.ts'
+import { memoryMessages, type MemoryMessages } from './memory-messages.ts'
+import { memoryTable, type MemoryTable } from './memory-table.ts'
+import { scriptedModel, type ScriptedModel } from './scripted-model.ts'
+import { virtualClock, type VirtualClock } from './virtual-clock.ts'
+
+/** What all instances of a test share. */
+export type World = {
+  readonly clock: VirtualClock
+  readonly jobs: MemoryTable
+  readonly budget: MemoryTable
+  readonly images: MemoryImages
+  readonly messages: MemoryMessages
+  readonly model: ScriptedModel
+}
+
+export const deployment = 'gpt-image-1'
+const parse = submissionParser({ profile: profileOfDeployment(deployment), deployment })
+
+export function newWorld(startAt?: number): World {
+  const clock = virtualClock(startAt)
+  return {
+    clock,
+    jobs: memoryTable(),
+    budget: memoryTable(),
+    images: memoryImages(),
+    messages: memoryMessages(),
+    model: scriptedModel(clock),
+  }
+}
+
+/** One instance in that world. Chance is always in the middle, so that waits are known. */
+export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
+  let ids = 0
+  const instance = `instance-${(rooms += 1)}`
+  const chance = (): number => 0.5
+  return {
+    ...world,
+    chance,
+    log: { info() {}, warn() {}, error() {} },
+    jobs: jobTable(world.jobs, { chance, newId: () => `${instance}-${(ids += 1)}` }),
+    budgets: budgetTable(world.budget),
+    parse,
+    pool: { name: 'pool', deployments: [{ deployment, settingsMark: 'mark', rpm: 60, pace: 0.98 }] },
+    attemptsMax: 3,
+    onUnknown: 'retry',
+    stopping: new AbortController().signal,
+    seen: nothingSeen(),
+    ...own,
+  }
+}
+
+let rooms = 0
+
+export const batch = 'batch-a'
+
+export function messageOf(
+  customId: string,
+  fields: object = {},
+): { text: string; messageId: string; insertedAt: undefined } {
+  const text = JSON.stringify({ batch, custom_id: customId, prompt: `a picture of ${customId}`, ...fields })
+  return { text, messageId: `message-${customId}`, insertedAt: undefined }
+}
+
+export async function jobIn(room: Darkroom, key: string): Promise<Job> {
+  const stored = await room.jobs.get({ batch, key })
+  if (stored === undefined) throw new Error(`there is no job ${key}`)
+  return stored.job
+}
+
+/** The job's phase, which must be of this kind. */
+export async function phaseOf<Kind extends Phase['kind']>(
+  room: Darkroom,
+  { key }: Pick<JobRef, 'key'>,
+  kind: Kind,
+): Promise<Extract<Phase, { kind: Kind }>> {
+  const { phase } = await jobIn(room, key)
+  if (!isOfKind(phase, kind)) throw new Error(`job ${key} is ${phase.kind}; wanted ${kind}`)
+  return phase
+}
+
+function isOfKind<Kind extends Phase['kind']>(
+  phase: Phase,
+  kind: Kind,
+): phase is Extract<Phase, { kind: Kind }> {
+  return phase.kind === kind
+}
+
+export async function ledgerIn(room: Darkroom): Promise<Ledger> {
+  const stored = await room.budgets.readLedger({ pool: room.pool.name, deployment })
+  if (stored === undefined) throw new Error('there is no ledger yet')
+  return stored.value
+}
+
+/** The newest work message of a job. */
+export function workOf({ messages }: World, key: string): WorkMessage {
+  const sent = messages.work.findLast(({ message }) => message.key === key)
+  if (sent === undefined) throw new Error(`no work message was sent for job ${key}`)
+  return sent.message
+}
