@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { TokenCredential } from '@azure/identity'
 import { fingerprint } from './core/keys.ts'
+import { limits } from './core/limits.ts'
 import { submissionParser } from './core/submission.ts'
 import { azureImageModel } from './model/azure-openai.ts'
 import { nothingSeen, type Darkroom } from './pipeline/darkroom.ts'
@@ -80,6 +81,7 @@ async function open(settings: Settings): Promise<Darkroom> {
     },
     attemptsMax: settings.attemptsMax,
     onUnknown: 'retry',
+    jobsAtOnce: limits.jobsAtOnce,
     stopping: stopping.signal,
     seen: nothingSeen(),
   }

@@ -37,6 +37,8 @@ export const limits = {
   placeInLineMax: 1_000,
   /** Jobs the pacer places in one tick: 6,000 RPM over the longest horizon. */
   slotsPerTickMax: 6_000,
+  /** What host.json lets one instance have in hand (batchSize + newBatchThreshold). */
+  jobsAtOnce: 96,
   /** Ledgers and changed flows share one transaction with the tick row. */
   flowsPerTickMax: 80,
   /** Batches whose deadlines one rescue looks at, and rows it brings back in each, before the next minute's run. */

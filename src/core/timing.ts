@@ -30,9 +30,14 @@ export const timing = {
   slotLostMs: 120_000,
   /** How old a worker's picture of its deployment's pause and breaker may be. */
   ledgerViewMs: 1_000,
-  /** How long an instance may believe, without looking, that a batch's flow stands in the budget table. */
-  flowKnownMs: 20_000,
-  /** A flow is taken out when it was empty for this long; must exceed `flowKnownMs` and any clock difference. */
+  /** How long an instance may believe, without looking, that a batch's flow stands in the budget table, awake. */
+  flowKnownMs: 2_000,
+  /**
+   * A flow found empty is looked at for this long in case an instance still believed it awake (so it must exceed
+   * `flowKnownMs` and any clock difference), and then rests until somebody wakes it.
+   */
+  flowLookMs: 7_000,
+  /** A flow that rested this long is looked at once more, and taken out when its batch is finished. */
   flowIdleMs: 60_000,
   /** Waits between attempts after a passing fault: full jitter up to base x 2^attempt, at most the ceiling. */
   retryBaseMs: 2_000,

@@ -1,3 +1,4 @@
+import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { Darkroom } from './darkroom.ts'
 import { runTick } from './pacer.ts'
@@ -38,10 +39,15 @@ export async function nudge(room: Darkroom): Promise<void> {
   return seen.nudge.next
 }
 
+/** For who has nothing to announce: a tick that is late is left to its message for a while. */
+export async function noticeLostTick(room: Darkroom): Promise<void> {
+  if (room.clock.now() >= room.seen.tickExpectedUntil + timing.tickOverdueMs) await nudge(room)
+}
+
 async function nudgeOnce(room: Darkroom): Promise<void> {
   // Nobody runs a tick before it is due, so one that is known to be due will see all that was written until then.
   if (room.clock.now() < room.seen.tickExpectedUntil) return
-  for (;;) {
+  for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
     const now = room.clock.now()
     const tick = await room.budgets.readTick(room.pool.name)
     const dueAt = tick?.dueAt ?? null
@@ -51,8 +57,10 @@ async function nudgeOnce(room: Darkroom): Promise<void> {
       room.seen.tickExpectedUntil = trustedUntil
       return
     }
-    if (dueAt !== null && now >= dueAt + timing.tickOverdueMs)
+    if (dueAt !== null && now >= dueAt + timing.tickOverdueMs) {
       room.log.warn('a tick did not come and is run now', { pool: room.pool.name, lateMs: now - dueAt })
+    }
     if ((await runTick(room, tick?.epoch ?? 0)) === 'ticked') return
   }
+  throw new Error(`pool ${room.pool.name}: every tick was run by somebody else, and none is to come`)
 }

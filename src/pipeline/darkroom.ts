@@ -17,6 +17,8 @@ export type Darkroom = {
   readonly pool: PoolSettings
   readonly attemptsMax: number
   readonly onUnknown: OnUnknown
+  /** Jobs that the functions host lets one instance have in hand. */
+  readonly jobsAtOnce: number
   /** Aborted when this instance is asked to stop: no further call starts here. */
   readonly stopping: AbortSignal
   readonly seen: Seen
@@ -37,9 +39,18 @@ export type Seen = {
   tickExpectedUntil: number
   /** The nudge under way, and the one that follows it. */
   nudge: { readonly done: Promise<void>; next: Promise<void> | undefined } | undefined
+  /** Jobs in hand on this instance, held or running. */
+  running: number
   readonly ledgers: Map<string, { readonly ledger: Ledger | undefined; readonly readAt: number }>
 }
 
 export function nothingSeen(): Seen {
-  return { batches: new Set(), flows: new Map(), tickExpectedUntil: 0, nudge: undefined, ledgers: new Map() }
+  return {
+    batches: new Set(),
+    flows: new Map(),
+    tickExpectedUntil: 0,
+    nudge: undefined,
+    running: 0,
+    ledgers: new Map(),
+  }
 }

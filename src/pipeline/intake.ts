@@ -48,20 +48,18 @@ export async function takePoisoned(room: Darkroom, message: JobMessage): Promise
   const { customId, batch } = parsed.kind === 'valid' ? parsed.submission : parsed
   if (parsed.kind === 'valid' && customId !== null) {
     // It may have been taken in before it was given up: then it is waiting, or done.
-    const ref = {
-      batch: batch ?? inboxName(room.clock.now()),
-      key: keyOf({ kind: 'custom-id', id: customId }),
-    }
-    const taken = await room.jobs.get(ref)
-    if (taken !== undefined) {
-      await announce(room, ref.batch)
-      return { job: taken.job, isNew: false, fault: undefined }
+    const now = room.clock.now()
+    const key = keyOf({ kind: 'custom-id', id: customId })
+    for (const place of batch === null ? [inboxName(now), inboxName(now - dayMs)] : [batch]) {
+      const taken = await room.jobs.get({ batch: place, key })
+      if (taken !== undefined) {
+        await announce(room, place)
+        return { job: taken.job, isNew: false, fault: undefined }
+      }
     }
   }
   const reason =
-    parsed.kind === 'invalid'
-      ? parsed.fault.message
-      : 'it could not be taken in, each time it was tried; send it again'
+    parsed.kind === 'invalid' ? parsed.fault.message : 'it could not be taken in, each time it was tried'
   return reject(room, message, { customId, batch, failure: failure('invalid', 'poisoned', reason) })
 }
 

@@ -38,8 +38,8 @@ type Plan = {
   readonly change: PoolChange
   readonly grants: readonly SlotGrant[]
   readonly leads: ReadonlyMap<string, number>
-  /** Flows that were found empty for so long that they may go. */
-  readonly idleFlows: readonly Versioned<Flow>[]
+  /** Flows of finished batches, which go. */
+  readonly finished: readonly Versioned<Flow>[]
   readonly nextTick: TickMessage & { readonly dueAt: number | null }
 }
 
@@ -51,20 +51,26 @@ async function planTick(room: Darkroom, pool: Pool): Promise<Plan> {
     const ledger = stored === undefined ? newLedger(settings, now) : underSettings(stored.value, settings)
     ledgers.set(settings.deployment, lowerLead(ledger, now))
   }
-  const round = turns(
-    pool.flows.map(({ value }) => value),
-    pool.tick?.value.virtualTime ?? 0,
-  )
+  const awake = pool.flows.map(({ value }) => value).filter((flow) => !isResting(flow, now))
+  const round = turns(awake, pool.tick?.value.virtualTime ?? 0)
   const { grants, lines, nextSlotAt } = await giveSlots(room, { ledgers, round, now })
 
+  const finished = await finishedAmong(
+    room,
+    pool.flows.filter(({ value }) => lines.get(value.batch)?.isEmpty === true && hasRested(value, now)),
+  )
   const { flows, virtualTime } = round.result()
-  const served = pool.flows.flatMap((before) => {
+  const changed = pool.flows.flatMap((before) => {
     const flow = flows.get(before.value.batch) ?? before.value
-    const line = lines.get(flow.batch)
-    const idleSince = line === undefined ? flow.idleSince : line.isEmpty ? (flow.idleSince ?? now) : null
+    const idleSince = finished.includes(before)
+      ? flow.idleSince
+      : idleSinceOf(flow, lines.get(flow.batch), now)
     const isChanged = flow.tag !== before.value.tag || idleSince !== before.value.idleSince
     return isChanged ? [{ before, after: { ...flow, idleSince } }] : []
   })
+  // What does not fit waits for the next tick; whom a slot was given to does not.
+  const served = changed.filter(({ before, after }) => before.value.tag !== after.tag)
+  const idle = changed.filter(({ before, after }) => before.value.tag === after.tag)
   const dueAt = nextDueAt({ now, flows: pool.flows, lines, grants, nextSlotAt, ledgers })
   const epoch = (pool.tick?.value.epoch ?? 0) + 1
   return {
@@ -74,19 +80,44 @@ async function planTick(room: Darkroom, pool: Pool): Promise<Plan> {
         const before = pool.ledgers.find(({ value }) => value.deployment === after.deployment)
         return before?.value === after ? [] : [{ before, after }]
       }),
-      flows: served.slice(0, limits.flowsPerTickMax),
+      flows: [...served, ...idle].slice(0, limits.flowsPerTickMax),
       tick: { before: pool.tick, after: { epoch, dueAt, virtualTime } },
     },
     grants,
     leads: new Map([...ledgers].map(([deployment, ledger]) => [deployment, ledger.leadMs])),
-    idleFlows: pool.flows.filter(
-      ({ value }) =>
-        lines.get(value.batch)?.isEmpty === true &&
-        value.idleSince !== null &&
-        now - value.idleSince >= timing.flowIdleMs,
-    ),
+    finished,
     nextTick: { pool: room.pool.name, epoch, dueAt },
   }
+}
+
+/** Found empty, and not woken since: nobody looks at it until it has rested. */
+function isResting({ idleSince }: Flow, now: number): boolean {
+  return idleSince !== null && now - idleSince >= timing.flowLookMs && now - idleSince < timing.flowIdleMs
+}
+
+function hasRested({ idleSince }: Flow, now: number): boolean {
+  return idleSince !== null && now - idleSince >= timing.flowIdleMs
+}
+
+function idleSinceOf(flow: Flow, line: Line | undefined, now: number): number | null {
+  if (line === undefined) return flow.idleSince
+  if (!line.isEmpty) return null
+  // Empty still, while its batch has jobs running: it rests once more.
+  return flow.idleSince === null || hasRested(flow, now) ? now : flow.idleSince
+}
+
+/** A flow stays while a job of its batch is unfinished: it is how a rescue finds the batch. */
+async function finishedAmong(
+  room: Darkroom,
+  flows: readonly Versioned<Flow>[],
+): Promise<readonly Versioned<Flow>[]> {
+  const stored = await Promise.all(flows.map(async ({ value }) => room.jobs.getBatch(value.batch)))
+  return flows.filter((_, index) => {
+    const counters = stored[index]?.counters
+    if (counters === undefined) return true
+    const { waiting, running } = jobCounts(counters)
+    return waiting + running === 0
+  })
 }
 
 /** What is known of a flow's waiting line after a round. */
@@ -172,10 +203,9 @@ function nextDueAt(tick: {
   const horizon = Math.max(...[...ledgers.values()].map(horizonMs))
   const hasRoom = nextSlotAt !== undefined && nextSlotAt <= now + horizon
   if (grants.length > 0) return hasRoom ? now + timing.settleTickMs : soon
-  const isLookedAt = lines.size > 0
   const dueTimes = [...lines.values()].flatMap(({ nextDueAt }) => nextDueAt ?? [])
   // Without a slot within the horizon nobody has looked at the lines: the next look is when there is one.
-  const next = isLookedAt ? Math.min(...dueTimes) : (nextSlotAt ?? Infinity)
+  const next = hasRoom ? Math.min(...dueTimes) : (nextSlotAt ?? Infinity)
   return Math.min(now + timing.idleTickMs, Math.max(soon, next - horizon))
 }
 
@@ -183,39 +213,46 @@ async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
   const { pool, epoch, dueAt } = plan.nextTick
   room.seen.tickExpectedUntil =
     dueAt === null || dueAt > room.clock.now() + timing.tickMs ? 0 : dueAt - timing.lateMs
-  const granted = await room.jobs.slot(plan.grants)
+  // A fault in one batch keeps neither the others nor the next tick.
+  const faults: unknown[] = []
+  const moved = await Promise.allSettled(
+    [...Map.groupBy(plan.grants, ({ batch }) => batch).values()].map(async (grants) =>
+      room.jobs.slot(grants),
+    ),
+  )
+  for (const result of moved) if (result.status === 'rejected') faults.push(result.reason)
+  const granted = moved
+    .flatMap((result) => (result.status === 'fulfilled' ? result.value : []))
+    .sort((a, b) => a.slotAt - b.slotAt)
   if (granted.length < plan.grants.length) {
-    room.log.info('slots wasted: their jobs were moved meanwhile', {
-      slots: plan.grants.length - granted.length,
-    })
+    room.log.info('slots wasted: their jobs were not moved', { slots: plan.grants.length - granted.length })
   }
-  await sendInOrder(granted, async ({ batch, key, slotAt, deployment }) => {
+  const sent = await sendInOrder(granted, async ({ batch, key, slotAt, deployment }) => {
     const wakeAt = Math.max(room.clock.now(), slotAt - (plan.leads.get(deployment) ?? timing.leadMs))
     await room.messages.sendWork({ pool, deployment, batch, key, slotAt, wakeAt }, wakeAt)
   })
+  faults.push(...sent)
   if (dueAt !== null) await room.messages.sendTick({ pool, epoch }, dueAt)
-  await removeFinishedFlows(room, plan.idleFlows)
+  await Promise.all(
+    plan.finished.map(async (before) => room.budgets.removeFlow({ pool: room.pool.name, before })),
+  )
+  if (faults.length > 0) throw new AggregateError(faults, 'a tick could not carry out all it had decided')
 }
 
 /** Sends at a time; storage takes many at once, and the earliest slots must not wait for the latest. */
 const sendsAtOnce = 16
 
-async function sendInOrder<T>(items: readonly T[], send: (item: T) => Promise<void>): Promise<void> {
+/** Answers the faults of the sends that failed: their jobs are rescued. */
+async function sendInOrder<T>(
+  items: readonly T[],
+  send: (item: T) => Promise<void>,
+): Promise<readonly unknown[]> {
   const rest = items.values()
+  const faults: unknown[] = []
   await Promise.all(
     Array.from({ length: sendsAtOnce }, async () => {
-      for (const item of rest) await send(item)
+      for (const item of rest) await send(item).catch((error: unknown) => faults.push(error))
     }),
   )
-}
-
-/** A flow stays while a job of its batch is unfinished: it is how a rescue finds the batch. */
-async function removeFinishedFlows(room: Darkroom, flows: readonly Versioned<Flow>[]): Promise<void> {
-  for (const before of flows) {
-    const stored = await room.jobs.getBatch(before.value.batch)
-    const counts = stored && jobCounts(stored.counters)
-    if (counts === undefined || counts.waiting + counts.running === 0) {
-      await room.budgets.removeFlow({ pool: room.pool.name, before })
-    }
-  }
+  return faults
 }

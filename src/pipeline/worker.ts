@@ -14,7 +14,7 @@ import {
 import { jobId } from '../core/keys.ts'
 import { timing } from '../core/timing.ts'
 import type { JobSnapshot, ModelAnswer, WorkMessage } from '../ports.ts'
-import { announce, nudge } from './announce.ts'
+import { announce, noticeLostTick } from './announce.ts'
 import type { Darkroom } from './darkroom.ts'
 import { keepLease, type Lease } from './lease.ts'
 import { changeLedger, viewLedger } from './ledgers.ts'
@@ -32,12 +32,19 @@ export type RunOutcome =
 /** Runs one job at its slot: holds, claims, calls, stores, completes. */
 export async function runJob(room: Darkroom, message: WorkMessage): Promise<RunOutcome> {
   const snapshot = await room.jobs.get(message)
-  const isOurs = snapshot !== undefined && isAtSlot(snapshot.job, message)
-  const outcome: RunOutcome = isOurs ? await runSlotted(room, message, snapshot) : { kind: 'stale' }
-  // Whoever works notices when the pacer's tick has been lost.
-  await nudge(room)
-  return outcome
+  if (snapshot === undefined || !isAtSlot(snapshot.job, message)) return { kind: 'stale' }
+  room.seen.running += 1
+  try {
+    return await runSlotted(room, message, snapshot)
+  } finally {
+    room.seen.running -= 1
+    // Whoever works notices when the pacer's tick has been lost.
+    await noticeLostTick(room)
+  }
 }
+
+/** From this share of its jobs at once on an instance is full. */
+const crowdedShare = 0.75
 
 /** The work message was given up by its queue: the job waits again, unless it has moved on. */
 export async function giveUpSlot(room: Darkroom, message: WorkMessage): Promise<void> {
@@ -51,7 +58,9 @@ function isAtSlot(job: Job, message: WorkMessage): boolean {
 }
 
 async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSnapshot): Promise<RunOutcome> {
-  const wokeAt = room.clock.now()
+  // A full instance fetches its messages late by itself: an earlier wake-up would only fill it further.
+  const isCrowded = room.seen.running > room.jobsAtOnce * crowdedShare
+  const wokeAt = isCrowded ? message.wakeAt : room.clock.now()
   const first = await holdForSlot(room, message, {
     slotAt: message.slotAt,
     wokeAt,

@@ -33,6 +33,26 @@ export function azureTable(client: TableClient): Table {
   }
 }
 
+/**
+ * Azurite's reader of transactions ends a line at U+2028 and U+2029, which a prompt may hold. They are kept as two
+ * characters each, behind an escape that stands for itself when doubled.
+ */
+const escape = '\ue000'
+const escaped = new Map([
+  [escape, `${escape}${escape}`],
+  ['\u2028', `${escape}8`],
+  ['\u2029', `${escape}9`],
+])
+const unescaped = new Map([...escaped].map(([plain, kept]) => [kept, plain]))
+
+function keep(value: string): string {
+  return value.replaceAll(/[\ue000\u2028\u2029]/g, (found) => escaped.get(found) ?? found)
+}
+
+function restore(kept: string): string {
+  return kept.replaceAll(/\ue000./g, (found) => unescaped.get(found) ?? found)
+}
+
 async function range(client: TableClient, query: RangeQuery): Promise<readonly Entity[]> {
   const { partition, from, before, limit, namesOnly } = query
   const filter = odata`PartitionKey eq ${partition} and RowKey ge ${from} and RowKey lt ${before}`
@@ -71,14 +91,18 @@ function toAction(partition: string, write: Write): TransactionAction {
   const keys = { partitionKey: partition, rowKey: write.row }
   switch (write.kind) {
     case 'insert':
-      return ['create', { ...write.values, ...keys }]
+      return ['create', { ...kept(write.values), ...keys }]
     case 'merge': {
       const mode: UpdateMode = 'Merge'
-      return ['update', { ...write.values, ...keys }, mode, { etag: write.version ?? '*' }]
+      return ['update', { ...kept(write.values), ...keys }, mode, { etag: write.version ?? '*' }]
     }
     case 'delete':
       return ['delete', keys]
   }
+}
+
+function kept(values: Values): Values {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, keep(value)]))
 }
 
 function toEntity(entity: object): Entity {
@@ -90,7 +114,8 @@ function toEntity(entity: object): Entity {
     if (name === 'rowKey') row = value
     else if (name === 'etag') version = value
     // The service's own facts have a dot in their names (`odata.metadata`), which no property may have.
-    else if (name !== 'partitionKey' && name !== 'timestamp' && !name.includes('.')) values[name] = value
+    else if (name !== 'partitionKey' && name !== 'timestamp' && !name.includes('.'))
+      values[name] = restore(value)
   }
   return { row, version, values: values satisfies Values }
 }

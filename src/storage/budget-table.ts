@@ -9,13 +9,12 @@ import type { Entity, Table, Values, Write } from './table.ts'
 export function budgetTable(table: Table): BudgetTable {
   return {
     async read(pool) {
-      const rows = await table.range({
-        partition: pool,
-        from: 'flow:',
-        before: 'tick~',
-        limit: limits.poolRowsMax,
-      })
-      return toPool(rows)
+      // Apart, so that no number of flows can crowd out the ledgers.
+      const [flows, rest] = await Promise.all([
+        table.range({ partition: pool, from: 'flow:', before: 'flow;', limit: limits.poolRowsMax }),
+        table.range({ partition: pool, from: 'ledger:', before: 'tick~', limit: limits.poolRowsMax }),
+      ])
+      return toPool([...flows, ...rest])
     },
 
     async commit({ pool, ledgers, flows, tick }) {

@@ -38,6 +38,13 @@ describe.each(stores)('a table in $name', ({ makeTable }) => {
     expect(await table.get({ partition: uniqueName('p'), row: 'a' })).toBeUndefined()
   })
 
+  test('any text comes back as it was', async () => {
+    const partition = uniqueName('p')
+    const value = 'line\u2028separator \u2029 "quoted" \\ \n \t {braces} \ue000 \ue0008 日本 🦊 \u0000'
+    await table.transact(partition, [insert('a', value), insert('b', 'two')])
+    expect((await table.get({ partition, row: 'a' }))?.values).toEqual({ value })
+  })
+
   test('inserting what is there is a conflict', async () => {
     const { partition } = await partitionWith('a')
     const result = await table.transact(partition, [insert('b'), insert('a', 'two')])

@@ -220,5 +220,25 @@ test('a flow stays while a job of its batch is unfinished, and goes when it was 
   const finishedAt = world.clock.now()
   const done = failed(claim.job, { finishedAt, failure: failure('refused', 'x', 'y') })!
   await world.clock.run(room.jobs.change(claim, done))
-  expect(await tickAfter(timing.tickMs)).toBe(0)
+  // It has been looked at while its job ran: it rests once more.
+  expect(await tickAfter(timing.tickMs)).toBe(1)
+  expect(await tickAfter(timing.flowIdleMs)).toBe(0)
+})
+
+test('flows that were found empty do not stand in the way of one that has work', async () => {
+  const world = newWorld()
+  const room = roomIn(world, {
+    pool: { name: 'pool', deployments: [{ deployment, settingsMark: 'mark', rpm: 600, pace: 0.98 }] },
+  })
+  const empty = Array.from({ length: 300 }, (_, index) => `done-${index}`)
+  for (const name of empty) await world.clock.run(room.budgets.wakeFlow({ pool: 'pool', batch: name }))
+  for (let epoch = 0; epoch < 6; epoch += 1) {
+    await world.clock.run(runTick(room, epoch))
+    await world.clock.runUntil(world.clock.now() + timing.tickMs)
+  }
+  await takeMany(world, room, 5)
+  await world.clock.runUntil(world.clock.now() + timing.tickMs)
+  const { epoch } = (await room.budgets.readTick('pool'))!
+  await world.clock.run(runTick(room, epoch))
+  expect(world.messages.work).toHaveLength(5)
 })

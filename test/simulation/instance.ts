@@ -36,7 +36,7 @@ export type InstanceSettings = {
     readonly messages: Messages
   }
   readonly deployments: ReadonlyMap<string, SimulatedDeployment>
-  readonly settings: Pick<Darkroom, 'parse' | 'pool' | 'attemptsMax' | 'onUnknown'>
+  readonly settings: Pick<Darkroom, 'parse' | 'pool' | 'attemptsMax' | 'onUnknown' | 'jobsAtOnce'>
   /** Its clock's difference from the world's. */
   readonly skewMs: number
   readonly storageMs: () => number

@@ -198,6 +198,7 @@ export async function simulate(scenario: Scenario): Promise<Run> {
         pool: { name: 'pool', deployments: pool },
         attemptsMax: scenario.attemptsMax,
         onUnknown: scenario.onUnknown,
+        jobsAtOnce: scenario.atOnce,
       },
       skewMs: scenario.skewMs(),
       storageMs: scenario.storageMs,

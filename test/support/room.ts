@@ -52,6 +52,7 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
     pool: { name: 'pool', deployments: [{ deployment, settingsMark: 'mark', rpm: 60, pace: 0.98 }] },
     attemptsMax: 3,
     onUnknown: 'retry',
+    jobsAtOnce: 96,
     stopping: new AbortController().signal,
     seen: nothingSeen(),
     ...own,
