@@ -49,6 +49,7 @@ async function open(settings: Settings): Promise<Darkroom> {
   return {
     clock,
     chance: Math.random,
+    newId: randomUUID,
     log,
     jobs: jobTable(azureTable(storage.table(tableNames.jobs)), { chance: Math.random, newId: randomUUID }),
     budgets: budgetTable(azureTable(storage.table(tableNames.budget))),
@@ -69,7 +70,8 @@ async function open(settings: Settings): Promise<Darkroom> {
     ),
     parse: submissionParser({ profile: deployment.profile, deployment: deployment.name }),
     pool: {
-      name: deployment.profile.model,
+      // Not the model's name: what waits must outlive the model.
+      name: 'default',
       deployments: [
         {
           deployment: deployment.name,

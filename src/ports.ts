@@ -66,10 +66,14 @@ export type SlotGrant = WaitingJob & { readonly slotAt: number; readonly deploym
 export type TickState = {
   readonly epoch: number
   readonly dueAt: number | null
+  /** The tick left slots within its horizon: a job that comes may start before the next one. */
+  readonly hasRoom: boolean
   readonly virtualTime: number
+  /** Tells whose commit it was, when its answer was lost. */
+  readonly mark: string
 }
 
-/** A pool's rows as they stood when they were read together. */
+/** A pool's rows, each as it stood when it was read. */
 export type Pool = {
   readonly ledgers: readonly Versioned<Ledger>[]
   readonly flows: readonly Versioned<Flow>[]
@@ -89,6 +93,7 @@ export type PoolChange = {
 /** The budgets of pools. All changes compare and set. */
 export type BudgetTable = {
   read(pool: string): Promise<Pool>
+  readLedgers(pool: string): Promise<readonly Versioned<Ledger>[]>
   /** All or nothing; `conflict` when any of the rows was changed since it was read. */
   commit(change: PoolChange): Promise<'committed' | 'conflict'>
   readTick(pool: string): Promise<TickState | undefined>

@@ -62,12 +62,14 @@ const models = profiles.map(({ model }) => model)
 const targetUriForm =
   'the Target URI as the portal shows it: https://NAME.cognitiveservices.azure.com/openai/deployments/DEPLOYMENT/images/generations?api-version=VERSION'
 
+const apiVersionPattern = /^\d{4}-\d\d-\d\d(-preview)?$/
+
 /** Each setting with what is wanted of it, in the order in which the README explains them. */
 const schema = z.object({
   AzureWebJobsStorage: z
     .string()
     .regex(
-      /UseDevelopmentStorage=true|AccountName=|Endpoint=/,
+      /^UseDevelopmentStorage=true|(^|;)(AccountName|BlobEndpoint|QueueEndpoint|TableEndpoint)=/i,
       'a storage connection string, or UseDevelopmentStorage=true',
     )
     .optional(),
@@ -91,14 +93,14 @@ const schema = z.object({
     .optional(),
   AZURE_OPENAI_API_VERSION: z
     .string()
-    .regex(/^\d{4}-\d\d-\d\d(-preview)?$/, 'a version such as 2025-04-01-preview')
+    .regex(apiVersionPattern, 'a version such as 2025-04-01-preview')
     .optional(),
   AZURE_OPENAI_API_KEY: key.optional(),
   AZURE_API_KEY: key.optional(),
   IMAGE_MODEL: z.enum(models, `one of ${models.join(', ')}`).optional(),
   IMAGE_RPM: numberOf(0.1, 60_000, 'requests a minute, a number from 0.1 to 60000').default(60),
   PACE: numberOf(0.01, 1, 'a share of the requests a minute, from 0.01 to 1').default(0.98),
-  CALL_TIMEOUT_SECONDS: numberOf(1, 1_800, 'seconds, a number from 1 to 1800').default(600),
+  CALL_TIMEOUT_SECONDS: numberOf(1, 1_500, 'seconds, a number from 1 to 1500').default(600),
   MAX_ATTEMPTS: numberOf(1, 100, 'a whole number from 1 to 100', /^\d+$/).default(5),
 })
 
@@ -231,7 +233,9 @@ function parseTargetUri(text: string): Target | undefined {
     url.pathname,
   )?.[1]
   const apiVersion = url.searchParams.get('api-version') ?? undefined
-  return deployment === undefined ? undefined : { endpoint: url.origin, deployment, apiVersion }
+  const isReadable =
+    deployment !== undefined && (apiVersion === undefined || apiVersionPattern.test(apiVersion))
+  return isReadable ? { endpoint: url.origin, deployment, apiVersion } : undefined
 }
 
 /** Keys are shown by their ends only, and never a short one. */

@@ -25,7 +25,11 @@ export type ModelFailure = Failure & {
 }
 
 export function failure(kind: FailureKind, code: string, message: string): Failure {
-  return { kind, code, message: message.slice(0, limits.failureMessageCharsMax).toWellFormed() }
+  return {
+    kind,
+    code: code.slice(0, limits.quotedValueCharsMax).toWellFormed(),
+    message: message.slice(0, limits.failureMessageCharsMax).toWellFormed(),
+  }
 }
 
 /** A paid answer that was no picture: asked once more, as the next may be the same. */

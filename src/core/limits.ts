@@ -39,6 +39,8 @@ export const limits = {
   slotsPerTickMax: 6_000,
   /** What host.json lets one instance have in hand (batchSize + newBatchThreshold). */
   jobsAtOnce: 96,
+  /** Waiting lines a tick looks at: most of many flows are empty. */
+  linesPerTickMax: 200,
   /** Ledgers and changed flows share one transaction with the tick row. */
   flowsPerTickMax: 80,
   /** Batches whose deadlines one rescue looks at, and rows it brings back in each, before the next minute's run. */

@@ -22,7 +22,7 @@ export const timing = {
   lateMs: 50,
   /** The claim is made this long before the slot, so that its own duration does not move the start. */
   claimAheadMs: 300,
-  /** The longest a worker holds a job in its process for a fresh slot; beyond it the job goes back to waiting. */
+  /** The longest beyond its first slot that a worker holds a job for fresh ones; then the job goes back to waiting. */
   holdMaxMs: 60_000,
   /** A run whose lease is not renewed for this long has died; renewed at half. */
   leaseMs: 90_000,
@@ -33,10 +33,10 @@ export const timing = {
   /** How long an instance may believe, without looking, that a batch's flow stands in the budget table, awake. */
   flowKnownMs: 2_000,
   /**
-   * A flow found empty is looked at for this long in case an instance still believed it awake (so it must exceed
-   * `flowKnownMs` and any clock difference), and then rests until somebody wakes it.
+   * A flow found empty is looked at for this long in case an instance still believed it awake, and then rests until
+   * somebody wakes it: longer than `flowKnownMs` and the latest next tick together.
    */
-  flowLookMs: 7_000,
+  flowLookMs: 20_000,
   /** A flow that rested this long is looked at once more, and taken out when its batch is finished. */
   flowIdleMs: 60_000,
   /** Waits between attempts after a passing fault: full jitter up to base x 2^attempt, at most the ceiling. */

@@ -30,7 +30,11 @@ export async function postJob({ request, room, id }: Call): Promise<Reply> {
     const message = `${param}: job ${jobId(job)} has it already, and asks for something else; use another`
     return replyError({ status: 409, param, code: 'job_exists', message })
   }
-  const estimatedStartAt = await estimateStart(room, job)
+  // The job is taken; that nobody can say when it starts must not make its sender send it again.
+  const estimatedStartAt = await estimateStart(room, job).catch((error: unknown) => {
+    room.log.warn('no estimate for a new job', { error: String(error) })
+    return null
+  })
   const waitMs = Math.max(1_000, (estimatedStartAt ?? room.clock.now()) - room.clock.now())
   return reply(202, jobBody(request.url, job, estimatedStartAt), {
     location: new URL(`/v1/jobs/${jobId(job)}`, request.url).pathname,
@@ -112,7 +116,7 @@ function usageBody(usage: Usage): object {
   }
 }
 
-/** Undefined when it is longer than any job can be; it is not read further than that. */
+/** Undefined when it is longer than any job can be; where the length is told it is not even read. */
 async function boundedText(request: HttpRequest): Promise<string | undefined> {
   if (Number(request.headers.get('content-length') ?? 0) > limits.requestBodyBytesMax) return undefined
   const text = await request.text()

@@ -48,6 +48,8 @@ export function azureImageModel(deployment: AzureDeployment, clock: Clock): Imag
 
   return {
     async generate({ request }) {
+      const refused = 'token' in credential ? await tokenFault(credential.token) : undefined
+      if (refused !== undefined) return refused
       try {
         const call = client.post<unknown>('/images/generations', { body: toBody(request) })
         const { data, response } = await call.withResponse()
@@ -56,6 +58,18 @@ export function azureImageModel(deployment: AzureDeployment, clock: Clock): Imag
         return { kind: 'failure', failure: toFailure(error, clock.now()) }
       }
     },
+  }
+}
+
+/** Without a token nothing is sent: the deployment is out of reach, and the job has lost nothing. */
+async function tokenFault(token: () => Promise<string>): Promise<ModelAnswer | undefined> {
+  try {
+    await token()
+    return undefined
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.split('\n')[0] : 'no reason given'
+    const message = `Entra ID gave no token for the deployment: ${reason}`
+    return { kind: 'failure', failure: unanswered(failure('unavailable', 'no_token', message)) }
   }
 }
 

@@ -1,7 +1,7 @@
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { Darkroom } from './darkroom.ts'
-import { runTick } from './pacer.ts'
+import { runTick, trustedUntil } from './pacer.ts'
 
 /** Flows remembered as standing; a forgotten one costs a read. */
 const flowsSeenMax = 10_000
@@ -12,14 +12,18 @@ const flowsSeenMax = 10_000
  * was empty for much longer than that, so a job cannot slip between the two.
  */
 export async function announce(room: Darkroom, batch: string): Promise<void> {
+  await wake(room, batch)
+  await nudge(room)
+}
+
+/** Sees to it that the batch's flow stands in the pool, awake. */
+export async function wake(room: Darkroom, batch: string): Promise<void> {
   const { flows } = room.seen
   const now = room.clock.now()
-  if (now - (flows.get(batch) ?? -Infinity) >= timing.flowKnownMs) {
-    await room.budgets.wakeFlow({ pool: room.pool.name, batch })
-    if (flows.size >= flowsSeenMax) flows.clear()
-    flows.set(batch, now)
-  }
-  await nudge(room)
+  if (now - (flows.get(batch) ?? -Infinity) < timing.flowKnownMs) return
+  await room.budgets.wakeFlow({ pool: room.pool.name, batch })
+  if (flows.size >= flowsSeenMax) flows.clear()
+  flows.set(batch, now)
 }
 
 /**
@@ -51,10 +55,10 @@ async function nudgeOnce(room: Darkroom): Promise<void> {
     const now = room.clock.now()
     const tick = await room.budgets.readTick(room.pool.name)
     const dueAt = tick?.dueAt ?? null
-    const trustedUntil = dueAt === null || dueAt > now + timing.tickMs ? 0 : dueAt - timing.lateMs
+    const until = tick === undefined ? 0 : trustedUntil(tick, now)
     // One that is due may be under way, and have looked before this job was written: of it and ours one lives.
-    if (now < trustedUntil) {
-      room.seen.tickExpectedUntil = trustedUntil
+    if (now < until) {
+      room.seen.tickExpectedUntil = until
       return
     }
     if (dueAt !== null && now >= dueAt + timing.tickOverdueMs) {

@@ -7,6 +7,8 @@ import type { BudgetTable, Chance, Clock, ImageModel, ImageStore, JobTable, Log,
 export type Darkroom = {
   readonly clock: Clock
   readonly chance: Chance
+  /** A name that nobody else gives. */
+  readonly newId: () => string
   readonly log: Log
   readonly jobs: JobTable
   readonly budgets: BudgetTable

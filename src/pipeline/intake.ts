@@ -2,7 +2,7 @@ import { failure, type Failure } from '../core/failure.ts'
 import { newJob, rejectedJob, type Job } from '../core/job.ts'
 import { inboxName, keyOf } from '../core/keys.ts'
 import { isSameRequest, type SubmissionFault } from '../core/submission.ts'
-import { announce } from './announce.ts'
+import { announce, wake } from './announce.ts'
 import type { Darkroom } from './darkroom.ts'
 
 /** A message of the public queue, or of its poison queue. */
@@ -107,6 +107,8 @@ const dayMs = 86_400_000
 
 async function accept(room: Darkroom, job: Job): Promise<Accepted> {
   await openBatch(room, job.batch)
+  // Before the job: one without a flow would be seen by nobody if this instance died here.
+  await wake(room, job.batch)
   const added = await room.jobs.add(job)
   // Also for a job that was there: the delivery that wrote it may have died before it told the pacer.
   await announce(room, job.batch)

@@ -6,10 +6,12 @@ import type { Darkroom } from './darkroom.ts'
 /** A running job, held against the rescue for as long as its run lasts. */
 export type Lease = {
   readonly job: Job
+  /** The job as it was last written, or read, by this run. */
+  held(): JobSnapshot
   /** Somebody else has moved the job, or the lease could not be renewed in time. */
   isLost(): boolean
-  /** Stops renewing and answers the job as last known; may be called more than once. */
-  end(): Promise<JobSnapshot>
+  /** Stops renewing; may be called more than once. */
+  end(): Promise<void>
 }
 
 /** How soon a renewal that storage did not take is tried again. */
@@ -48,11 +50,11 @@ export function keepLease(room: Darkroom, claim: JobSnapshot): Lease {
 
   return {
     job: claim.job,
+    held: () => held,
     isLost: () => isTaken || clock.now() >= leaseUntil,
     async end() {
       ended.abort()
       await renewing
-      return held
     },
   }
 }

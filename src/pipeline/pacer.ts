@@ -3,7 +3,7 @@ import { turns, type Flow, type Turns } from '../core/fairness.ts'
 import { jobCounts } from '../core/counters.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
-import type { Pool, PoolChange, SlotGrant, TickMessage, Versioned, WaitingJob } from '../ports.ts'
+import type { Pool, PoolChange, SlotGrant, TickMessage, TickState, Versioned, WaitingJob } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
 
 /**
@@ -19,13 +19,21 @@ export async function runTick(room: Darkroom, epoch: number): Promise<'ticked' |
     if ((pool.tick?.value.epoch ?? 0) !== epoch) return 'stale'
     const plan = await planTick(room, pool)
     // A worker may have taken a fresh slot meanwhile: then all is decided anew.
-    if ((await room.budgets.commit(plan.change)) === 'conflict') continue
+    const isOurs = (await room.budgets.commit(plan.change)) === 'committed' || (await isCommitted(room, plan))
+    if (!isOurs) continue
     await carryOut(room, plan)
     return 'ticked'
   }
   throw new Error(
     `pool ${room.pool.name}: no tick came through in ${limits.commitTriesMax} tries; too many writers`,
   )
+}
+
+/** A commit whose answer was lost is sent again by the client, and then stands in its own way. */
+async function isCommitted(room: Darkroom, { change }: Plan): Promise<boolean> {
+  const { epoch, mark } = change.tick.after
+  const stored = await room.budgets.readTick(room.pool.name)
+  return stored?.epoch === epoch && stored.mark === mark
 }
 
 /** What came with the tick's message. */
@@ -40,7 +48,7 @@ type Plan = {
   readonly leads: ReadonlyMap<string, number>
   /** Flows of finished batches, which go. */
   readonly finished: readonly Versioned<Flow>[]
-  readonly nextTick: TickMessage & { readonly dueAt: number | null }
+  readonly nextTick: TickMessage & Pick<TickState, 'dueAt' | 'hasRoom'>
 }
 
 async function planTick(room: Darkroom, pool: Pool): Promise<Plan> {
@@ -53,7 +61,7 @@ async function planTick(room: Darkroom, pool: Pool): Promise<Plan> {
   }
   const awake = pool.flows.map(({ value }) => value).filter((flow) => !isResting(flow, now))
   const round = turns(awake, pool.tick?.value.virtualTime ?? 0)
-  const { grants, lines, nextSlotAt } = await giveSlots(room, { ledgers, round, now })
+  const { grants, lines, nextSlotAt, isCutShort } = await giveSlots(room, { ledgers, round, now })
 
   const finished = await finishedAmong(
     room,
@@ -71,22 +79,22 @@ async function planTick(room: Darkroom, pool: Pool): Promise<Plan> {
   // What does not fit waits for the next tick; whom a slot was given to does not.
   const served = changed.filter(({ before, after }) => before.value.tag !== after.tag)
   const idle = changed.filter(({ before, after }) => before.value.tag === after.tag)
-  const dueAt = nextDueAt({ now, flows: pool.flows, lines, grants, nextSlotAt, ledgers })
+  const due = nextDue({ now, flows: pool.flows, lines, grants, nextSlotAt, ledgers, isCutShort })
   const epoch = (pool.tick?.value.epoch ?? 0) + 1
   return {
     change: {
       pool: room.pool.name,
       ledgers: [...ledgers.values()].flatMap((after) => {
         const before = pool.ledgers.find(({ value }) => value.deployment === after.deployment)
-        return before?.value === after ? [] : [{ before, after }]
+        return JSON.stringify(before?.value) === JSON.stringify(after) ? [] : [{ before, after }]
       }),
       flows: [...served, ...idle].slice(0, limits.flowsPerTickMax),
-      tick: { before: pool.tick, after: { epoch, dueAt, virtualTime } },
+      tick: { before: pool.tick, after: { epoch, ...due, virtualTime, mark: room.newId() } },
     },
     grants,
     leads: new Map([...ledgers].map(([deployment, ledger]) => [deployment, ledger.leadMs])),
     finished,
-    nextTick: { pool: room.pool.name, epoch, dueAt },
+    nextTick: { pool: room.pool.name, epoch, ...due },
   }
 }
 
@@ -127,23 +135,30 @@ type Line = { jobs: readonly WaitingJob[]; isEmpty: boolean; nextDueAt: number |
 async function giveSlots(
   room: Darkroom,
   { ledgers, round, now }: { ledgers: Map<string, Ledger>; round: Turns; now: number },
-): Promise<{ grants: SlotGrant[]; lines: Map<string, Line>; nextSlotAt: number | undefined }> {
+): Promise<{
+  grants: SlotGrant[]
+  lines: Map<string, Line>
+  nextSlotAt: number | undefined
+  isCutShort: boolean
+}> {
   const grants: SlotGrant[] = []
   const lines = new Map<string, Line>()
+  let flowsServed = 0
+  let isCutShort = false
   let slot = earliestSlot(ledgers, now)
   while (slot !== undefined && slot.isWithinHorizon && grants.length < limits.slotsPerTickMax) {
     const flow = round.next()
     if (flow === undefined) break
     let line = lines.get(flow.batch)
     if (line === undefined) {
-      if (lines.size >= limits.flowsPerTickMax) {
-        round.leave(flow)
-        continue
-      }
+      // The rest comes with the next tick, which is not far.
+      isCutShort = lines.size >= limits.linesPerTickMax || flowsServed >= limits.flowsPerTickMax
+      if (isCutShort) break
       const limit = slotsWithinHorizon(ledgers, now)
       const jobs = await room.jobs.firstWaiting({ batch: flow.batch, limit })
       line = { jobs, isEmpty: jobs.length === 0, nextDueAt: null }
       lines.set(flow.batch, line)
+      if (!line.isEmpty) flowsServed += 1
     }
     const [job, ...rest] = line.jobs
     if (job === undefined || job.dueAt > slot.slotAt) {
@@ -157,7 +172,7 @@ async function giveSlots(
     round.serve(flow)
     slot = earliestSlot(ledgers, now)
   }
-  return { grants, lines, nextSlotAt: slot?.slotAt }
+  return { grants, lines, nextSlotAt: slot?.slotAt, isCutShort }
 }
 
 /**
@@ -188,31 +203,35 @@ function slotsWithinHorizon(ledgers: ReadonlyMap<string, Ledger>, now: number): 
   return Math.min(slots, limits.slotsPerTickMax)
 }
 
-/** Null when the pool is empty: it then has no ticks at all until a job comes. */
-function nextDueAt(tick: {
+/**
+ * When the next tick is due; null when the pool is empty: it then has no ticks at all until a job comes. `hasRoom`: slots
+ * were left within the horizon, so a job that comes meanwhile need not wait for it.
+ */
+function nextDue(tick: {
   now: number
   flows: readonly unknown[]
   lines: ReadonlyMap<string, Line>
   grants: readonly unknown[]
   nextSlotAt: number | undefined
   ledgers: ReadonlyMap<string, Ledger>
-}): number | null {
-  const { now, flows, lines, grants, nextSlotAt, ledgers } = tick
-  if (flows.length === 0) return null
-  const soon = now + timing.tickMs
+  isCutShort: boolean
+}): Pick<TickState, 'dueAt' | 'hasRoom'> {
+  const { now, flows, lines, grants, nextSlotAt, ledgers, isCutShort } = tick
   const horizon = Math.max(...[...ledgers.values()].map(horizonMs))
   const hasRoom = nextSlotAt !== undefined && nextSlotAt <= now + horizon
-  if (grants.length > 0) return hasRoom ? now + timing.settleTickMs : soon
+  if (flows.length === 0) return { dueAt: null, hasRoom }
+  if (hasRoom && (grants.length > 0 || isCutShort)) return { dueAt: now + timing.settleTickMs, hasRoom }
+  const soon = now + timing.tickMs
+  if (grants.length > 0) return { dueAt: soon, hasRoom }
   const dueTimes = [...lines.values()].flatMap(({ nextDueAt }) => nextDueAt ?? [])
   // Without a slot within the horizon nobody has looked at the lines: the next look is when there is one.
   const next = hasRoom ? Math.min(...dueTimes) : (nextSlotAt ?? Infinity)
-  return Math.min(now + timing.idleTickMs, Math.max(soon, next - horizon))
+  return { dueAt: Math.min(now + timing.idleTickMs, Math.max(soon, next - horizon)), hasRoom }
 }
 
 async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
   const { pool, epoch, dueAt } = plan.nextTick
-  room.seen.tickExpectedUntil =
-    dueAt === null || dueAt > room.clock.now() + timing.tickMs ? 0 : dueAt - timing.lateMs
+  room.seen.tickExpectedUntil = trustedUntil(plan.nextTick, room.clock.now())
   // A fault in one batch keeps neither the others nor the next tick.
   const faults: unknown[] = []
   const moved = await Promise.allSettled(
@@ -237,6 +256,15 @@ async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
     plan.finished.map(async (before) => room.budgets.removeFlow({ pool: room.pool.name, before })),
   )
   if (faults.length > 0) throw new AggregateError(faults, 'a tick could not carry out all it had decided')
+}
+
+/**
+ * Until when a job that comes may rely on the tick that is due, instead of running one. Not on one that is far off only
+ * because nothing waited: the job could start before it.
+ */
+export function trustedUntil({ dueAt, hasRoom }: Pick<TickState, 'dueAt' | 'hasRoom'>, now: number): number {
+  const isFarOff = dueAt === null || (hasRoom && dueAt > now + timing.tickMs)
+  return isFarOff ? 0 : dueAt - timing.lateMs
 }
 
 /** Sends at a time; storage takes many at once, and the earliest slots must not wait for the latest. */

@@ -3,7 +3,7 @@ import { failed, retried, succeeded, unslotted, type Job } from '../core/job.ts'
 import { jobId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
-import type { JobSnapshot } from '../ports.ts'
+import type { JobRef } from '../ports.ts'
 import { announce, nudge } from './announce.ts'
 import type { Darkroom } from './darkroom.ts'
 
@@ -17,39 +17,56 @@ export type Rescued = { readonly unslotted: number; readonly recovered: number; 
 export async function rescue(room: Darkroom): Promise<Rescued> {
   const { flows } = await room.budgets.read(room.pool.name)
   const total = { unslotted: 0, recovered: 0, unknown: 0 }
-  for (const { value } of flows.slice(0, limits.rescueBatchesMax)) {
-    const rescued = await rescueBatch(room, value.batch)
-    total.unslotted += rescued.unslotted
-    total.recovered += rescued.recovered
-    total.unknown += rescued.unknown
+  const faults: unknown[] = []
+  // Where it begins changes, so that with more batches than one run takes each has its turn.
+  const first = Math.floor(room.chance() * flows.length)
+  for (const { value } of [...flows.slice(first), ...flows.slice(0, first)].slice(
+    0,
+    limits.rescueBatchesMax,
+  )) {
+    for (const { ref, bringBack } of await overdueJobs(room, value.batch)) {
+      // One job that cannot be brought back must not keep the others.
+      const [result] = await Promise.allSettled([bringBack(room, ref)])
+      if (result.status === 'rejected') faults.push(result.reason)
+      else if (result.value !== undefined) total[result.value] += 1
+    }
   }
   await nudge(room)
+  if (faults.length > 0) throw new AggregateError(faults, `${faults.length} job(s) could not be rescued`)
   return total
 }
 
-async function rescueBatch(room: Darkroom, batch: string): Promise<Rescued> {
+type BringBack = (room: Darkroom, ref: JobRef) => Promise<keyof Rescued | undefined>
+
+async function overdueJobs(
+  room: Darkroom,
+  batch: string,
+): Promise<readonly { readonly ref: JobRef; readonly bringBack: BringBack }[]> {
   const now = room.clock.now()
   const limit = limits.rescueRowsMax
-  const total = { unslotted: 0, recovered: 0, unknown: 0 }
-  const slots = await room.jobs.overdue({ batch, kind: 'slot', before: now - timing.slotLostMs, limit })
-  for (const ref of slots) {
-    const before = await room.jobs.get(ref)
-    if (before === undefined) continue
-    const after = unslotted(before.job)
-    if (after !== undefined && (await room.jobs.change(before, after)) !== undefined) total.unslotted += 1
-  }
-  const runs = await room.jobs.overdue({ batch, kind: 'run', before: now, limit })
-  for (const ref of runs) {
-    const before = await room.jobs.get(ref)
-    const found = before === undefined ? undefined : await recover(room, before)
-    if (found !== undefined) total[found] += 1
-  }
-  if (total.unslotted + total.unknown > 0) await announce(room, batch)
-  return total
+  const [slots, runs] = await Promise.all([
+    room.jobs.overdue({ batch, kind: 'slot', before: now - timing.slotLostMs, limit }),
+    room.jobs.overdue({ batch, kind: 'run', before: now, limit }),
+  ])
+  return [
+    ...slots.map((ref) => ({ ref, bringBack: unslot })),
+    ...runs.map((ref) => ({ ref, bringBack: recover })),
+  ]
+}
+
+async function unslot(room: Darkroom, ref: JobRef): Promise<'unslotted' | undefined> {
+  const before = await room.jobs.get(ref)
+  const after = before && unslotted(before.job)
+  if (before === undefined || after === undefined) return undefined
+  if ((await room.jobs.change(before, after)) === undefined) return undefined
+  await announce(room, ref.batch)
+  return 'unslotted'
 }
 
 /** The call's pictures are there, or nobody knows what became of it. */
-async function recover(room: Darkroom, before: JobSnapshot): Promise<'recovered' | 'unknown' | undefined> {
+async function recover(room: Darkroom, ref: JobRef): Promise<'recovered' | 'unknown' | undefined> {
+  const before = await room.jobs.get(ref)
+  if (before === undefined) return undefined
   const { job } = before
   const now = room.clock.now()
   // Renewed since it was looked up.
@@ -66,7 +83,9 @@ async function recover(room: Darkroom, before: JobSnapshot): Promise<'recovered'
     attempt: job.attempts,
     hasImages: saved !== undefined,
   })
-  return saved === undefined ? 'unknown' : 'recovered'
+  if (saved !== undefined) return 'recovered'
+  await announce(room, ref.batch)
+  return 'unknown'
 }
 
 function ofUnknownOutcome(room: Darkroom, job: Job): Job | undefined {

@@ -1,9 +1,10 @@
 import { newLedger, spacingMs, startsLastMinute, type Ledger } from '../core/budget.ts'
 import { jobCounts, ratePerMinute, type Counters, type JobCounts } from '../core/counters.ts'
 import { estimateFinishAt, estimateStartAt, outlook } from '../core/estimate.ts'
+import type { Flow } from '../core/fairness.ts'
 import type { Job } from '../core/job.ts'
 import { limits } from '../core/limits.ts'
-import type { ImageContent, JobRef, Pool } from '../ports.ts'
+import type { ImageContent, JobRef, Pool, Versioned } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
 
 export type JobStatus = { readonly job: Job; readonly estimatedStartAt: number | null }
@@ -77,7 +78,7 @@ export type BudgetStatus = { readonly pool: string; readonly deployments: readon
 
 export async function budgetStatus(room: Darkroom): Promise<BudgetStatus> {
   const now = room.clock.now()
-  const { ledgers } = poolNow(room, await room.budgets.read(room.pool.name))
+  const ledgers = ledgersNow(room, await room.budgets.readLedgers(room.pool.name))
   return {
     pool: room.pool.name,
     deployments: ledgers.map((ledger) => ({
@@ -100,17 +101,15 @@ export async function imageContent(
   return image && content && { contentType: image.contentType, content }
 }
 
-/** The pool's ledgers and flows; a deployment that no tick has seen yet has the ledger its first tick will write. */
-function poolNow(
-  room: Darkroom,
-  pool: Pool,
-): { ledgers: readonly Ledger[]; flows: Pool['flows'][number]['value'][] } {
-  return {
-    ledgers: room.pool.deployments.map(
-      (settings) =>
-        pool.ledgers.find(({ value }) => value.deployment === settings.deployment)?.value ??
-        newLedger(settings, room.clock.now()),
-    ),
-    flows: pool.flows.map(({ value }) => value),
-  }
+function poolNow(room: Darkroom, pool: Pool): { ledgers: readonly Ledger[]; flows: readonly Flow[] } {
+  return { ledgers: ledgersNow(room, pool.ledgers), flows: pool.flows.map(({ value }) => value) }
+}
+
+/** A deployment that no tick has seen yet has the ledger its first tick will write. */
+function ledgersNow(room: Darkroom, stored: readonly Versioned<Ledger>[]): readonly Ledger[] {
+  return room.pool.deployments.map(
+    (settings) =>
+      stored.find(({ value }) => value.deployment === settings.deployment)?.value ??
+      newLedger(settings, room.clock.now()),
+  )
 }

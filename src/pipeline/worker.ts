@@ -33,6 +33,9 @@ export type RunOutcome =
 export async function runJob(room: Darkroom, message: WorkMessage): Promise<RunOutcome> {
   const snapshot = await room.jobs.get(message)
   if (snapshot === undefined || !isAtSlot(snapshot.job, message)) return { kind: 'stale' }
+  if (!room.pool.deployments.some(({ deployment }) => deployment === message.deployment)) {
+    return giveBack(room, snapshot, `deployment ${message.deployment} is not configured any more`)
+  }
   room.seen.running += 1
   try {
     return await runSlotted(room, message, snapshot)
@@ -80,9 +83,10 @@ async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSna
   const lease = keepLease(room, claim)
   try {
     const slot = await holdForSlot(room, message, { slotAt: first.slotAt, wokeAt, aheadMs: 0 })
-    return slot.kind === 'none'
-      ? await snoozeUnsent(room, lease, slot.why)
-      : await call(room, lease, slot.slotAt)
+    if (slot.kind === 'none') return await snoozeUnsent(room, lease, slot.why)
+    // This process stood still, or was cut off: somebody else may have called meanwhile.
+    if (lease.isLost()) return await snoozeUnsent(room, lease, 'its lease was lost before the call')
+    return await call(room, lease, slot.slotAt)
   } finally {
     await lease.end()
   }
@@ -119,11 +123,10 @@ async function holdForSlot(
   for (let tries = 0; tries <= freshSlotsMax; tries += 1) {
     if (clock.now() > slotAt + timing.lateMs) {
       const missed = { slotAt, wakeAt, wokeAt }
-      const fresh = await freshSlot(room, deployment, missed)
-      if (fresh === undefined) return { kind: 'none', why: 'the deployment is stopped' }
+      const fresh = await freshSlot(room, deployment, missed, firstSlotAt + timing.holdMaxMs)
+      if (fresh === undefined) return { kind: 'none', why: 'no slot is free soon' }
       slotAt = fresh
     }
-    if (slotAt - clock.now() > timing.holdMaxMs) return { kind: 'none', why: 'the next slot is too far off' }
     await clock.sleepUntil(slotAt - timing.claimAheadMs, stopping)
     const ledger = await viewLedger(room, deployment)
     if (ledger !== undefined && !mayStart(ledger, slotAt)) return { kind: 'none', why: whyNot(ledger) }
@@ -138,12 +141,14 @@ async function freshSlot(
   room: Darkroom,
   deployment: string,
   missed: { slotAt: number; wakeAt: number; wokeAt: number },
+  latestAt: number,
 ): Promise<number | undefined> {
   let slotAt: number | undefined
   await changeLedger(room, deployment, (ledger) => {
     const fresh = takeFreshSlot(ledger, { ...missed, now: room.clock.now() })
-    slotAt = fresh?.slotAt
-    return fresh?.ledger
+    // A slot that would not be waited for is not taken from those who would.
+    slotAt = fresh !== undefined && fresh.slotAt <= latestAt ? fresh.slotAt : undefined
+    return slotAt === undefined ? undefined : fresh?.ledger
   })
   return slotAt
 }
@@ -290,9 +295,9 @@ async function finish(
   lease: Lease,
   change: (job: Job) => Job | undefined,
 ): Promise<JobSnapshot | undefined> {
-  const held = await lease.end()
+  // The lease goes on until the change is written: what was answered must not look like a death meanwhile.
   return persist(room, async () => {
-    let before: JobSnapshot | undefined = held
+    let before: JobSnapshot | undefined = lease.held()
     for (let tries = 0; tries < finishTriesMax && before !== undefined; tries += 1) {
       const after = change(before.job)
       if (after === undefined) return undefined

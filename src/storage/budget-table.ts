@@ -17,6 +17,12 @@ export function budgetTable(table: Table): BudgetTable {
       return toPool([...flows, ...rest])
     },
 
+    async readLedgers(pool) {
+      const limit = limits.poolRowsMax
+      const rows = await table.range({ partition: pool, from: 'ledger:', before: 'ledger;', limit })
+      return rows.map(readLedger)
+    },
+
     async commit({ pool, ledgers, flows, tick }) {
       const writes = [
         ...ledgers.map(({ before, after }) => put(`ledger:${after.deployment}`, before, after)),
@@ -94,7 +100,13 @@ const flowSchema = z.object({
   idleSince: z.number().nullable(),
 })
 
-const tickSchema = z.object({ epoch: z.number(), dueAt: z.number().nullable(), virtualTime: z.number() })
+const tickSchema = z.object({
+  epoch: z.number(),
+  dueAt: z.number().nullable(),
+  hasRoom: z.boolean(),
+  virtualTime: z.number(),
+  mark: z.string(),
+})
 
 function toPool(rows: readonly Entity[]): Pool {
   const tick = rows.find(({ row }) => row === 'tick')

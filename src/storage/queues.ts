@@ -20,8 +20,10 @@ export function azureMessages(queues: QueueServiceClient): Messages {
   const work = queues.getQueueClient(queueNames.work)
   const pacer = queues.getQueueClient(queueNames.pacer)
   return {
-    sendWork: async (message, visibleAt) => send(work, message, visibleAt),
-    sendTick: async (message, visibleAt) => send(pacer, message, visibleAt),
+    // A worker rather wakes early than late.
+    sendWork: async (message, visibleAt) => send(work, message, Math.floor(secondsUntil(visibleAt))),
+    // The service counts in whole seconds. A tick must not come before it is due: others rely on it to be still to come.
+    sendTick: async (message, visibleAt) => send(pacer, message, Math.ceil(secondsUntil(visibleAt))),
   }
 }
 
@@ -39,12 +41,14 @@ export const tickMessageSchema = z.object({
   epoch: z.int(),
 }) satisfies z.ZodType<TickMessage>
 
+function secondsUntil(time: number): number {
+  return Math.max(0, (time - Date.now()) / 1_000)
+}
+
 async function send(
   queue: QueueClient,
   message: WorkMessage | TickMessage,
-  visibleAt: number,
+  visibilityTimeout: number,
 ): Promise<void> {
-  // The service counts in whole seconds; rounding down wakes a worker early, never late.
-  const visibilityTimeout = Math.max(0, Math.floor((visibleAt - Date.now()) / 1_000))
   await queue.sendMessage(JSON.stringify(message), { visibilityTimeout, messageTimeToLive: noExpiry })
 }

@@ -26,7 +26,7 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
       pool,
       ledgers: [{ before: undefined, after: newLedger(settings, now) }],
       flows: [],
-      tick: { before: undefined, after: { epoch: 1, dueAt: now, virtualTime: 0 } },
+      tick: { before: undefined, after: { epoch: 1, dueAt: now, virtualTime: 0, hasRoom: false, mark: 'm' } },
     }
     expect(await budgets.commit(change)).toBe('committed')
     return { pool, content: await budgets.read(pool) }
@@ -53,13 +53,22 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
       pool,
       ledgers: [{ before, after }],
       flows: [{ before: content.flows[0]!, after: flow }],
-      tick: { before: content.tick, after: { epoch: 2, dueAt: null, virtualTime: 0.5 } },
+      tick: {
+        before: content.tick,
+        after: { epoch: 2, dueAt: null, virtualTime: 0.5, hasRoom: false, mark: 'm' },
+      },
     })
     const read = await budgets.read(pool)
     expect(read.ledgers.map(({ value }) => value)).toEqual([after])
     expect(read.flows.map(({ value }) => value)).toEqual([flow])
-    expect(read.tick?.value).toEqual({ epoch: 2, dueAt: null, virtualTime: 0.5 })
-    expect(await budgets.readTick(pool)).toEqual({ epoch: 2, dueAt: null, virtualTime: 0.5 })
+    expect(read.tick?.value).toEqual({ epoch: 2, dueAt: null, virtualTime: 0.5, hasRoom: false, mark: 'm' })
+    expect(await budgets.readTick(pool)).toEqual({
+      epoch: 2,
+      dueAt: null,
+      virtualTime: 0.5,
+      hasRoom: false,
+      mark: 'm',
+    })
     expect((await budgets.readLedger({ pool, deployment: 'gpt-image-1' }))?.value).toEqual(after)
   })
 
@@ -71,7 +80,10 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
         pool,
         ledgers: [{ before, after: { ...before!.value, nextFreeAt } }],
         flows: [],
-        tick: { before: content.tick, after: { epoch: 2, dueAt: nextFreeAt, virtualTime: 0 } },
+        tick: {
+          before: content.tick,
+          after: { epoch: 2, dueAt: nextFreeAt, virtualTime: 0, hasRoom: false, mark: 'm' },
+        },
       })
     const results = await Promise.all([commit(1), commit(2)])
     expect(results.sort()).toEqual(['committed', 'conflict'])
@@ -81,7 +93,10 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
 
   test('two first ticks of a new pool: one is committed', async () => {
     const pool = uniqueName('pool')
-    const tick = { before: undefined, after: { epoch: 1, dueAt: now, virtualTime: 0 } }
+    const tick = {
+      before: undefined,
+      after: { epoch: 1, dueAt: now, virtualTime: 0, hasRoom: false, mark: 'm' },
+    }
     const results = await Promise.all(
       [1, 2].map(async () => budgets.commit({ pool, ledgers: [], flows: [], tick })),
     )
@@ -94,7 +109,10 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
     const taken = { ...before!.value, nextFreeAt: now + 1_000 }
     expect(await budgets.changeLedger({ pool, before: before!, after: taken })).toBe('committed')
     expect(await budgets.changeLedger({ pool, before: before!, after: taken })).toBe('conflict')
-    const tick = { before: content.tick, after: { epoch: 2, dueAt: now, virtualTime: 0 } }
+    const tick = {
+      before: content.tick,
+      after: { epoch: 2, dueAt: now, virtualTime: 0, hasRoom: false, mark: 'm' },
+    }
     const ledgers = [{ before, after: { ...before!.value, nextFreeAt: now + 5_000 } }]
     expect(await budgets.commit({ pool, ledgers, flows: [], tick })).toBe('conflict')
     expect((await budgets.readTick(pool))?.epoch).toBe(1)
@@ -108,7 +126,10 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
     await budgets.wakeFlow({ pool, batch: 'batch-a' })
     expect((await budgets.read(pool)).flows[0]?.version).toBe(before.version)
     const idle = { ...before.value, tag: 7, weight: 2, idleSince: now }
-    const tick = { before: content.tick, after: { epoch: 2, dueAt: now, virtualTime: 0 } }
+    const tick = {
+      before: content.tick,
+      after: { epoch: 2, dueAt: now, virtualTime: 0, hasRoom: false, mark: 'm' },
+    }
     await budgets.commit({ pool, ledgers: [], flows: [{ before, after: idle }], tick })
     await Promise.all([1, 2, 3].map(async () => budgets.wakeFlow({ pool, batch: 'batch-a' })))
     expect((await budgets.read(pool)).flows.map(({ value }) => value)).toEqual([{ ...idle, idleSince: null }])
@@ -118,7 +139,10 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
     const { pool, content } = await madePool()
     const before = content.flows[0]!
     const idle = { ...before.value, idleSince: now }
-    const tick = { before: content.tick, after: { epoch: 2, dueAt: now, virtualTime: 0 } }
+    const tick = {
+      before: content.tick,
+      after: { epoch: 2, dueAt: now, virtualTime: 0, hasRoom: false, mark: 'm' },
+    }
     await budgets.commit({ pool, ledgers: [], flows: [{ before, after: idle }], tick })
     const seenIdle = (await budgets.read(pool)).flows[0]!
     await budgets.wakeFlow({ pool, batch: 'batch-a' })

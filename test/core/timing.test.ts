@@ -11,7 +11,9 @@ test('every bound is a number above zero', () => {
 
 describe('the rhythm', () => {
   test('keeps a flow longer than anybody believes in it unseen', () => {
-    expect(timing.flowKnownMs + timing.tickMs + clockDifferenceMs).toBeLessThan(timing.flowIdleMs)
+    const latestTickMs = timing.tickMs + timing.tickOverdueMs
+    expect(timing.flowKnownMs + latestTickMs + clockDifferenceMs).toBeLessThan(timing.flowLookMs)
+    expect(timing.flowLookMs).toBeLessThan(timing.flowIdleMs)
   })
 
   test('takes no slot for lost while a worker may still hold it', () => {

@@ -36,7 +36,7 @@ test('a message that is delivered twice makes one job, and one call', async () =
 test('an instance that died after the write has told nobody: the second delivery does', async () => {
   const world = newWorld()
   const died = roomIn(world, {
-    budgets: { ...roomIn(world).budgets, wakeFlow: async () => new Promise(() => {}) },
+    budgets: { ...roomIn(world).budgets, readTick: async () => new Promise(() => {}) },
   })
   void takeMessage(died, messageOf('cat'))
   await world.clock.runUntil(world.clock.now() + 600_000)
@@ -73,7 +73,7 @@ test('a message that is no job becomes a failed one, and its corrected twin a jo
 test('a poisoned message that had been taken in is left alone, and its job gets its turn', async () => {
   const world = newWorld()
   const died = roomIn(world, {
-    budgets: { ...roomIn(world).budgets, wakeFlow: async () => new Promise(() => {}) },
+    budgets: { ...roomIn(world).budgets, readTick: async () => new Promise(() => {}) },
   })
   void takeMessage(died, messageOf('cat'))
   await world.clock.runUntil(world.clock.now() + 1_000)

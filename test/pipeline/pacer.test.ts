@@ -32,7 +32,13 @@ async function addQuietly(world: World, room: Darkroom, count: number, name = ba
   await takeMany(world, quiet, count, name)
 }
 
-const dueNow = (world: World) => ({ epoch: 0, dueAt: world.clock.now() + 1_000, virtualTime: 0 })
+const dueNow = (world: World) => ({
+  epoch: 0,
+  dueAt: world.clock.now() + 1_000,
+  virtualTime: 0,
+  hasRoom: false,
+  mark: 'm',
+})
 
 test('a tick gives slots up to the horizon, evenly spaced, in order, each with its message a lead before', async () => {
   const world = newWorld()
@@ -193,7 +199,10 @@ test('deployments that differ in their leads each get their slots a lead before'
       { before: undefined, after: { ...newLedger(fast, now), leadMs: 40_000, nextFreeAt: now + 17_000 } },
     ],
     flows: [],
-    tick: { before: undefined, after: { epoch: 1, dueAt: now + 1_000, virtualTime: 0 } },
+    tick: {
+      before: undefined,
+      after: { epoch: 1, dueAt: now + 1_000, virtualTime: 0, hasRoom: false, mark: 'm' },
+    },
   })
   await takeMany(world, room, 10)
   await world.clock.runUntil(now + 1_000)

@@ -147,6 +147,7 @@ export function startInstance(world: InstanceSettings): Instance {
     ...settings,
     clock: ownClock,
     chance,
+    newId: () => `${instanceId}-${(ids += 1)}`,
     log: { info() {}, warn() {}, error() {} },
     jobs: jobTable(reach(stores.jobs), { chance, newId: () => `${instanceId}-${(ids += 1)}` }),
     budgets: budgetTable(reach(stores.budget)),

@@ -60,17 +60,14 @@ export function assertAllFinished(batch: string, rows: readonly Entity[], accept
   expect(unfinished, `unfinished jobs of batch ${batch}`).toEqual([])
 }
 
-/** A run looks for stored answers before it claims; one that is stored between the two, nobody can see. */
-const lookToClaimMs = 5_000
-
 /**
- * Law 3: no run claims a job whose answer is in the store already; and every call beyond the first that may have been
+ * Law 3: no call starts when an answer is in the store already; and every call beyond the first that may have been
  * paid for is labelled with the job.
  */
 export function assertRepeatsAreLabelled(job: Job, calls: readonly PaidCall[]): void {
   for (const stored of calls) {
     const { storedAt = Infinity } = stored
-    const after = calls.filter(({ claimedAt }) => claimedAt > storedAt + lookToClaimMs)
+    const after = calls.filter(({ startedAt }) => startedAt > storedAt)
     expect(
       after.map(({ id }) => id),
       `calls of ${job.batch}.${job.key} after the answer of ${stored.id} was stored`,

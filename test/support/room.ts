@@ -42,11 +42,13 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
   let ids = 0
   const instance = `instance-${(rooms += 1)}`
   const chance = (): number => 0.5
+  const newId = (): string => `${instance}-${(ids += 1)}`
   return {
     ...world,
     chance,
+    newId,
     log: { info() {}, warn() {}, error() {} },
-    jobs: jobTable(world.jobs, { chance, newId: () => `${instance}-${(ids += 1)}` }),
+    jobs: jobTable(world.jobs, { chance, newId }),
     budgets: budgetTable(world.budget),
     parse,
     pool: { name: 'pool', deployments: [{ deployment, settingsMark: 'mark', rpm: 60, pace: 0.98 }] },
