@@ -59,9 +59,14 @@ async function planTick(room: Darkroom, pool: Pool): Promise<Plan> {
     const ledger = stored === undefined ? newLedger(settings, now) : underSettings(stored.value, settings)
     ledgers.set(settings.deployment, lowerLead(ledger, now))
   }
-  const awake = pool.flows.map(({ value }) => value).filter((flow) => !isResting(flow, now))
+  const all = pool.flows.map(({ value }) => value)
+  const lines = await lookAtIdle(room, { flows: all, ledgers, now })
+  // Those that are empty take no turn: it would keep others waiting for nothing.
+  const awake = all.filter(
+    ({ batch, idleSince }) => idleSince === null || lines.get(batch)?.isEmpty === false,
+  )
   const round = turns(awake, pool.tick?.value.virtualTime ?? 0)
-  const { grants, lines, nextSlotAt, isCutShort } = await giveSlots(room, { ledgers, round, now })
+  const { grants, nextSlotAt, isCutShort } = await giveSlots(room, { ledgers, round, lines, now })
 
   const finished = await finishedAmong(
     room,
@@ -131,18 +136,21 @@ async function finishedAmong(
 /** What is known of a flow's waiting line after a round. */
 type Line = { jobs: readonly WaitingJob[]; isEmpty: boolean; nextDueAt: number | null }
 
-/** Slots in order of time, over all deployments, each to the flow whose turn it is. Changes `ledgers` and `round`. */
+/**
+ * Slots in order of time, over all deployments, each to the flow whose turn it is. Changes `ledgers`, `round` and
+ * `lines`.
+ */
 async function giveSlots(
   room: Darkroom,
-  { ledgers, round, now }: { ledgers: Map<string, Ledger>; round: Turns; now: number },
-): Promise<{
-  grants: SlotGrant[]
-  lines: Map<string, Line>
-  nextSlotAt: number | undefined
-  isCutShort: boolean
-}> {
+  {
+    ledgers,
+    round,
+    lines,
+    now,
+  }: { ledgers: Map<string, Ledger>; round: Turns; lines: Map<string, Line>; now: number },
+): Promise<{ grants: SlotGrant[]; nextSlotAt: number | undefined; isCutShort: boolean }> {
   const grants: SlotGrant[] = []
-  const lines = new Map<string, Line>()
+  const lookedBefore = lines.size
   let flowsServed = 0
   let isCutShort = false
   let slot = earliestSlot(ledgers, now)
@@ -152,11 +160,10 @@ async function giveSlots(
     let line = lines.get(flow.batch)
     if (line === undefined) {
       // The rest comes with the next tick, which is not far.
-      isCutShort = lines.size >= limits.linesPerTickMax || flowsServed >= limits.flowsPerTickMax
+      isCutShort =
+        lines.size - lookedBefore >= limits.linesPerTickMax || flowsServed >= limits.flowsPerTickMax
       if (isCutShort) break
-      const limit = slotsWithinHorizon(ledgers, now)
-      const jobs = await room.jobs.firstWaiting({ batch: flow.batch, limit })
-      line = { jobs, isEmpty: jobs.length === 0, nextDueAt: null }
+      line = await lookAt(room, flow, slotsWithinHorizon(ledgers, now))
       lines.set(flow.batch, line)
       if (!line.isEmpty) flowsServed += 1
     }
@@ -172,7 +179,28 @@ async function giveSlots(
     round.serve(flow)
     slot = earliestSlot(ledgers, now)
   }
-  return { grants, lines, nextSlotAt: slot?.slotAt, isCutShort }
+  return { grants, nextSlotAt: slot?.slotAt, isCutShort }
+}
+
+/** The lines of flows that were empty when they were last looked at, without those that rest. */
+async function lookAtIdle(
+  room: Darkroom,
+  { flows, ledgers, now }: { flows: readonly Flow[]; ledgers: ReadonlyMap<string, Ledger>; now: number },
+): Promise<Map<string, Line>> {
+  const idle = flows
+    .filter((flow) => flow.idleSince !== null && !isResting(flow, now))
+    .sort((a, b) => (a.idleSince ?? 0) - (b.idleSince ?? 0))
+    .slice(0, limits.linesPerTickMax)
+  const limit = slotsWithinHorizon(ledgers, now)
+  const looked = await Promise.all(
+    idle.map(async (flow): Promise<[string, Line]> => [flow.batch, await lookAt(room, flow, limit)]),
+  )
+  return new Map(looked)
+}
+
+async function lookAt(room: Darkroom, { batch }: Flow, limit: number): Promise<Line> {
+  const jobs = await room.jobs.firstWaiting({ batch, limit })
+  return { jobs, isEmpty: jobs.length === 0, nextDueAt: null }
 }
 
 /**

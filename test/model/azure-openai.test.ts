@@ -113,3 +113,27 @@ it('is not disturbed by an OPENAI_BASE_URL in the environment', async () => {
     delete process.env['OPENAI_BASE_URL']
   }
 })
+
+it('without a token of Entra ID sends nothing, and says that the deployment is out of reach', async () => {
+  const before = deployment.log().length
+  const keyless = azureImageModel(
+    {
+      endpoint: deployment.endpoint,
+      name: 'gpt-image-1',
+      apiVersion: '2025-04-01-preview',
+      credential: {
+        token: async () => {
+          throw new Error('no managed identity was found\nand a long trace')
+        },
+      },
+      callTimeoutMs: 5_000,
+    },
+    clock,
+  )
+  const answer = await keyless.generate({ deployment: 'gpt-image-1', request: { prompt: 'a fox' } })
+  expect(answer).toMatchObject({ failure: { kind: 'unavailable', code: 'no_token' } })
+  expect(answer.kind === 'failure' && answer.failure.message).toBe(
+    'Entra ID gave no token for the deployment: no managed identity was found',
+  )
+  expect(deployment.log()).toHaveLength(before)
+})

@@ -473,3 +473,35 @@ async function slottedJobThatLosesItsLease(
   await room.jobs.change(slotted, { ...slotted.job, attempts: waiting.job.attempts + 1, phase })
   return { work, stop: () => stopping.abort() }
 }
+
+test('a run that lost its lease before the call makes none, and gives the job back if it is still its own', async () => {
+  const { world, room, message } = await slottedJob()
+  let standsStill = true
+  const frozen: Darkroom = {
+    ...room,
+    jobs: {
+      ...room.jobs,
+      async change(before, after) {
+        const changed = await room.jobs.change(before, after)
+        // The claim is written; then this process stands still for longer than its lease.
+        if (standsStill) await world.clock.sleepUntil(world.clock.now() + 2 * timing.leaseMs)
+        standsStill = false
+        return changed
+      },
+    },
+  }
+  const outcome = await run(world, frozen, message)
+  expect(outcome.kind).toBe('snoozed')
+  expect(world.model.calls).toEqual([])
+  expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 0, possiblyRepeated: 0 })
+})
+
+test('a slot of a deployment that is not configured any more goes back unsent', async () => {
+  const { world, room, message } = await slottedJob()
+  const other = { deployment: 'gpt-image-2', settingsMark: 'mark', rpm: 60, pace: 0.98 }
+  const moved: Darkroom = { ...room, pool: { name: 'pool', deployments: [other] } }
+  expect((await run(world, moved, message)).kind).toBe('snoozed')
+  expect(world.model.calls).toEqual([])
+  const again = await nextSlot(world, moved)
+  expect(again.deployment).toBe('gpt-image-2')
+})
