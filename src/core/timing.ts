@@ -3,7 +3,7 @@ export const timing = {
   /** From one tick to the next while jobs wait. */
   tickMs: 5_000,
   /** The next tick when all that waited has got its slot: what comes meanwhile need not wait long for its own. */
-  settleTickMs: 2_000,
+  settleTickMs: 500,
   /** Ticks go this slowly while every unfinished job has its slot or is running. */
   idleTickMs: 60_000,
   /** A tick this late has lost its message; whoever notices runs it. */

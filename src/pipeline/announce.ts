@@ -43,9 +43,15 @@ export async function nudge(room: Darkroom): Promise<void> {
   return seen.nudge.next
 }
 
-/** For who has nothing to announce: a tick that is late is left to its message for a while. */
+/** For who has nothing to announce: looks now and then whether the tick that was due has come. */
 export async function noticeLostTick(room: Darkroom): Promise<void> {
-  if (room.clock.now() >= room.seen.tickExpectedUntil + timing.tickOverdueMs) await nudge(room)
+  const { seen, clock } = room
+  const now = clock.now()
+  if (now < seen.tickLookedAt + timing.tickOverdueMs) return
+  seen.tickLookedAt = now
+  const tick = await room.budgets.readTick(room.pool.name)
+  const dueAt = tick?.dueAt ?? null
+  if (dueAt !== null && now >= dueAt + timing.tickOverdueMs) await nudge(room)
 }
 
 async function nudgeOnce(room: Darkroom): Promise<void> {

@@ -39,6 +39,8 @@ export type Seen = {
   readonly flows: Map<string, number>
   /** No tick is missing before this time. */
   tickExpectedUntil: number
+  /** When this instance last looked whether a tick was lost. */
+  tickLookedAt: number
   /** The nudge under way, and the one that follows it. */
   nudge: { readonly done: Promise<void>; next: Promise<void> | undefined } | undefined
   /** Jobs in hand on this instance, held or running. */
@@ -51,6 +53,7 @@ export function nothingSeen(): Seen {
     batches: new Set(),
     flows: new Map(),
     tickExpectedUntil: 0,
+    tickLookedAt: 0,
     nudge: undefined,
     running: 0,
     ledgers: new Map(),

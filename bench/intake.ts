@@ -1,0 +1,40 @@
+import { pause, untilDone } from './progress.ts'
+import { decimal, type Report } from './report.ts'
+import { batchCounts, putJobs, World } from './world.ts'
+
+/** So slow that the pacer has next to nothing to do. */
+const slowRpm = 1
+
+export async function intake(jobs: number): Promise<Report> {
+  const rows: string[][] = []
+  for (const hosts of [1, 4]) {
+    const seconds = await registerAll(jobs, hosts)
+    rows.push([String(hosts), String(jobs), decimal(seconds), decimal(jobs / seconds, 0)])
+  }
+  return {
+    title: 'Intake',
+    method:
+      'Messages that lie on the queue `image-jobs` before the hosts start; from the moment the first host is ready until the ' +
+      'batch counts all of them. Four hosts share two cores with Azurite here, which answers one request at a time.',
+    tables: [{ head: ['hosts', 'messages', 'seconds', 'messages a second'], rows }],
+    gates: [],
+    remarks: [],
+  }
+}
+
+async function registerAll(jobs: number, count: number): Promise<number> {
+  await using world = new World()
+  const storage = await world.storage()
+  const deployment = await world.deployment({ rpm: slowRpm, latencyMs: '1000' })
+  await putJobs(storage.connectionString, { batch: 'intake', count: jobs })
+  const hosts = await world.hosts(count, { storage, deployment, rpm: slowRpm })
+  const [host] = hosts
+  if (host === undefined) throw new Error('there is no host')
+  const readyAt = Math.min(...hosts.map(({ readyAt }) => readyAt))
+  const doneAt = await untilDone(
+    { what: `intake, ${count} host(s)`, total: jobs, everyMs: 100, limitMs: 120_000 },
+    async () => (await batchCounts(host, 'intake')).total,
+  )
+  await pause(500)
+  return (doneAt - readyAt) / 1_000
+}

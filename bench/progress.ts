@@ -1,0 +1,49 @@
+import { SingleBar } from 'cli-progress'
+
+/** How much of the work is done, or undefined where it is not known yet. */
+type Read = () => Promise<number>
+
+/** A wait that takes longer than this has hung. */
+export type Wait = {
+  readonly what: string
+  readonly total: number
+  readonly everyMs: number
+  readonly limitMs: number
+}
+
+/**
+ * Asks `read` again and again, and shows its answer as a bar, until it reaches `total`. Resolves with the time at which
+ * that was seen. Throws at the limit.
+ */
+export async function untilDone({ what, total, everyMs, limitMs }: Wait, read: Read): Promise<number> {
+  const bar = new SingleBar({
+    format: `${what}: {bar} {value} of {total}, {duration_formatted}`,
+    barsize: 24,
+    hideCursor: true,
+    noTTYOutput: true,
+    notTTYSchedule: 30_000,
+    stream: process.stderr,
+  })
+  bar.start(total, 0)
+  const endsAt = performance.now() + limitMs
+  try {
+    for (;;) {
+      const done = await read()
+      const now = performance.now()
+      bar.update(Math.min(done, total))
+      if (done >= total) return now
+      if (now > endsAt) throw new Error(`${what}: ${done} of ${total} after ${Math.round(limitMs / 1_000)} s`)
+      await pause(everyMs)
+    }
+  } finally {
+    bar.stop()
+  }
+}
+
+export async function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+export function say(text: string): void {
+  process.stderr.write(`${text}\n`)
+}
