@@ -46,9 +46,7 @@ export async function drawPicture(
 
   // 100, the default, means the least compression that the model uses, which is not the largest file JPEG can make.
   const quality = Math.max(10, Math.min(90, picture.outputCompression))
-  return picture.outputFormat === 'png'
-    ? canvas.encode('png', { software })
-    : canvas.encode('jpeg', { quality, software })
+  return picture.outputFormat === 'png' ? canvas.encode('png') : canvas.encode('jpeg', quality)
 }
 
 /** One colour in the asked size and format, encoded once: for benchmarks, where the picture must cost nothing. */
@@ -60,8 +58,6 @@ export async function plainPicture(shape: PictureShape): Promise<Buffer> {
   return encoded
 }
 
-const software = 'Darkroom, simulated deployment'
-
 // A run asks for a handful of sizes; gpt-image-2 allows thousands.
 const maxPlainPictures = 50
 const plainPictures = new Map<string, Promise<Buffer>>()
@@ -71,7 +67,7 @@ async function encodePlain({ width, height, outputFormat, isTransparent }: Pictu
   const context = canvas.getContext('2d')
   context.fillStyle = isTransparent ? '#2a7f7880' : '#2a7f78'
   context.fillRect(0, 0, width, height)
-  return outputFormat === 'png' ? canvas.encode('png', { software }) : canvas.encode('jpeg', { software })
+  return outputFormat === 'png' ? canvas.encode('png') : canvas.encode('jpeg')
 }
 
 function pick<T>(choices: readonly [T, ...T[]], chance: number): T {
