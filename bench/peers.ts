@@ -52,7 +52,8 @@ export async function peers(
           String(run.rpm),
           `${run.finished} of ${run.jobs}${run.isOver ? '' : ' (cut off)'}`,
           decimal(run.minutes, 2),
-          percent(run.utilisation),
+          // A few accepted starts in a burst say nothing about a minute.
+          run.finished === run.jobs ? percent(run.utilisation) : '-',
           String(run.throttled),
           String(run.repeated),
           String(run.sentAgain),

@@ -28,8 +28,11 @@ export function measure(log: readonly LoggedRequest[], rpm: number): Measured {
   const accepted = log.filter(({ status }) => status !== 429)
   const times = accepted.map(({ receivedAt }) => receivedAt).sort((a, b) => a - b)
   const spanMs = (times.at(-1) ?? 0) - (times[0] ?? 0)
-  const repeated = accepted.length - new Set(accepted.map(({ prompt }) => prompt)).size
-  const prompts = new Set(log.map(({ prompt }) => prompt)).size
+  // The prompt of a request still under way is not in the log yet.
+  const known = log.filter(({ prompt }) => prompt !== null)
+  const worked = known.filter(({ status }) => status !== 429)
+  const repeated = worked.length - new Set(worked.map(({ prompt }) => prompt)).size
+  const prompts = new Set(known.map(({ prompt }) => prompt)).size
   return {
     finished: finished(log),
     throttled: log.length - accepted.length,
@@ -38,7 +41,7 @@ export function measure(log: readonly LoggedRequest[], rpm: number): Measured {
     mostIn10s: mostIn(log, 10_000),
     limitIn10s: windowLimit(rpm, 10_000),
     repeated,
-    sentAgain: log.length - prompts - repeated,
+    sentAgain: known.length - prompts - repeated,
   }
 }
 
