@@ -24,6 +24,8 @@ export const limits = {
   quotedValueCharsMax: 80,
   /** A failure message that is stored with a job; the model's own texts are longer at times. */
   failureMessageCharsMax: 1_000,
+  /** Why a batch was paused, resumed or cancelled. */
+  reasonCharsMax: 500,
   /** The model's request ids kept with a job: attempts are bounded, but snoozes are not. */
   requestIdsMax: 20,
 
@@ -41,6 +43,10 @@ export const limits = {
   jobsAtOnce: 96,
   /** Waiting lines a tick looks at: most of many flows are empty. */
   linesPerTickMax: 200,
+  /** Batches at their cap that a tick looks at: each costs five reads. */
+  capsPerTickMax: 10,
+  /** Cancelled batches in which a tick cancels what came to wait since. */
+  sweepsPerTickMax: 10,
   /** Ledgers and changed flows share one transaction with the tick row. */
   flowsPerTickMax: 80,
   /** Batches whose deadlines one rescue looks at, and rows it brings back in each, before the next minute's run. */

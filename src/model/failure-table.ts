@@ -26,7 +26,7 @@ const kindsOfStatus: Readonly<Record<number, FailureKind>> = {
   431: 'invalid',
 }
 
-/** Faults of the way there: nothing was sent, so nothing was paid for. */
+/** Faults of the way there: nothing was sent, so nothing was paid for; the deployment is out of reach. */
 const unsentCodes = new Set([
   'ECONNREFUSED',
   'EHOSTUNREACH',
@@ -51,5 +51,5 @@ export function kindOfStatus(status: number, codes: readonly string[]): FailureK
 
 /** A connection that failed without an answer. */
 export function kindOfConnectionFault(codes: readonly string[]): FailureKind {
-  return codes.some((code) => unsentCodes.has(code)) ? 'transient' : 'unknown'
+  return codes.some((code) => unsentCodes.has(code)) ? 'unavailable' : 'unknown'
 }

@@ -1,10 +1,30 @@
-import { horizonMs, lowerLead, newLedger, takeSlot, underSettings, type Ledger } from '../core/budget.ts'
-import { turns, type Flow, type Turns } from '../core/fairness.ts'
-import { jobCounts } from '../core/counters.ts'
+import {
+  horizonMs,
+  lowerLead,
+  newLedger,
+  spacingMs,
+  takeSlot,
+  underSettings,
+  type Ledger,
+  type Slot,
+} from '../core/budget.ts'
+import { committedMicroUsd, jobCounts } from '../core/counters.ts'
+import { isAtCap, isHalted, termsOf, turns, type Decision, type Flow, type Turns } from '../core/fairness.ts'
+import { priorityLines } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
-import type { Pool, PoolChange, SlotGrant, TickMessage, TickState, Versioned, WaitingJob } from '../ports.ts'
-import type { Darkroom } from './darkroom.ts'
+import type {
+  Batch,
+  Pool,
+  PoolChange,
+  SlotGrant,
+  TickMessage,
+  TickState,
+  Versioned,
+  WaitingJob,
+} from '../ports.ts'
+import { poolNamed, ticksSeen, type Darkroom, type PoolSettings } from './darkroom.ts'
+import { haltAtCap } from './flows.ts'
 
 /**
  * One look ahead: gives the slots up to the horizon to the jobs that are next. The only code that throttles.
@@ -13,11 +33,13 @@ import type { Darkroom } from './darkroom.ts'
  * crash wastes slots or leaves work for the rescue, but never exceeds the limit. `epoch` is the tick this call stands
  * for; `stale` when it has been run already.
  */
-export async function runTick(room: Darkroom, epoch: number): Promise<'ticked' | 'stale'> {
+export async function runTick(room: Darkroom, tick: TickMessage): Promise<'ticked' | 'stale'> {
+  const settings = poolNamed(room, tick.pool)
+  if (settings === undefined) return 'stale'
   for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
-    const pool = await room.budgets.read(room.pool.name)
-    if ((pool.tick?.value.epoch ?? 0) !== epoch) return 'stale'
-    const plan = await planTick(room, pool)
+    const pool = await room.budgets.read(tick.pool)
+    if ((pool.tick?.value.epoch ?? 0) !== tick.epoch) return 'stale'
+    const plan = await planTick(room, settings, pool)
     // A worker may have taken a fresh slot meanwhile: then all is decided anew.
     const isOurs = (await room.budgets.commit(plan.change)) === 'committed' || (await isCommitted(room, plan))
     if (!isOurs) continue
@@ -25,45 +47,49 @@ export async function runTick(room: Darkroom, epoch: number): Promise<'ticked' |
     return 'ticked'
   }
   throw new Error(
-    `pool ${room.pool.name}: no tick came through in ${limits.commitTriesMax} tries; too many writers`,
+    `pool ${tick.pool}: no tick came through in ${limits.commitTriesMax} tries; too many writers`,
   )
 }
 
 /** A commit whose answer was lost is sent again by the client, and then stands in its own way. */
 async function isCommitted(room: Darkroom, { change }: Plan): Promise<boolean> {
   const { epoch, mark } = change.tick.after
-  const stored = await room.budgets.readTick(room.pool.name)
+  const stored = await room.budgets.readTick(change.pool)
   return stored?.epoch === epoch && stored.mark === mark
-}
-
-/** What came with the tick's message. */
-export async function onTickMessage(room: Darkroom, message: TickMessage): Promise<'ticked' | 'stale'> {
-  if (message.pool !== room.pool.name) return 'stale'
-  return runTick(room, message.epoch)
 }
 
 type Plan = {
   readonly change: PoolChange
   readonly grants: readonly SlotGrant[]
   readonly leads: ReadonlyMap<string, number>
-  /** Flows of finished batches, which go. */
-  readonly finished: readonly Versioned<Flow>[]
+  readonly caps: ReadonlyMap<string, number>
+  /** Cancelled batches in which something waits. */
+  readonly swept: readonly string[]
+  /** Flows of finished batches, which go; their batch as it is stored. */
+  readonly finished: readonly Finished[]
   readonly nextTick: TickMessage & Pick<TickState, 'dueAt' | 'hasRoom'>
 }
 
-async function planTick(room: Darkroom, pool: Pool): Promise<Plan> {
+async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Promise<Plan> {
   const now = room.clock.now()
   const ledgers = new Map<string, Ledger>()
-  for (const settings of room.pool.deployments) {
-    const stored = pool.ledgers.find(({ value }) => value.deployment === settings.deployment)
-    const ledger = stored === undefined ? newLedger(settings, now) : underSettings(stored.value, settings)
-    ledgers.set(settings.deployment, lowerLead(ledger, now))
+  for (const quota of settings.quotas) {
+    const stored = pool.ledgers.find(({ value }) => value.quota === quota.quota)
+    const ledger = stored === undefined ? newLedger(quota, now) : underSettings(stored.value, quota)
+    ledgers.set(quota.quota, lowerLead(ledger, now))
   }
-  const all = pool.flows.map(({ value }) => value)
-  const lines = await lookAtIdle(room, { flows: all, ledgers, now })
+  const freed = await freedByCap(room, pool)
+  const flows = pool.flows.map(({ value }) => ({
+    ...value,
+    share: room.shareOf(value.batch),
+    ...(freed.has(value.batch) ? { decision: goesOn(now) } : {}),
+  }))
+  const halted = await lookAtHalted(room, flows)
+  const lines = await lookAtIdle(room, { flows, ledgers, now })
+  for (const batch of halted.empty) lines.set(batch, { ...emptyLine })
   // Those that are empty take no turn: it would keep others waiting for nothing.
-  const awake = all.filter(
-    ({ batch, idleSince }) => idleSince === null || lines.get(batch)?.isEmpty === false,
+  const awake = flows.filter(
+    (flow) => !isHalted(flow) && (flow.idleSince === null || lines.get(flow.batch)?.isEmpty === false),
   )
   const round = turns(awake, pool.tick?.value.virtualTime ?? 0)
   const { grants, nextSlotAt, isCutShort } = await giveSlots(room, { ledgers, round, lines, now })
@@ -72,34 +98,50 @@ async function planTick(room: Darkroom, pool: Pool): Promise<Plan> {
     room,
     pool.flows.filter(({ value }) => lines.get(value.batch)?.isEmpty === true && hasRested(value, now)),
   )
-  const { flows, virtualTime } = round.result()
+  const isFinished = new Set(finished.map(({ flow }) => flow.value.batch))
+  const counted = await countBacklog(room, awake, now)
+  const after = round.result()
+  const flowOf = new Map(flows.map((flow) => [flow.batch, flow]))
   const changed = pool.flows.flatMap((before) => {
-    const flow = flows.get(before.value.batch) ?? before.value
-    const idleSince = finished.includes(before)
-      ? flow.idleSince
-      : idleSinceOf(flow, lines.get(flow.batch), now)
-    const isChanged = flow.tag !== before.value.tag || idleSince !== before.value.idleSince
-    return isChanged ? [{ before, after: { ...flow, idleSince } }] : []
+    const { batch } = before.value
+    const flow = after.flows.get(batch) ?? flowOf.get(batch) ?? before.value
+    const idleSince = isFinished.has(batch) ? flow.idleSince : idleSinceOf(flow, lines.get(batch), now)
+    const backlog = counted?.batch === batch ? { waiting: counted.waiting, at: now } : flow.backlog
+    const isChanged =
+      flow.tag !== before.value.tag ||
+      idleSince !== before.value.idleSince ||
+      backlog !== before.value.backlog ||
+      flow.decision !== before.value.decision
+    return isChanged ? [{ before, after: { ...flow, idleSince, backlog } }] : []
   })
   // What does not fit waits for the next tick; whom a slot was given to does not.
   const served = changed.filter(({ before, after }) => before.value.tag !== after.tag)
-  const idle = changed.filter(({ before, after }) => before.value.tag === after.tag)
-  const due = nextDue({ now, flows: pool.flows, lines, grants, nextSlotAt, ledgers, isCutShort })
+  const others = changed.filter(({ before, after }) => before.value.tag === after.tag)
+  const isWaitingForCap = flows.some(isAtCap)
+  const due = nextDue({ now, flows, lines, grants, nextSlotAt, ledgers, isCutShort, isWaitingForCap })
   const epoch = (pool.tick?.value.epoch ?? 0) + 1
+  const caps = flows.flatMap(({ batch, capMicroUsd }): [string, number][] =>
+    capMicroUsd === null ? [] : [[batch, capMicroUsd]],
+  )
   return {
     change: {
-      pool: room.pool.name,
-      ledgers: [...ledgers.values()].flatMap((after) => {
-        const before = pool.ledgers.find(({ value }) => value.deployment === after.deployment)
-        return JSON.stringify(before?.value) === JSON.stringify(after) ? [] : [{ before, after }]
+      pool: settings.name,
+      ledgers: [...ledgers.values()].flatMap((ledger) => {
+        const before = pool.ledgers.find(({ value }) => value.quota === ledger.quota)
+        return JSON.stringify(before?.value) === JSON.stringify(ledger) ? [] : [{ before, after: ledger }]
       }),
-      flows: [...served, ...idle].slice(0, limits.flowsPerTickMax),
-      tick: { before: pool.tick, after: { epoch, ...due, virtualTime, mark: room.newId() } },
+      flows: [...served, ...others].slice(0, limits.flowsPerTickMax),
+      tick: {
+        before: pool.tick,
+        after: { epoch, ...due, virtualTime: after.virtualTime, mark: room.newId() },
+      },
     },
     grants,
-    leads: new Map([...ledgers].map(([deployment, ledger]) => [deployment, ledger.leadMs])),
+    leads: new Map([...ledgers].map(([quota, ledger]) => [quota, ledger.leadMs])),
+    caps: new Map(caps),
+    swept: halted.swept,
     finished,
-    nextTick: { pool: room.pool.name, epoch, ...due },
+    nextTick: { pool: settings.name, epoch, ...due },
   }
 }
 
@@ -119,22 +161,95 @@ function idleSinceOf(flow: Flow, line: Line | undefined, now: number): number | 
   return flow.idleSince === null || hasRested(flow, now) ? now : flow.idleSince
 }
 
+function goesOn(now: number): Decision {
+  return { kind: 'resumed', by: 'cap', reason: 'calls cost less than they might have', at: now }
+}
+
+/** Batches that stand at their cap while calls are under way: each that costs less than it might leaves room. */
+async function freedByCap(room: Darkroom, pool: Pool): Promise<ReadonlySet<string>> {
+  const atCap = pool.flows
+    .map(({ value }) => value)
+    .filter(isAtCap)
+    .slice(0, limits.capsPerTickMax)
+  const freed = await Promise.all(
+    atCap.map(async ({ batch, capMicroUsd }) => {
+      const [stored, [first]] = await Promise.all([
+        room.jobs.getBatch(batch),
+        room.jobs.firstWaiting({ batch, limit: 1 }),
+      ])
+      if (stored === undefined || first === undefined) return []
+      const isWithin =
+        capMicroUsd === null || committedMicroUsd(stored.counters) + first.upperMicroUsd <= capMicroUsd
+      return isWithin ? [batch] : []
+    }),
+  )
+  return new Set(freed.flat())
+}
+
+/** What waits in a cancelled batch is swept; a paused one is looked at now and then, in case nothing waits any more. */
+async function lookAtHalted(
+  room: Darkroom,
+  flows: readonly Flow[],
+): Promise<{ readonly empty: readonly string[]; readonly swept: readonly string[] }> {
+  const awake = flows.filter((flow) => isHalted(flow) && flow.idleSince === null)
+  const cancelled = awake
+    .filter(({ decision }) => decision?.kind === 'cancelled')
+    .slice(0, limits.sweepsPerTickMax)
+  const paused = awake.filter(({ decision }) => decision?.kind === 'paused')
+  const anyPaused = paused.at(Math.floor(room.chance() * paused.length))
+  const looked = await Promise.all(
+    [...cancelled, ...(anyPaused === undefined ? [] : [anyPaused])].map(async ({ batch }) => {
+      const waiting = await room.jobs.firstWaiting({ batch, limit: 1 })
+      return { batch, isEmpty: waiting.length === 0 }
+    }),
+  )
+  const empty = looked.flatMap(({ batch, isEmpty }) => (isEmpty ? [batch] : []))
+  return { empty, swept: cancelled.flatMap(({ batch }) => (empty.includes(batch) ? [] : [batch])) }
+}
+
+/** How long the estimates of others may rely on a count. */
+const backlogKnownMs = 30_000
+
+/** Counts what waits in one of several flows: what each may expect depends on how long the others go on. */
+async function countBacklog(
+  room: Darkroom,
+  flows: readonly Flow[],
+  now: number,
+): Promise<{ readonly batch: string; readonly waiting: number } | undefined> {
+  if (flows.length < 2) return undefined
+  const oldest = flows.reduce((first, flow) =>
+    (flow.backlog?.at ?? 0) < (first.backlog?.at ?? 0) ? flow : first,
+  )
+  if (oldest.backlog !== null && now - oldest.backlog.at < backlogKnownMs) return undefined
+  const stored = await room.jobs.getBatch(oldest.batch)
+  return { batch: oldest.batch, waiting: stored === undefined ? 0 : jobCounts(stored.counters).waiting }
+}
+
+type Finished = { readonly flow: Versioned<Flow>; readonly batch: Batch | undefined }
+
 /** A flow stays while a job of its batch is unfinished: it is how a rescue finds the batch. */
 async function finishedAmong(
   room: Darkroom,
   flows: readonly Versioned<Flow>[],
-): Promise<readonly Versioned<Flow>[]> {
-  const stored = await Promise.all(flows.map(async ({ value }) => room.jobs.getBatch(value.batch)))
-  return flows.filter((_, index) => {
-    const counters = stored[index]?.counters
-    if (counters === undefined) return true
-    const { waiting, running } = jobCounts(counters)
-    return waiting + running === 0
-  })
+): Promise<readonly Finished[]> {
+  const looked = await Promise.all(
+    flows.map(async (flow): Promise<Finished[]> => {
+      const stored = await room.jobs.getBatch(flow.value.batch)
+      if (stored === undefined) return [{ flow, batch: undefined }]
+      const { waiting, running } = jobCounts(stored.counters)
+      return waiting + running === 0 ? [{ flow, batch: stored.batch }] : []
+    }),
+  )
+  return looked.flat()
 }
 
-/** What is known of a flow's waiting line after a round. */
-type Line = { jobs: readonly WaitingJob[]; isEmpty: boolean; nextDueAt: number | null }
+/** What is known of a flow's waiting line after a round: its jobs by priority, in order of their due times. */
+type Line = { readonly jobs: readonly Iterated[]; readonly isEmpty: boolean; nextDueAt: number | null }
+
+/** Jobs of one priority, and how many of them have got a slot. */
+type Iterated = { readonly waiting: readonly WaitingJob[]; taken: number }
+
+const emptyLine: Line = { jobs: [], isEmpty: true, nextDueAt: null }
 
 /**
  * Slots in order of time, over all deployments, each to the flow whose turn it is. Changes `ledgers`, `round` and
@@ -163,23 +278,37 @@ async function giveSlots(
       isCutShort =
         lines.size - lookedBefore >= limits.linesPerTickMax || flowsServed >= limits.flowsPerTickMax
       if (isCutShort) break
-      line = await lookAt(room, flow, slotsWithinHorizon(ledgers, now))
+      line = await lookAt(room, flow, { limit: slotsWithinHorizon(ledgers, now), until: slot.slotAt })
       lines.set(flow.batch, line)
       if (!line.isEmpty) flowsServed += 1
     }
-    const [job, ...rest] = line.jobs
-    if (job === undefined || job.dueAt > slot.slotAt) {
-      line.nextDueAt = job?.dueAt ?? null
-      round.leave(flow)
+    const job = takeDue(line, slot.slotAt)
+    if (job === undefined) {
+      round.leave()
       continue
     }
-    line.jobs = rest
-    grants.push({ ...job, slotAt: slot.slotAt, deployment: slot.ledger.deployment })
-    ledgers.set(slot.ledger.deployment, slot.ledger)
-    round.serve(flow)
+    const { quota } = slot.ledger
+    grants.push({ ...job, slotAt: slot.slotAt, quota, deployment: slot.deployment })
+    ledgers.set(quota, slot.ledger)
+    round.serve(job.priority)
     slot = earliestSlot(ledgers, now)
   }
   return { grants, nextSlotAt: slot?.slotAt, isCutShort }
+}
+
+/** The first job that may start then; else notes when the line has one. */
+function takeDue(line: Line, slotAt: number): WaitingJob | undefined {
+  line.nextDueAt = null
+  for (const jobs of line.jobs) {
+    const first = jobs.waiting[jobs.taken]
+    if (first === undefined) continue
+    if (first.dueAt <= slotAt) {
+      jobs.taken += 1
+      return first
+    }
+    line.nextDueAt = Math.min(line.nextDueAt ?? Infinity, first.dueAt)
+  }
+  return undefined
 }
 
 /** The lines of flows that were empty when they were last looked at, without those that rest. */
@@ -193,40 +322,63 @@ async function lookAtIdle(
     .slice(0, limits.linesPerTickMax)
   const limit = slotsWithinHorizon(ledgers, now)
   const looked = await Promise.all(
-    idle.map(async (flow): Promise<[string, Line]> => [flow.batch, await lookAt(room, flow, limit)]),
+    idle.map(async (flow): Promise<[string, Line]> => [
+      flow.batch,
+      await lookAt(room, flow, { limit, until: now }),
+    ]),
   )
   return new Map(looked)
 }
 
-async function lookAt(room: Darkroom, { batch }: Flow, limit: number): Promise<Line> {
-  const jobs = await room.jobs.firstWaiting({ batch, limit })
-  return { jobs, isEmpty: jobs.length === 0, nextDueAt: null }
+/** Jobs that are due later must not hide those of a lower priority that are due by then. */
+async function lookAt(
+  room: Darkroom,
+  { batch }: Flow,
+  { limit, until }: { limit: number; until: number },
+): Promise<Line> {
+  const all: WaitingJob[] = []
+  let from = priorityLines.at(0)
+  while (from !== undefined) {
+    const found: readonly WaitingJob[] = await room.jobs.firstWaiting({ batch, limit, from })
+    all.push(...found)
+    const isEnough = found.length < limit || all.filter(({ dueAt }) => dueAt <= until).length >= limit
+    const last = found.at(-1)
+    from =
+      isEnough || last === undefined ? undefined : priorityLines.at(priorityLines.indexOf(last.priority) + 1)
+  }
+  const jobs = priorityLines.map((line) => ({
+    waiting: all.filter(({ priority }) => priority === line),
+    taken: 0,
+  }))
+  return { jobs, isEmpty: all.length === 0, nextDueAt: null }
 }
 
 /**
- * The earliest next slot over the pool's deployments, those within their own horizon first: they differ in how long
- * before a slot its message must be sent. The ledger in it is the one after taking it.
+ * The earliest next slot over the pool's quotas, those within their own horizon first: they differ in how long before a
+ * slot its message must be sent. The ledger in it is the one after taking it.
  */
 function earliestSlot(
   ledgers: ReadonlyMap<string, Ledger>,
   now: number,
-): { readonly slotAt: number; readonly ledger: Ledger; readonly isWithinHorizon: boolean } | undefined {
-  const slots = [...ledgers.values()].map((ledger) => {
+): (Slot & { readonly isWithinHorizon: boolean }) | undefined {
+  let first: (Slot & { readonly isWithinHorizon: boolean }) | undefined
+  for (const ledger of ledgers.values()) {
     const taken = takeSlot(ledger, now + timing.firstSlotMs)
-    return { ...taken, isWithinHorizon: taken.slotAt <= now + horizonMs(ledger) }
-  })
-  return slots.reduce<(typeof slots)[number] | undefined>((first, next) => {
-    if (first === undefined) return next
-    if (next.isWithinHorizon !== first.isWithinHorizon) return next.isWithinHorizon ? next : first
-    return next.slotAt < first.slotAt ? next : first
-  }, undefined)
+    const next = { ...taken, isWithinHorizon: taken.slotAt <= now + horizonMs(ledger) }
+    const isFirst =
+      first === undefined ||
+      (next.isWithinHorizon === first.isWithinHorizon ? next.slotAt < first.slotAt : next.isWithinHorizon)
+    if (isFirst) first = next
+  }
+  return first
 }
 
 function slotsWithinHorizon(ledgers: ReadonlyMap<string, Ledger>, now: number): number {
   let slots = 1
   for (const ledger of ledgers.values()) {
-    slots += Math.ceil((horizonMs(ledger) * ledger.rpm) / 60_000)
-    if (ledger.nextFreeAt > now + horizonMs(ledger)) slots -= 1
+    const until = now + horizonMs(ledger)
+    const from = Math.max(now, ledger.nextFreeAt)
+    if (from <= until) slots += Math.ceil((until - from) / spacingMs(ledger))
   }
   return Math.min(slots, limits.slotsPerTickMax)
 }
@@ -243,14 +395,15 @@ function nextDue(tick: {
   nextSlotAt: number | undefined
   ledgers: ReadonlyMap<string, Ledger>
   isCutShort: boolean
+  isWaitingForCap: boolean
 }): Pick<TickState, 'dueAt' | 'hasRoom'> {
-  const { now, flows, lines, grants, nextSlotAt, ledgers, isCutShort } = tick
+  const { now, flows, lines, grants, nextSlotAt, ledgers, isCutShort, isWaitingForCap } = tick
   const horizon = Math.max(...[...ledgers.values()].map(horizonMs))
   const hasRoom = nextSlotAt !== undefined && nextSlotAt <= now + horizon
   if (flows.length === 0) return { dueAt: null, hasRoom }
   if (hasRoom && (grants.length > 0 || isCutShort)) return { dueAt: now + timing.settleTickMs, hasRoom }
   const soon = now + timing.tickMs
-  if (grants.length > 0) return { dueAt: soon, hasRoom }
+  if (grants.length > 0 || isWaitingForCap) return { dueAt: soon, hasRoom }
   const dueTimes = [...lines.values()].flatMap(({ nextDueAt }) => nextDueAt ?? [])
   // Without a slot within the horizon nobody has looked at the lines: the next look is when there is one.
   const next = hasRoom ? Math.min(...dueTimes) : (nextSlotAt ?? Infinity)
@@ -259,13 +412,15 @@ function nextDue(tick: {
 
 async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
   const { pool, epoch, dueAt } = plan.nextTick
-  room.seen.tickExpectedUntil = trustedUntil(plan.nextTick, room.clock.now())
+  ticksSeen(room, pool).expectedUntil = trustedUntil(plan.nextTick, room.clock.now())
   // A fault in one batch keeps neither the others nor the next tick.
   const faults: unknown[] = []
   const moved = await Promise.allSettled(
-    [...Map.groupBy(plan.grants, ({ batch }) => batch).values()].map(async (grants) =>
-      room.jobs.slot(grants),
-    ),
+    [...Map.groupBy(plan.grants, ({ batch }) => batch)].map(async ([batch, grants]) => {
+      const given = await room.jobs.slot({ grants, capMicroUsd: plan.caps.get(batch) ?? null })
+      if (given.isCapReached) await haltAtCap(room, { pool, batch })
+      return given.granted
+    }),
   )
   for (const result of moved) if (result.status === 'rejected') faults.push(result.reason)
   const granted = moved
@@ -274,16 +429,29 @@ async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
   if (granted.length < plan.grants.length) {
     room.log.info('slots wasted: their jobs were not moved', { slots: plan.grants.length - granted.length })
   }
-  const sent = await sendInOrder(granted, async ({ batch, key, slotAt, deployment }) => {
-    const wakeAt = Math.max(room.clock.now(), slotAt - (plan.leads.get(deployment) ?? timing.leadMs))
-    await room.messages.sendWork({ pool, deployment, batch, key, slotAt, wakeAt }, wakeAt)
+  const sent = await sendInOrder(granted, async ({ batch, key, slotAt, quota, deployment }) => {
+    const wakeAt = Math.max(room.clock.now(), slotAt - (plan.leads.get(quota) ?? timing.leadMs))
+    await room.messages.sendWork({ pool, quota, deployment, batch, key, slotAt, wakeAt }, wakeAt)
   })
   faults.push(...sent)
   if (dueAt !== null) await room.messages.sendTick({ pool, epoch }, dueAt)
-  await Promise.all(
-    plan.finished.map(async (before) => room.budgets.removeFlow({ pool: room.pool.name, before })),
-  )
+  const tidied = await Promise.allSettled([
+    ...plan.swept.map(async (batch) =>
+      room.jobs.cancelQueued({ batch, limit: limits.slotsPerTickMax, now: room.clock.now() }),
+    ),
+    ...plan.finished.map(async (finished) => removeFlow(room, pool, finished)),
+  ])
+  for (const result of tidied) if (result.status === 'rejected') faults.push(result.reason)
   if (faults.length > 0) throw new AggregateError(faults, 'a tick could not carry out all it had decided')
+}
+
+/** What was decided for a batch outlives its flow. */
+async function removeFlow(room: Darkroom, pool: string, { flow, batch }: Finished): Promise<void> {
+  const terms = termsOf(flow.value)
+  if (batch !== undefined && JSON.stringify(batch.terms) !== JSON.stringify(terms)) {
+    await room.jobs.saveTerms(batch.batch, terms)
+  }
+  await room.budgets.removeFlow({ pool, before: flow })
 }
 
 /**

@@ -20,9 +20,9 @@ export const failureOfTest = { kind: 'refused', code: 'moderation_blocked', mess
 
 const phases: { readonly [Kind in PhaseKind]: Extract<Phase, { kind: Kind }> } = {
   waiting: { kind: 'waiting', dueAt: t0 },
-  slotted: { kind: 'slotted', slotAt: t0 + 10_000 },
+  slotted: { kind: 'slotted', slotAt: t0 + 10_000, isReserved: false },
   running: { kind: 'running', leaseUntil: t0 + 100_000 },
-  succeeded: { kind: 'succeeded', finishedAt: t0 + 40_000, images: [image], usage },
+  succeeded: { kind: 'succeeded', finishedAt: t0 + 40_000, images: [image], usage, costMicroUsd: 5_000 },
   failed: { kind: 'failed', finishedAt: t0 + 40_000, failure: failureOfTest },
   cancelled: { kind: 'cancelled', finishedAt: t0 + 40_000 },
 }
@@ -36,12 +36,27 @@ export function phaseOf(kind: PhaseKind): Phase {
 /** A job of the given phase, frozen all the way down: a function that changes it in place throws. */
 export function jobIn(kind: PhaseKind, fields: Partial<Job> = {}): Job {
   const request = { prompt: 'a fox' }
-  const job = newJob({ batch: 'b', key: 'fox', customId: 'fox', metadata: null, now: t0, request })
+  const job = newJob({
+    batch: 'b',
+    key: 'fox',
+    pool: 'pool',
+    customId: 'fox',
+    metadata: null,
+    priority: null,
+    upperMicroUsd: 10_000,
+    now: t0,
+    request,
+  })
   return frozen({ ...job, phase: phases[kind], ...fields })
 }
 
 export function ledgerOf(fields: Partial<Ledger> = {}): Ledger {
-  const settings = { deployment: 'images', settingsMark: 'mark', rpm: 60, pace: 0.98 }
+  const settings = {
+    quota: 'images',
+    rpm: 60,
+    pace: 0.98,
+    deployments: [{ deployment: 'images', settingsMark: 'mark' }],
+  }
   return frozen({ ...newLedger(settings, t0), ...fields })
 }
 
