@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { pricesSetting, priceTable, type PriceTable } from './core/prices.ts'
 import { profileNamed, profileOfDeployment, profiles, type ModelProfile } from './core/profiles.ts'
 
 /** Everything the environment says, parsed once. */
@@ -11,6 +12,7 @@ export type Settings = {
   readonly pace: number
   readonly callTimeoutMs: number
   readonly attemptsMax: number
+  readonly prices: PriceTable
 }
 
 export type StorageSettings =
@@ -102,6 +104,7 @@ const schema = z.object({
   PACE: numberOf(0.01, 1, 'a share of the requests a minute, from 0.01 to 1').default(0.98),
   CALL_TIMEOUT_SECONDS: numberOf(1, 1_500, 'seconds, a number from 1 to 1500').default(600),
   MAX_ATTEMPTS: numberOf(1, 100, 'a whole number from 1 to 100', /^\d+$/).default(5),
+  PRICES: pricesSetting.optional(),
 })
 
 type Values = z.output<typeof schema>
@@ -143,6 +146,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     pace: parsed.data.PACE,
     callTimeoutMs: 1_000 * parsed.data.CALL_TIMEOUT_SECONDS,
     attemptsMax: parsed.data.MAX_ATTEMPTS,
+    prices: priceTable(parsed.data.PRICES),
   }
 }
 

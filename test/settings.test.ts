@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { pricesOf, priceTable } from '../src/core/prices.ts'
 import { readSettings, settingNames, SettingsError } from '../src/settings.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -102,6 +103,20 @@ describe('readSettings', () => {
       AZURE_OPENAI_TARGET_URI: targetUri,
     })
     expect(found).toMatchObject({ kind: 'identity', queueUri: 'https://darkroomdata.queue.core.windows.net' })
+  })
+
+  it('takes the list prices, and from PRICES what differs', () => {
+    const environment = { ...storage, AZURE_OPENAI_TARGET_URI: targetUri }
+    expect(readSettings(environment).prices).toEqual(priceTable())
+    const readme = readFileSync(join(root, 'README.md'), 'utf8')
+    const PRICES = /^`PRICES` .*?^ {4}(\{.*\})$/ms.exec(readme)?.[1] ?? ''
+    const { prices } = readSettings({ ...environment, PRICES })
+    expect(pricesOf(prices, 'gpt-image-2').output).toEqual({ kind: 'tokens', millionMicroUsd: 27_000_000 })
+    expect(
+      faultsOf({ ...environment, PRICES: '{"gpt-image-1":{"text_in":-1},"gpt-image-2":{"image_out":"x"}}' }),
+    ).toMatch(
+      /^2 of the settings.*\n {2}PRICES: found .*; wanted gpt-image-1\.text_in: .*; not -1\n {2}PRICES: .*; not "x"$/,
+    )
   })
 
   it('lists every fault in one message, and masks what is secret', () => {

@@ -55,6 +55,16 @@ export const limits = {
   /** Rows of a pool (deployments, flows) read at once. */
   poolRowsMax: 5_000,
 
+  /** A batch's cap in US dollars: a larger one is a slip of the hand. Its micro-USD add up exactly. */
+  capUsdMax: 1_000_000,
+  /** A price in US dollars, for a million tokens or for an image: twelve times today's dearest. */
+  priceUsdMax: 500,
+  /**
+   * Tokens of one call that are believed: ten of the largest images, with 16 and a mask sent along, take 2.6 million.
+   * With the bound on prices, the cost of a call is counted in exact integers.
+   */
+  usageTokensMax: 3_000_000,
+
   /** An answer of the model: ten images of 20 MB in base64, and the JSON around them. */
   answerImageBytesMax: 64 * 1024 * 1024,
 } as const

@@ -1,6 +1,8 @@
+import * as fc from 'fast-check'
 import type { Ledger } from '../../src/core/budget.ts'
 import { newLedger } from '../../src/core/budget.ts'
 import { newJob, type Job, type Phase, type PhaseKind } from '../../src/core/job.ts'
+import { freeSizeProblem } from '../../src/core/profiles.ts'
 
 /** 2026-11-23, 10:00 UTC. */
 export const t0 = Date.UTC(2026, 10, 23, 10)
@@ -67,3 +69,9 @@ export function frozen<T>(value: T): T {
   }
   return value
 }
+
+/** Any size that the rules of gpt-image-2 allow. */
+export const freeSize = fc
+  .tuple(fc.integer({ min: 30, max: 240 }), fc.integer({ min: 30, max: 240 }))
+  .map(([width, height]) => `${width * 16}x${height * 16}`)
+  .filter((size) => freeSizeProblem(size) === undefined)
