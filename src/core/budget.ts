@@ -16,7 +16,8 @@ export type Ledger = {
   readonly pauseReason: string | null
   /** How long before its slot a work message becomes visible. */
   readonly leadMs: number
-  readonly leadChangedAt: number
+  /** When it may be lowered next. */
+  readonly leadLowerAt: number
 }
 
 /** A deployment that draws on the quota. */
@@ -60,7 +61,7 @@ export function newLedger({ quota, rpm, pace, deployments }: QuotaLimits, now: n
     pausedUntil: 0,
     pauseReason: null,
     leadMs: timing.leadMs,
-    leadChangedAt: now,
+    leadLowerAt: now + timing.leadQuietMs,
   }
 }
 
@@ -218,14 +219,19 @@ export function raisedLead(
   ledger: Ledger,
   { now, wakeAt, wokeAt }: { readonly now: number; readonly wakeAt: number; readonly wokeAt: number },
 ): Ledger | undefined {
-  const neededMs = Math.min(timing.leadMaxMs, wokeAt - wakeAt + timing.leadMarginMs)
-  return neededMs <= ledger.leadMs ? undefined : { ...ledger, leadMs: neededMs, leadChangedAt: now }
+  // The latest seen so far is hardly the latest there will be.
+  const latestMs = (wokeAt - wakeAt) * timing.leadAllowance + timing.leadMarginMs
+  const leadMs = Math.min(timing.leadMaxMs, latestMs)
+  return leadMs <= ledger.leadMs
+    ? undefined
+    : { ...ledger, leadMs, leadLowerAt: now + timing.leadRaisedQuietMs }
 }
 
 /** Punctual minutes lower the lead slowly. */
 export function lowerLead(ledger: Ledger, now: number): Ledger {
-  if (now - ledger.leadChangedAt < timing.leadQuietMs || ledger.leadMs <= timing.leadMinMs) return ledger
-  return { ...ledger, leadMs: Math.max(timing.leadMinMs, ledger.leadMs * 0.95), leadChangedAt: now }
+  if (now < ledger.leadLowerAt || ledger.leadMs <= timing.leadMinMs) return ledger
+  const leadMs = Math.max(timing.leadMinMs, ledger.leadMs * 0.95)
+  return { ...ledger, leadMs, leadLowerAt: now + timing.leadQuietMs }
 }
 
 export function horizonMs(ledger: Pick<Ledger, 'leadMs'>): number {

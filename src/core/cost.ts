@@ -1,6 +1,7 @@
 import type { Usage } from './job.ts'
 import { limits } from './limits.ts'
 import type { ModelPrices } from './prices.ts'
+import type { ModelProfile } from './profiles.ts'
 import type { ImageRequest } from './submission.ts'
 import {
   dearestEntry,
@@ -19,6 +20,14 @@ import {
 export function upperBoundMicroUsd(request: ImageRequest, prices: ModelPrices, inputImages = 0): number {
   const { input, output } = most(request, prices, inputImages)
   return Math.ceil((input + output) / million)
+}
+
+/** The most that the cheapest call can cost: a cap below it would never let anything start. */
+export function leastMicroUsd({ sizes, qualities }: ModelProfile, prices: ModelPrices): number {
+  const requests = sizes
+    .filter((size) => size !== 'auto')
+    .flatMap((size) => qualities.map((quality) => ({ prompt: '', size, quality })))
+  return Math.min(...requests.map((request) => upperBoundMicroUsd(request, prices)))
 }
 
 /**

@@ -14,7 +14,7 @@ export type Outlook = {
 type Waiting = { readonly weight: number; readonly jobs: number }
 
 /** A call's length before any was seen. Source: Azure's documentation, 10 to 30 s as a rule. */
-const callMsUnseen = 20_000
+export const callMsUnseen = 20_000
 /** A deployment that is paused for longer does not count: its share of the work goes to the others. */
 const pauseIgnoredMs = 60_000
 

@@ -18,6 +18,9 @@ export const limits = {
   metadataValueCharsMax: 512,
   /** A prompt in four-byte characters, every other field at its longest, and the JSON around them. */
   requestBodyBytesMax: 256 * 1024,
+  /** A batch to be estimated: 10,000 lines of some 800 characters. */
+  estimateBodyBytesMax: 8 * 1024 * 1024,
+  estimateLinesMax: 10_000,
   /** What of an unreadable message is kept with its failed job, so that its sender can find it. */
   rejectedInputCharsMax: 1_000,
   /** A value quoted in an error message. */

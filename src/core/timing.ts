@@ -14,10 +14,12 @@ export const timing = {
   leadMs: 5_000,
   leadMinMs: 3_000,
   leadMaxMs: 45_000,
-  /** Added to the lateness seen when the lead is raised. */
+  /** The lead is raised to the lateness seen, times this, and a little. */
+  leadAllowance: 1.3,
   leadMarginMs: 1_000,
-  /** A lead that was enough for this long is lowered a little. */
+  /** A lead that was enough for this long is lowered a little; one that had to be raised is left alone for longer. */
   leadQuietMs: 60_000,
+  leadRaisedQuietMs: 1_200_000,
   /** A worker may start at most this long after its slot; later it takes a fresh one. */
   lateMs: 50,
   /** The claim is made this long before the slot, so that its own duration does not move the start. */

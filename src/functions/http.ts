@@ -1,5 +1,6 @@
 import { getBatch, patchBatch, postCancel, postPause, postResume } from '../http/batches.ts'
 import { getBudget, getHealth } from '../http/budget.ts'
+import { postEstimate } from '../http/estimate.ts'
 import { getImage, getJob, postCancelJob, postJob } from '../http/jobs.ts'
 import { route } from './route.ts'
 
@@ -12,5 +13,6 @@ route('patch-batch', { method: 'PATCH', path: 'v1/batches/{name}' }, patchBatch)
 route('pause-batch', { method: 'POST', path: 'v1/batches/{name}/pause' }, postPause)
 route('resume-batch', { method: 'POST', path: 'v1/batches/{name}/resume' }, postResume)
 route('cancel-batch', { method: 'POST', path: 'v1/batches/{name}/cancel' }, postCancel)
+route('post-estimate', { method: 'POST', path: 'v1/estimate' }, postEstimate)
 route('get-budget', { method: 'GET', path: 'v1/budget' }, getBudget)
 route('get-health', { method: 'GET', path: 'healthz', isOpen: true }, getHealth)

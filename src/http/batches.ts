@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { capUsdSchema } from '../core/cost.ts'
+import { capUsdSchema } from '../core/money.ts'
 import { priorities, type Decision } from '../core/fairness.ts'
 import { limits } from '../core/limits.ts'
 import { batchNamePattern } from '../core/submission.ts'

@@ -30,14 +30,17 @@ export async function readBody<T>(
   }
 }
 
-export function tooLong(): Reply {
-  const message = `the body is too long; allowed: at most ${limits.requestBodyBytesMax} bytes`
+export function tooLong(bytesMax: number = limits.requestBodyBytesMax): Reply {
+  const message = `the body is too long; allowed: at most ${bytesMax} bytes`
   return replyError({ status: 413, code: 'request_too_large', message })
 }
 
 /** Undefined when it is longer than any job can be; where the length is told it is not even read. */
-export async function boundedText(request: HttpRequest): Promise<string | undefined> {
-  if (Number(request.headers.get('content-length') ?? 0) > limits.requestBodyBytesMax) return undefined
+export async function boundedText(
+  request: HttpRequest,
+  bytesMax: number = limits.requestBodyBytesMax,
+): Promise<string | undefined> {
+  if (Number(request.headers.get('content-length') ?? 0) > bytesMax) return undefined
   const text = await request.text()
-  return Buffer.byteLength(text) > limits.requestBodyBytesMax ? undefined : text
+  return Buffer.byteLength(text) > bytesMax ? undefined : text
 }

@@ -1,4 +1,5 @@
 import type { Ledger, QuotaLimits } from '../core/budget.ts'
+import type { ExpectedCost } from '../core/cost.ts'
 import type { OnUnknown } from '../core/failure.ts'
 import type { Image, Job, Usage } from '../core/job.ts'
 import type { ImageRequest, SubmissionParser } from '../core/submission.ts'
@@ -55,6 +56,8 @@ export type Costs = {
   readonly leastMicroUsd: number
   upperMicroUsd(request: ImageRequest): number
   actualMicroUsd(request: ImageRequest, usage: Usage): number
+  expected(request: ImageRequest): ExpectedCost
+  readonly prices: { readonly model: string; readonly asOf: string; readonly source: string }
 }
 
 /**

@@ -1,30 +1,24 @@
-import {
-  horizonMs,
-  lowerLead,
-  newLedger,
-  spacingMs,
-  takeSlot,
-  underSettings,
-  type Ledger,
-  type Slot,
-} from '../core/budget.ts'
-import { committedMicroUsd, jobCounts } from '../core/counters.ts'
-import { isAtCap, isHalted, termsOf, turns, type Decision, type Flow, type Turns } from '../core/fairness.ts'
-import { priorityLines } from '../core/keys.ts'
+import { horizonMs, lowerLead, newLedger, underSettings, type Ledger } from '../core/budget.ts'
+import { isAtCap, isHalted, turns } from '../core/fairness.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
-import type {
-  Batch,
-  Pool,
-  PoolChange,
-  SlotGrant,
-  TickMessage,
-  TickState,
-  Versioned,
-  WaitingJob,
-} from '../ports.ts'
+import type { Pool, PoolChange, SlotGrant, TickMessage, TickState } from '../ports.ts'
 import { poolNamed, ticksSeen, type Darkroom, type PoolSettings } from './darkroom.ts'
+import {
+  countBacklog,
+  finishedAmong,
+  freedByCap,
+  goesOn,
+  hasRested,
+  idleSinceOf,
+  lookAtHalted,
+  lookAtIdle,
+  removeFlow,
+  type Finished,
+} from './flow-upkeep.ts'
 import { haltAtCap } from './flows.ts'
+import { giveSlots, slotsWithinHorizon } from './slots.ts'
+import { emptyLine, type Line } from './waiting-lines.ts'
 
 /**
  * One look ahead: gives the slots up to the horizon to the jobs that are next. The only code that throttles.
@@ -85,8 +79,8 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
     ...(freed.has(value.batch) ? { decision: goesOn(now) } : {}),
   }))
   const halted = await lookAtHalted(room, flows)
-  const lines = await lookAtIdle(room, { flows, ledgers, now })
-  for (const batch of halted.empty) lines.set(batch, { ...emptyLine })
+  const lines = await lookAtIdle(room, { flows, limit: slotsWithinHorizon(ledgers, now), now })
+  for (const batch of halted.empty) lines.set(batch, emptyLine)
   // Those that are empty take no turn: it would keep others waiting for nothing.
   const awake = flows.filter(
     (flow) => !isHalted(flow) && (flow.idleSince === null || lines.get(flow.batch)?.isEmpty === false),
@@ -143,244 +137,6 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
     finished,
     nextTick: { pool: settings.name, epoch, ...due },
   }
-}
-
-/** Found empty, and not woken since: nobody looks at it until it has rested. */
-function isResting({ idleSince }: Flow, now: number): boolean {
-  return idleSince !== null && now - idleSince >= timing.flowLookMs && now - idleSince < timing.flowIdleMs
-}
-
-function hasRested({ idleSince }: Flow, now: number): boolean {
-  return idleSince !== null && now - idleSince >= timing.flowIdleMs
-}
-
-function idleSinceOf(flow: Flow, line: Line | undefined, now: number): number | null {
-  if (line === undefined) return flow.idleSince
-  if (!line.isEmpty) return null
-  // Empty still, while its batch has jobs running: it rests once more.
-  return flow.idleSince === null || hasRested(flow, now) ? now : flow.idleSince
-}
-
-function goesOn(now: number): Decision {
-  return { kind: 'resumed', by: 'cap', reason: 'calls cost less than they might have', at: now }
-}
-
-/** Batches that stand at their cap while calls are under way: each that costs less than it might leaves room. */
-async function freedByCap(room: Darkroom, pool: Pool): Promise<ReadonlySet<string>> {
-  const atCap = pool.flows
-    .map(({ value }) => value)
-    .filter(isAtCap)
-    .slice(0, limits.capsPerTickMax)
-  const freed = await Promise.all(
-    atCap.map(async ({ batch, capMicroUsd }) => {
-      const [stored, [first]] = await Promise.all([
-        room.jobs.getBatch(batch),
-        room.jobs.firstWaiting({ batch, limit: 1 }),
-      ])
-      if (stored === undefined || first === undefined) return []
-      const isWithin =
-        capMicroUsd === null || committedMicroUsd(stored.counters) + first.upperMicroUsd <= capMicroUsd
-      return isWithin ? [batch] : []
-    }),
-  )
-  return new Set(freed.flat())
-}
-
-/** What waits in a cancelled batch is swept; a paused one is looked at now and then, in case nothing waits any more. */
-async function lookAtHalted(
-  room: Darkroom,
-  flows: readonly Flow[],
-): Promise<{ readonly empty: readonly string[]; readonly swept: readonly string[] }> {
-  const awake = flows.filter((flow) => isHalted(flow) && flow.idleSince === null)
-  const cancelled = awake
-    .filter(({ decision }) => decision?.kind === 'cancelled')
-    .slice(0, limits.sweepsPerTickMax)
-  const paused = awake.filter(({ decision }) => decision?.kind === 'paused')
-  const anyPaused = paused.at(Math.floor(room.chance() * paused.length))
-  const looked = await Promise.all(
-    [...cancelled, ...(anyPaused === undefined ? [] : [anyPaused])].map(async ({ batch }) => {
-      const waiting = await room.jobs.firstWaiting({ batch, limit: 1 })
-      return { batch, isEmpty: waiting.length === 0 }
-    }),
-  )
-  const empty = looked.flatMap(({ batch, isEmpty }) => (isEmpty ? [batch] : []))
-  return { empty, swept: cancelled.flatMap(({ batch }) => (empty.includes(batch) ? [] : [batch])) }
-}
-
-/** How long the estimates of others may rely on a count. */
-const backlogKnownMs = 30_000
-
-/** Counts what waits in one of several flows: what each may expect depends on how long the others go on. */
-async function countBacklog(
-  room: Darkroom,
-  flows: readonly Flow[],
-  now: number,
-): Promise<{ readonly batch: string; readonly waiting: number } | undefined> {
-  if (flows.length < 2) return undefined
-  const oldest = flows.reduce((first, flow) =>
-    (flow.backlog?.at ?? 0) < (first.backlog?.at ?? 0) ? flow : first,
-  )
-  if (oldest.backlog !== null && now - oldest.backlog.at < backlogKnownMs) return undefined
-  const stored = await room.jobs.getBatch(oldest.batch)
-  return { batch: oldest.batch, waiting: stored === undefined ? 0 : jobCounts(stored.counters).waiting }
-}
-
-type Finished = { readonly flow: Versioned<Flow>; readonly batch: Batch | undefined }
-
-/** A flow stays while a job of its batch is unfinished: it is how a rescue finds the batch. */
-async function finishedAmong(
-  room: Darkroom,
-  flows: readonly Versioned<Flow>[],
-): Promise<readonly Finished[]> {
-  const looked = await Promise.all(
-    flows.map(async (flow): Promise<Finished[]> => {
-      const stored = await room.jobs.getBatch(flow.value.batch)
-      if (stored === undefined) return [{ flow, batch: undefined }]
-      const { waiting, running } = jobCounts(stored.counters)
-      return waiting + running === 0 ? [{ flow, batch: stored.batch }] : []
-    }),
-  )
-  return looked.flat()
-}
-
-/** What is known of a flow's waiting line after a round: its jobs by priority, in order of their due times. */
-type Line = { readonly jobs: readonly Iterated[]; readonly isEmpty: boolean; nextDueAt: number | null }
-
-/** Jobs of one priority, and how many of them have got a slot. */
-type Iterated = { readonly waiting: readonly WaitingJob[]; taken: number }
-
-const emptyLine: Line = { jobs: [], isEmpty: true, nextDueAt: null }
-
-/**
- * Slots in order of time, over all deployments, each to the flow whose turn it is. Changes `ledgers`, `round` and
- * `lines`.
- */
-async function giveSlots(
-  room: Darkroom,
-  {
-    ledgers,
-    round,
-    lines,
-    now,
-  }: { ledgers: Map<string, Ledger>; round: Turns; lines: Map<string, Line>; now: number },
-): Promise<{ grants: SlotGrant[]; nextSlotAt: number | undefined; isCutShort: boolean }> {
-  const grants: SlotGrant[] = []
-  const lookedBefore = lines.size
-  let flowsServed = 0
-  let isCutShort = false
-  let slot = earliestSlot(ledgers, now)
-  while (slot !== undefined && slot.isWithinHorizon && grants.length < limits.slotsPerTickMax) {
-    const flow = round.next()
-    if (flow === undefined) break
-    let line = lines.get(flow.batch)
-    if (line === undefined) {
-      // The rest comes with the next tick, which is not far.
-      isCutShort =
-        lines.size - lookedBefore >= limits.linesPerTickMax || flowsServed >= limits.flowsPerTickMax
-      if (isCutShort) break
-      line = await lookAt(room, flow, { limit: slotsWithinHorizon(ledgers, now), until: slot.slotAt })
-      lines.set(flow.batch, line)
-      if (!line.isEmpty) flowsServed += 1
-    }
-    const job = takeDue(line, slot.slotAt)
-    if (job === undefined) {
-      round.leave()
-      continue
-    }
-    const { quota } = slot.ledger
-    grants.push({ ...job, slotAt: slot.slotAt, quota, deployment: slot.deployment })
-    ledgers.set(quota, slot.ledger)
-    round.serve(job.priority)
-    slot = earliestSlot(ledgers, now)
-  }
-  return { grants, nextSlotAt: slot?.slotAt, isCutShort }
-}
-
-/** The first job that may start then; else notes when the line has one. */
-function takeDue(line: Line, slotAt: number): WaitingJob | undefined {
-  line.nextDueAt = null
-  for (const jobs of line.jobs) {
-    const first = jobs.waiting[jobs.taken]
-    if (first === undefined) continue
-    if (first.dueAt <= slotAt) {
-      jobs.taken += 1
-      return first
-    }
-    line.nextDueAt = Math.min(line.nextDueAt ?? Infinity, first.dueAt)
-  }
-  return undefined
-}
-
-/** The lines of flows that were empty when they were last looked at, without those that rest. */
-async function lookAtIdle(
-  room: Darkroom,
-  { flows, ledgers, now }: { flows: readonly Flow[]; ledgers: ReadonlyMap<string, Ledger>; now: number },
-): Promise<Map<string, Line>> {
-  const idle = flows
-    .filter((flow) => flow.idleSince !== null && !isResting(flow, now))
-    .sort((a, b) => (a.idleSince ?? 0) - (b.idleSince ?? 0))
-    .slice(0, limits.linesPerTickMax)
-  const limit = slotsWithinHorizon(ledgers, now)
-  const looked = await Promise.all(
-    idle.map(async (flow): Promise<[string, Line]> => [
-      flow.batch,
-      await lookAt(room, flow, { limit, until: now }),
-    ]),
-  )
-  return new Map(looked)
-}
-
-/** Jobs that are due later must not hide those of a lower priority that are due by then. */
-async function lookAt(
-  room: Darkroom,
-  { batch }: Flow,
-  { limit, until }: { limit: number; until: number },
-): Promise<Line> {
-  const all: WaitingJob[] = []
-  let from = priorityLines.at(0)
-  while (from !== undefined) {
-    const found: readonly WaitingJob[] = await room.jobs.firstWaiting({ batch, limit, from })
-    all.push(...found)
-    const isEnough = found.length < limit || all.filter(({ dueAt }) => dueAt <= until).length >= limit
-    const last = found.at(-1)
-    from =
-      isEnough || last === undefined ? undefined : priorityLines.at(priorityLines.indexOf(last.priority) + 1)
-  }
-  const jobs = priorityLines.map((line) => ({
-    waiting: all.filter(({ priority }) => priority === line),
-    taken: 0,
-  }))
-  return { jobs, isEmpty: all.length === 0, nextDueAt: null }
-}
-
-/**
- * The earliest next slot over the pool's quotas, those within their own horizon first: they differ in how long before a
- * slot its message must be sent. The ledger in it is the one after taking it.
- */
-function earliestSlot(
-  ledgers: ReadonlyMap<string, Ledger>,
-  now: number,
-): (Slot & { readonly isWithinHorizon: boolean }) | undefined {
-  let first: (Slot & { readonly isWithinHorizon: boolean }) | undefined
-  for (const ledger of ledgers.values()) {
-    const taken = takeSlot(ledger, now + timing.firstSlotMs)
-    const next = { ...taken, isWithinHorizon: taken.slotAt <= now + horizonMs(ledger) }
-    const isFirst =
-      first === undefined ||
-      (next.isWithinHorizon === first.isWithinHorizon ? next.slotAt < first.slotAt : next.isWithinHorizon)
-    if (isFirst) first = next
-  }
-  return first
-}
-
-function slotsWithinHorizon(ledgers: ReadonlyMap<string, Ledger>, now: number): number {
-  let slots = 1
-  for (const ledger of ledgers.values()) {
-    const until = now + horizonMs(ledger)
-    const from = Math.max(now, ledger.nextFreeAt)
-    if (from <= until) slots += Math.ceil((until - from) / spacingMs(ledger))
-  }
-  return Math.min(slots, limits.slotsPerTickMax)
 }
 
 /**
@@ -443,15 +199,6 @@ async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
   ])
   for (const result of tidied) if (result.status === 'rejected') faults.push(result.reason)
   if (faults.length > 0) throw new AggregateError(faults, 'a tick could not carry out all it had decided')
-}
-
-/** What was decided for a batch outlives its flow. */
-async function removeFlow(room: Darkroom, pool: string, { flow, batch }: Finished): Promise<void> {
-  const terms = termsOf(flow.value)
-  if (batch !== undefined && JSON.stringify(batch.terms) !== JSON.stringify(terms)) {
-    await room.jobs.saveTerms(batch.batch, terms)
-  }
-  await room.budgets.removeFlow({ pool, before: flow })
 }
 
 /**

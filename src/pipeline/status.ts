@@ -1,19 +1,12 @@
-import {
-  newLedger,
-  spacingMs,
-  startsLastMinute,
-  underSettings,
-  type Ledger,
-  type Member,
-} from '../core/budget.ts'
+import { spacingMs, startsLastMinute, type Ledger, type Member } from '../core/budget.ts'
 import { jobCounts, ratePerMinute, type Counters, type JobCounts } from '../core/counters.ts'
 import { estimateFinishAt, estimateStartAt, outlook } from '../core/estimate.ts'
-import { isHalted, newFlow, termsOf, type Flow, type Terms } from '../core/fairness.ts'
+import { isHalted, termsOf, type Terms } from '../core/fairness.ts'
 import type { Job } from '../core/job.ts'
 import { limits } from '../core/limits.ts'
-import type { ImageContent, JobRef, Versioned } from '../ports.ts'
-import { poolNamed, type Darkroom } from './darkroom.ts'
-import type { BatchRef } from './flows.ts'
+import type { ImageContent, JobRef } from '../ports.ts'
+import type { Darkroom } from './darkroom.ts'
+import { flowOf, ledgersNow, viewPool } from './pool-view.ts'
 
 export type JobStatus = { readonly job: Job; readonly estimatedStartAt: number | null }
 
@@ -91,12 +84,6 @@ function statusOf({ decision }: Terms, isFinished: boolean): BatchStatus['status
   return isFinished ? 'completed' : 'in_progress'
 }
 
-/** What was decided a moment ago is seen at once; a batch without a flow has one as it would be made. */
-async function flowOf(room: Darkroom, { pool, batch }: BatchRef, terms?: Terms): Promise<Flow> {
-  const stored = await room.budgets.readFlow({ pool, batch })
-  return stored?.value ?? newFlow(batch, { share: room.shareOf(batch), ...(terms && { terms }) })
-}
-
 export type DeploymentStatus = {
   readonly pool: string
   readonly ledger: Ledger
@@ -134,35 +121,4 @@ export async function imageContent(
   const image = stored?.job.phase.kind === 'succeeded' ? stored.job.phase.images[index] : undefined
   const content = image && (await room.images.read(image))
   return image && content && { contentType: image.contentType, content }
-}
-
-/** How old the picture of a pool may be from which estimates are made. */
-const poolViewMs = 2_000
-
-type PoolView = { readonly ledgers: readonly Ledger[]; readonly flows: readonly Flow[] }
-
-/** All flows of the pool are read for an estimate, so polls that come close together share one reading. */
-async function viewPool(room: Darkroom, name: string): Promise<PoolView> {
-  const now = room.clock.now()
-  const seen = room.seen.pools.get(name)
-  const isFresh = seen !== undefined && now - seen.readAt < poolViewMs
-  const reading = isFresh ? seen.pool : room.budgets.read(name)
-  if (!isFresh) {
-    room.seen.pools.set(name, { pool: reading, readAt: now })
-    reading.catch(() => room.seen.pools.delete(name))
-  }
-  const pool = await reading
-  return {
-    ledgers: ledgersNow(room, name, pool.ledgers),
-    flows: pool.flows.map(({ value }) => value),
-  }
-}
-
-/** A deployment that no tick has seen yet has the ledger its first tick will write. */
-function ledgersNow(room: Darkroom, pool: string, stored: readonly Versioned<Ledger>[]): readonly Ledger[] {
-  const quotas = poolNamed(room, pool)?.quotas ?? []
-  return quotas.map((quota) => {
-    const found = stored.find(({ value }) => value.quota === quota.quota)
-    return found === undefined ? newLedger(quota, room.clock.now()) : underSettings(found.value, quota)
-  })
 }

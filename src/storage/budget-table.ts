@@ -103,7 +103,7 @@ const ledgerSchema = z.object({
   pausedUntil: z.number(),
   pauseReason: z.string().nullable(),
   leadMs: z.number(),
-  leadChangedAt: z.number(),
+  leadLowerAt: z.number(),
 }) satisfies z.ZodType<Ledger>
 
 const flowSchema = termsSchema.extend({

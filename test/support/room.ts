@@ -33,6 +33,8 @@ export const costs: Costs = {
   leastMicroUsd: 10_000,
   upperMicroUsd: ({ n = 1 }) => n * 10_000,
   actualMicroUsd: ({ n = 1 }) => n * 5_000,
+  expected: ({ n = 1 }) => ({ images: n, inputTokens: 10, outputTokens: n * 1_000, microUsd: n * 5_000 }),
+  prices: { model: 'gpt-image-1', asOf: '2026-01-01', source: 'the test' },
 }
 
 export const quota: QuotaLimits = {
