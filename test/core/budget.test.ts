@@ -197,7 +197,8 @@ describe('a fresh slot', () => {
 
   test('leaves the lead alone: who woke late says apart whether messages come too late', () => {
     const fresh = takeFreshSlot(ledgerOf(), late)
-    expect(fresh?.ledger).toMatchObject({ leadMs: timing.leadMs, leadChangedAt: t0 })
+    const { leadMs, leadLowerAt } = ledgerOf()
+    expect(fresh?.ledger).toMatchObject({ leadMs, leadLowerAt })
   })
 
   test('of a stopped deployment is for its probe alone, which stays the probe', () => {
@@ -226,18 +227,22 @@ describe('a fresh slot', () => {
 describe('the lead', () => {
   const late = { now: t0 + 20_000, wakeAt: t0 - 5_000, wokeAt: t0 + 10_000 }
 
-  test('rises to what a late message would have needed, and a margin', () => {
+  // The message came 15 s after it became visible; the next may be later still.
+  const neededMs = 15_000 * timing.leadAllowance + timing.leadMarginMs
+
+  test('rises beyond what a late message would have needed, and is then left alone for a while', () => {
     expect(raisedLead(ledgerOf(), late)).toEqual({
       ...ledgerOf(),
-      leadMs: 15_000 + timing.leadMarginMs,
-      leadChangedAt: late.now,
+      leadMs: neededMs,
+      leadLowerAt: late.now + timing.leadRaisedQuietMs,
     })
+    expect(neededMs).toBeGreaterThan(15_000)
   })
 
   test('stays when the message came in time, or when it is long enough', () => {
     expect(raisedLead(ledgerOf(), { ...late, wokeAt: late.wakeAt + 100 })).toBeUndefined()
-    expect(raisedLead(ledgerOf({ leadMs: 15_000 + timing.leadMarginMs }), late)).toBeUndefined()
-    expect(raisedLead(ledgerOf({ leadMs: 15_000 + timing.leadMarginMs - 1 }), late)).toBeDefined()
+    expect(raisedLead(ledgerOf({ leadMs: neededMs }), late)).toBeUndefined()
+    expect(raisedLead(ledgerOf({ leadMs: neededMs - 1 }), late)).toBeDefined()
   })
 
   test('never rises beyond its maximum', () => {
@@ -251,11 +256,19 @@ describe('the lead', () => {
     expect(lowerLead(ledger, t0 + timing.leadQuietMs - 1)).toBe(ledger)
     const lowered = lowerLead(ledger, t0 + timing.leadQuietMs)
     expect(lowered.leadMs).toBe(19_000)
-    expect(lowered.leadChangedAt).toBe(t0 + timing.leadQuietMs)
+    expect(lowerLead(lowered, t0 + 2 * timing.leadQuietMs - 1)).toBe(lowered)
     let last = ledger
     for (let minute = 1; minute < 100; minute += 1) last = lowerLead(last, t0 + minute * timing.leadQuietMs)
     expect(last.leadMs).toBe(timing.leadMinMs)
     expect(lowerLead(last, t0 + 200 * timing.leadQuietMs)).toBe(last)
+  })
+
+  test('falls again only when it was enough for long after it was raised', () => {
+    const raised = raisedLead(ledgerOf(), late) ?? ledgerOf()
+    expect(lowerLead(raised, late.now + timing.leadRaisedQuietMs - 1)).toBe(raised)
+    const lowered = lowerLead(raised, late.now + timing.leadRaisedQuietMs)
+    expect(lowered.leadMs).toBeCloseTo(neededMs * 0.95)
+    expect(lowered.leadLowerAt).toBe(late.now + timing.leadRaisedQuietMs + timing.leadQuietMs)
   })
 
   test('and two ticks make the horizon', () => {
@@ -444,7 +457,7 @@ test('a new ledger starts at its settings, unlearned and free', () => {
     pausedUntil: 0,
     pauseReason: null,
     leadMs: timing.leadMs,
-    leadChangedAt: t0,
+    leadLowerAt: t0 + timing.leadQuietMs,
   })
 })
 

@@ -200,7 +200,8 @@ describe('the terms of a batch', () => {
     } as const
     const flow = newFlow('a', { share: 3, terms })
     expect(flow).toEqual({ batch: 'a', share: 3, ...terms, tag: 0, idleSince: null, backlog: null })
-    expect(termsOf({ ...flow, tag: 9, idleSince: 1 })).toEqual(terms)
+    const used = { ...flow, tag: 9, idleSince: 1 }
+    expect(termsOf(used)).toEqual(terms)
   })
 
   test.each([

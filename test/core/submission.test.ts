@@ -1,9 +1,10 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { limits } from '../../src/core/limits.ts'
-import { profileNamed } from '../../src/core/profiles.ts'
+import { profileNamed, type ModelProfile } from '../../src/core/profiles.ts'
 import {
   isSameRequest,
+  priorities,
   submissionParser,
   type ParsedSubmission,
   type Submission,
@@ -43,6 +44,16 @@ describe('a valid job', () => {
     }
     const expected = envelope({ customId: 'fox 1', batch: 'foxes', metadata: named.metadata })
     expect(validOf(parse(JSON.stringify(named)))).toEqual({ ...expected, request: portalSample })
+  })
+
+  test('may have a priority of its own, in both forms', () => {
+    for (const priority of priorities) {
+      const request = { prompt: 'a fox' }
+      const expected = { ...envelope({ priority }), request }
+      expect(validOf(parse(JSON.stringify({ ...request, priority })))).toEqual(expected)
+      const line = { method: 'POST', url: '/v1/images/generations', body: request, priority }
+      expect(validOf(parse(JSON.stringify(line)))).toEqual(expected)
+    }
   })
 
   test('may name the model or the deployment, which goes no further', () => {
@@ -107,6 +118,9 @@ describe('a fault of a field says what was got and what is allowed', () => {
     [{ prompt: '\uD800' }, 'prompt', 'got 1 characters; allowed: well-formed Unicode that is not blank'],
     [{ prompt: 'x'.repeat(32_001) }, 'prompt', 'got 32001 characters; allowed: at most 32000 characters'],
     [{ model: 'dall-e-3' }, 'model', 'got "dall-e-3"; allowed: gpt-image-1, images-east'],
+    [{ model: 5 }, 'model', 'got 5; allowed: gpt-image-1, images-east'],
+    [{ priority: 'urgent' }, 'priority', 'got "urgent"; allowed: low, normal, high'],
+    [{ priority: 1 }, 'priority', 'got 1; allowed: low, normal, high'],
     [{ size: '512x512' }, 'size', 'got "512x512"; allowed: auto, 1024x1024, 1024x1536, 1536x1024'],
     [{ quality: 'ultra' }, 'quality', 'got "ultra"; allowed: auto, low, medium, high'],
     [{ output_format: 'webp' }, 'output_format', 'got "webp"; allowed: png, jpeg'],
@@ -186,7 +200,7 @@ describe('an unknown field is a fault: a misspelt one would be paid for and igno
     expect(faultOf(parse('{"prompt":"a fox","sise":"auto"}'))).toEqual({
       param: 'sise',
       code: 'unknown_parameter',
-      message: `unknown field "sise"; allowed: ${bodyNames}, custom_id, batch, metadata`,
+      message: `unknown field "sise"; allowed: ${bodyNames}, custom_id, batch, priority, metadata`,
     })
   })
 
@@ -195,7 +209,7 @@ describe('an unknown field is a fault: a misspelt one would be paid for and igno
     expect(faultOf(parse(JSON.stringify({ ...line, prompt: 'a fox' })))).toEqual({
       param: 'prompt',
       code: 'unknown_parameter',
-      message: 'unknown field "prompt"; allowed: custom_id, batch, metadata, method, url, body',
+      message: 'unknown field "prompt"; allowed: custom_id, batch, priority, metadata, method, url, body',
     })
     expect(faultOf(parse(JSON.stringify({ ...line, body: { ...line.body, batch: 'b' } })))).toEqual({
       param: 'body.batch',
@@ -209,6 +223,50 @@ describe('an unknown field is a fault: a misspelt one would be paid for and igno
     expect(fault.param).toBe(`${'x'.repeat(79)}\uFFFD`)
     expect(fault.message.length).toBeLessThan(limits.failureMessageCharsMax)
     expect(fault.message).toContain('allowed: prompt')
+  })
+})
+
+describe('the pool of a job', () => {
+  const [first, second] = ['gpt-image-1', 'gpt-image-2'].map((model) => profileOf(model))
+  const pools = [
+    { pool: 'first', profile: first!, names: ['images-east'] },
+    { pool: 'second', profile: second!, names: ['images-west', 'images-north'] },
+  ]
+  const parseForPools = submissionParser({ pools })
+
+  test.each([
+    [undefined, 'first'],
+    ['gpt-image-1', 'first'],
+    ['images-east', 'first'],
+    ['gpt-image-2', 'second'],
+    ['images-north', 'second'],
+  ])('of model %j is %s', (model, pool) => {
+    const request = { prompt: 'a fox' }
+    const expected = { ...envelope({ pool }), request }
+    expect(validOf(parseForPools(JSON.stringify({ ...request, model })))).toEqual(expected)
+    const line = { method: 'POST', url: '/v1/images/generations', body: { ...request, model } }
+    expect(validOf(parseForPools(JSON.stringify(line)))).toEqual(expected)
+  })
+
+  test('says what its other fields may be', () => {
+    const free = { prompt: 'a fox', size: '1536x512' }
+    expect(faultOf(parseForPools(JSON.stringify(free))).param).toBe('size')
+    const ofSecond = validOf(parseForPools(JSON.stringify({ ...free, model: 'images-west' })))
+    expect(ofSecond.request.size).toBe('1536x512')
+    expect(faultOf(parseForPools(JSON.stringify({ ...free, model: 'images-east' }))).param).toBe('size')
+  })
+
+  test('that nobody has is told by the models and names of all pools', () => {
+    const message =
+      'model: got "dall-e-3"; allowed: gpt-image-1, images-east, gpt-image-2, images-west, images-north'
+    const fault = { param: 'model', code: 'invalid_value', message }
+    expect(faultOf(parseForPools('{"prompt":"a fox","model":"dall-e-3"}'))).toEqual(fault)
+    const line = '{"method":"POST","url":"/v1/images/generations","body":5,"model":"gpt-image-2"}'
+    expect(faultOf(parseForPools(line)).param).toBe('body')
+  })
+
+  test('is needed: a parser without any is a fault of ours', () => {
+    expect(() => submissionParser({ pools: [] })).toThrow('needs a pool')
   })
 })
 
@@ -338,13 +396,17 @@ test('two requests are the same when they ask for the same, in any order', () =>
 })
 
 function parserFor(model: string) {
+  return submissionParser({ pools: [{ pool: 'pool', profile: profileOf(model), names: ['images-east'] }] })
+}
+
+function profileOf(model: string): ModelProfile {
   const profile = profileNamed(model)
   if (profile === undefined) throw new Error(`no profile of ${model}`)
-  return submissionParser({ profile, deployment: 'images-east' })
+  return profile
 }
 
 function envelope(fields: Partial<Submission> = {}): Omit<Submission, 'request'> {
-  return { customId: null, batch: null, metadata: null, ...fields }
+  return { pool: 'pool', customId: null, batch: null, priority: null, metadata: null, ...fields }
 }
 
 function validOf(parsed: ParsedSubmission): Submission {
