@@ -169,7 +169,7 @@ export type ModelAnswer =
     }
   | { readonly kind: 'failure'; readonly failure: ModelFailure }
 
-/** One image deployment. `generate` sends exactly one request: retries are the pipeline's. */
+/** The image deployments. `generate` sends exactly one request to the one named: retries are the pipeline's. */
 export type ImageModel = {
   generate(call: { readonly deployment: string; readonly request: ImageRequest }): Promise<ModelAnswer>
 }

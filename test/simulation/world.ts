@@ -384,7 +384,10 @@ const parsers = new Map<string, ReturnType<typeof submissionParser>>()
 
 function parserOf(deployment: string): ReturnType<typeof submissionParser> {
   const parser =
-    parsers.get(deployment) ?? submissionParser({ profile: profileOfDeployment(deployment), deployment })
+    parsers.get(deployment) ??
+    submissionParser({
+      pools: [{ pool: 'pool', profile: profileOfDeployment(deployment), names: [deployment] }],
+    })
   parsers.set(deployment, parser)
   return parser
 }

@@ -23,7 +23,9 @@ export type World = {
 }
 
 export const deployment = 'gpt-image-1'
-const parse = submissionParser({ profile: profileOfDeployment(deployment), deployment })
+const parse = submissionParser({
+  pools: [{ pool: 'pool', profile: profileOfDeployment(deployment), names: [deployment] }],
+})
 
 export function newWorld(startAt?: number): World {
   const clock = virtualClock(startAt)
