@@ -1,9 +1,9 @@
 import type { Ledger } from './core/budget.ts'
 import type { Counters } from './core/counters.ts'
 import type { ModelFailure } from './core/failure.ts'
-import type { Flow, Priority, Terms } from './core/fairness.ts'
+import type { Flow, Terms } from './core/fairness.ts'
 import type { Image, Job, Usage } from './core/job.ts'
-import type { ImageRequest } from './core/submission.ts'
+import type { ImageRequest, Priority } from './core/submission.ts'
 
 /** What the pipeline needs from the world. Every method may throw for a broken world; what is expected is returned. */
 
@@ -212,7 +212,7 @@ export type ModelAnswer =
     }
   | { readonly kind: 'failure'; readonly failure: ModelFailure }
 
-/** One image deployment. `generate` sends exactly one request: retries are the pipeline's. */
+/** The image deployments. `generate` sends exactly one request to the one named: retries are the pipeline's. */
 export type ImageModel = {
   generate(call: { readonly deployment: string; readonly request: ImageRequest }): Promise<ModelAnswer>
 }

@@ -1,6 +1,7 @@
 import { isInService, spacingMs, type Ledger } from './budget.ts'
 import type { Counters, JobCounts } from './counters.ts'
-import { isHalted, weightOf, type Flow, type Priority } from './fairness.ts'
+import { isHalted, weightOf, type Flow } from './fairness.ts'
+import { type Priority } from './submission.ts'
 import { timing } from './timing.ts'
 
 /** What a pool is about to do: when its next free slot is, how fast it goes, and who else waits for it. */

@@ -1,10 +1,7 @@
 import TinyQueue from 'tinyqueue'
+import type { Priority } from './submission.ts'
 
 /** How much of the budget a job or batch gets beside the others that wait. */
-export const priorities = ['low', 'normal', 'high'] as const
-
-export type Priority = (typeof priorities)[number]
-
 export const weights: Readonly<Record<Priority, number>> = { low: 1, normal: 4, high: 16 }
 
 /** What was decided for a batch, by its owner or by a rule: kept with its flow, and in its own row when it has none. */
@@ -75,6 +72,17 @@ export function isHalted({ decision }: Pick<Terms, 'decision'>): boolean {
 /** Its cap keeps the batch from going on, until it is raised, or calls turn out cheaper than they might have been. */
 export function isAtCap({ decision }: Pick<Terms, 'decision'>): boolean {
   return decision?.kind === 'paused' && decision.by === 'cap'
+}
+
+/** Shares by batch name; a name that ends in `*` stands for all that begin so. */
+export type Shares = Readonly<Record<string, number>>
+
+/** The batch's own share, else that of the longest beginning, else 1. */
+export function shareOf(shares: Shares, batch: string): number {
+  const [longest] = Object.keys(shares)
+    .filter((name) => name === batch || (name.endsWith('*') && batch.startsWith(name.slice(0, -1))))
+    .sort((a, b) => Number(b === batch) - Number(a === batch) || b.length - a.length)
+  return longest === undefined ? 1 : (shares[longest] ?? 1)
 }
 
 export function weightOf(flow: Pick<Flow, 'priority' | 'share'>, own: Priority | null = null): number {

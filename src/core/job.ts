@@ -1,5 +1,5 @@
 import type { Failure } from './failure.ts'
-import type { Priority } from './fairness.ts'
+import type { Priority } from './submission.ts'
 import { limits } from './limits.ts'
 import type { ImageRequest } from './submission.ts'
 

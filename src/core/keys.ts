@@ -1,6 +1,6 @@
 import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
-import type { Priority } from './fairness.ts'
+import type { Priority } from './submission.ts'
 import type { Job } from './job.ts'
 import { limits } from './limits.ts'
 

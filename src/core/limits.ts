@@ -42,6 +42,8 @@ export const limits = {
   placeInLineMax: 1_000,
   /** Jobs the pacer places in one tick: 6,000 RPM over the longest horizon. */
   slotsPerTickMax: 6_000,
+  /** Deployments in the settings; more would be a mistake, or a list for another tool. */
+  deploymentsMax: 50,
   /** What host.json lets one instance have in hand (batchSize + newBatchThreshold). */
   jobsAtOnce: 96,
   /** Waiting lines a tick looks at: most of many flows are empty. */

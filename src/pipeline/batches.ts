@@ -1,5 +1,6 @@
 import { answersKept, refusedRecently } from '../core/counters.ts'
-import { isAtCap, isHalted, plainTerms, type Decision, type Priority } from '../core/fairness.ts'
+import { isAtCap, isHalted, plainTerms, type Decision } from '../core/fairness.ts'
+import { type Priority } from '../core/submission.ts'
 import { cancelled, unslotted, type Job } from '../core/job.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Counters } from '../core/counters.ts'
-import { priorities, termsOf, type Terms } from '../core/fairness.ts'
+import { termsOf, type Terms } from '../core/fairness.ts'
+import { priorities } from '../core/submission.ts'
 import { failureKinds } from '../core/failure.ts'
 import { limits } from '../core/limits.ts'
 import type { Job, Phase } from '../core/job.ts'

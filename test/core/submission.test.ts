@@ -1,10 +1,9 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { limits } from '../../src/core/limits.ts'
-import { profileNamed, type ModelProfile } from '../../src/core/profiles.ts'
+import { profileNamed } from '../../src/core/profiles.ts'
 import {
   isSameRequest,
-  priorities,
   submissionParser,
   type ParsedSubmission,
   type Submission,
@@ -46,13 +45,11 @@ describe('a valid job', () => {
     expect(validOf(parse(JSON.stringify(named)))).toEqual({ ...expected, request: portalSample })
   })
 
-  test('may have a priority of its own, in both forms', () => {
-    for (const priority of priorities) {
-      const request = { prompt: 'a fox' }
-      const expected = { ...envelope({ priority }), request }
-      expect(validOf(parse(JSON.stringify({ ...request, priority })))).toEqual(expected)
-      const line = { method: 'POST', url: '/v1/images/generations', body: request, priority }
-      expect(validOf(parse(JSON.stringify(line)))).toEqual(expected)
+  test.each(['low', 'normal', 'high'] as const)('may be of %s priority, flat or in a line', (priority) => {
+    const request = { prompt: 'a fox' }
+    const line = { method: 'POST', url: '/v1/images/generations', body: request, priority }
+    for (const message of [{ ...request, priority }, line]) {
+      expect(validOf(parse(JSON.stringify(message)))).toEqual({ ...envelope({ priority }), request })
     }
   })
 
@@ -118,9 +115,6 @@ describe('a fault of a field says what was got and what is allowed', () => {
     [{ prompt: '\uD800' }, 'prompt', 'got 1 characters; allowed: well-formed Unicode that is not blank'],
     [{ prompt: 'x'.repeat(32_001) }, 'prompt', 'got 32001 characters; allowed: at most 32000 characters'],
     [{ model: 'dall-e-3' }, 'model', 'got "dall-e-3"; allowed: gpt-image-1, images-east'],
-    [{ model: 5 }, 'model', 'got 5; allowed: gpt-image-1, images-east'],
-    [{ priority: 'urgent' }, 'priority', 'got "urgent"; allowed: low, normal, high'],
-    [{ priority: 1 }, 'priority', 'got 1; allowed: low, normal, high'],
     [{ size: '512x512' }, 'size', 'got "512x512"; allowed: auto, 1024x1024, 1024x1536, 1536x1024'],
     [{ quality: 'ultra' }, 'quality', 'got "ultra"; allowed: auto, low, medium, high'],
     [{ output_format: 'webp' }, 'output_format', 'got "webp"; allowed: png, jpeg'],
@@ -144,6 +138,8 @@ describe('a fault of a field says what was got and what is allowed', () => {
     ],
     [{ batch: 'a b' }, 'batch', 'got "a b"; allowed: only the characters A-Z a-z 0-9 _ -'],
     [{ batch: 'a.b' }, 'batch', 'got "a.b"; allowed: only the characters A-Z a-z 0-9 _ -'],
+    [{ priority: 'urgent' }, 'priority', 'got "urgent"; allowed: low, normal, high'],
+    [{ priority: 1 }, 'priority', 'got 1; allowed: low, normal, high'],
     [{ metadata: [] }, 'metadata', 'got an array; allowed: an object'],
     [{ metadata: tooMany }, 'metadata', `got an object; allowed: at most ${metadataPairsMax} pairs`],
     [{ metadata: { a: 1 } }, 'metadata.a', 'got 1; allowed: a string'],
@@ -192,6 +188,83 @@ describe('a fault of a field says what was got and what is allowed', () => {
   })
 })
 
+describe('the model chooses the pool', () => {
+  const pools = [
+    { pool: 'default', profile: profileOf('gpt-image-1'), names: ['sweden', 'poland'] },
+    { pool: 'gpt-image-2', profile: profileOf('gpt-image-2'), names: ['large'] },
+    {
+      pool: 'gpt-image-2.5-flare',
+      profile: profileOf('gpt-image-2.5-flare'),
+      names: ['gpt-image-2.5-flare'],
+    },
+  ]
+  const parseOfThree = submissionParser({ pools })
+  const flat = (body: object): string => JSON.stringify(body)
+  const line = (body: object): string =>
+    JSON.stringify({ method: 'POST', url: '/v1/images/generations', body })
+
+  describe.each([
+    ['flat', flat, ''],
+    ['in a line', line, 'body.'],
+  ])('%s', (_, message, at) => {
+    test.each([
+      [{}, 'default'],
+      [{ model: 'gpt-image-1' }, 'default'],
+      [{ model: 'poland' }, 'default'],
+      [{ model: 'gpt-image-2' }, 'gpt-image-2'],
+      [{ model: 'large' }, 'gpt-image-2'],
+      [{ model: 'gpt-image-2.5-flare' }, 'gpt-image-2.5-flare'],
+    ])('%j is of pool %s', (fields, pool) => {
+      const expected = { ...envelope({ pool }), request: { prompt: 'a fox' } }
+      // The second time its schemas are there already.
+      for (const parsed of [1, 2].map(() => parseOfThree(message({ prompt: 'a fox', ...fields })))) {
+        expect(validOf(parsed)).toEqual(expected)
+      }
+    })
+
+    test('and with it what the parameters may be', () => {
+      const free = { prompt: 'a fox', size: '1536x512' }
+      expect(faultOf(parseOfThree(message(free))).param).toBe(`${at}size`)
+      expect(validOf(parseOfThree(message({ ...free, model: 'large' }))).request.size).toBe('1536x512')
+      const finest = { prompt: 'a fox', quality: 'max' }
+      expect(faultOf(parseOfThree(message({ ...finest, model: 'large' }))).param).toBe(`${at}quality`)
+      const flare = { ...finest, model: 'gpt-image-2.5-flare' }
+      expect(validOf(parseOfThree(message(flare))).pool).toBe('gpt-image-2.5-flare')
+    })
+
+    test.each(['gpt-image-9', '', 5, null, ['large']])('%j is no model: all of them are told', (model) => {
+      const allowed = 'gpt-image-1, sweden, poland, gpt-image-2, large, gpt-image-2.5-flare'
+      const fault = faultOf(parseOfThree(message({ prompt: 'a fox', model, size: '1536x512' })))
+      expect(fault).toMatchObject({ param: `${at}model`, code: 'invalid_value' })
+      expect(fault.message).toMatch(new RegExp(`^${at}model: got .*; allowed: ${allowed}$`))
+    })
+  })
+
+  test('whose schemas are made when its first job comes, and once', () => {
+    const made: string[] = []
+    const watched = pools.map((rules) => ({
+      ...rules,
+      get profile() {
+        return {
+          ...rules.profile,
+          get qualities() {
+            made.push(rules.pool)
+            return rules.profile.qualities
+          },
+        }
+      },
+    }))
+    const lazy = submissionParser({ pools: watched })
+    expect(made).toEqual(['default'])
+    for (const model of ['large', 'sweden', 'large']) lazy(flat({ prompt: 'a fox', model }))
+    expect(made).toEqual(['default', 'gpt-image-2'])
+  })
+
+  test('and without a pool there is no parser', () => {
+    expect(() => submissionParser({ pools: [] })).toThrow('needs a pool')
+  })
+})
+
 describe('an unknown field is a fault: a misspelt one would be paid for and ignored', () => {
   const bodyNames =
     'prompt, model, size, quality, output_format, output_compression, n, background, moderation, user'
@@ -223,50 +296,6 @@ describe('an unknown field is a fault: a misspelt one would be paid for and igno
     expect(fault.param).toBe(`${'x'.repeat(79)}\uFFFD`)
     expect(fault.message.length).toBeLessThan(limits.failureMessageCharsMax)
     expect(fault.message).toContain('allowed: prompt')
-  })
-})
-
-describe('the pool of a job', () => {
-  const [first, second] = ['gpt-image-1', 'gpt-image-2'].map((model) => profileOf(model))
-  const pools = [
-    { pool: 'first', profile: first!, names: ['images-east'] },
-    { pool: 'second', profile: second!, names: ['images-west', 'images-north'] },
-  ]
-  const parseForPools = submissionParser({ pools })
-
-  test.each([
-    [undefined, 'first'],
-    ['gpt-image-1', 'first'],
-    ['images-east', 'first'],
-    ['gpt-image-2', 'second'],
-    ['images-north', 'second'],
-  ])('of model %j is %s', (model, pool) => {
-    const request = { prompt: 'a fox' }
-    const expected = { ...envelope({ pool }), request }
-    expect(validOf(parseForPools(JSON.stringify({ ...request, model })))).toEqual(expected)
-    const line = { method: 'POST', url: '/v1/images/generations', body: { ...request, model } }
-    expect(validOf(parseForPools(JSON.stringify(line)))).toEqual(expected)
-  })
-
-  test('says what its other fields may be', () => {
-    const free = { prompt: 'a fox', size: '1536x512' }
-    expect(faultOf(parseForPools(JSON.stringify(free))).param).toBe('size')
-    const ofSecond = validOf(parseForPools(JSON.stringify({ ...free, model: 'images-west' })))
-    expect(ofSecond.request.size).toBe('1536x512')
-    expect(faultOf(parseForPools(JSON.stringify({ ...free, model: 'images-east' }))).param).toBe('size')
-  })
-
-  test('that nobody has is told by the models and names of all pools', () => {
-    const message =
-      'model: got "dall-e-3"; allowed: gpt-image-1, images-east, gpt-image-2, images-west, images-north'
-    const fault = { param: 'model', code: 'invalid_value', message }
-    expect(faultOf(parseForPools('{"prompt":"a fox","model":"dall-e-3"}'))).toEqual(fault)
-    const line = '{"method":"POST","url":"/v1/images/generations","body":5,"model":"gpt-image-2"}'
-    expect(faultOf(parseForPools(line)).param).toBe('body')
-  })
-
-  test('is needed: a parser without any is a fault of ours', () => {
-    expect(() => submissionParser({ pools: [] })).toThrow('needs a pool')
   })
 })
 
@@ -396,17 +425,19 @@ test('two requests are the same when they ask for the same, in any order', () =>
 })
 
 function parserFor(model: string) {
-  return submissionParser({ pools: [{ pool: 'pool', profile: profileOf(model), names: ['images-east'] }] })
+  return submissionParser({
+    pools: [{ pool: 'default', profile: profileOf(model), names: ['images-east'] }],
+  })
 }
 
-function profileOf(model: string): ModelProfile {
+function profileOf(model: string) {
   const profile = profileNamed(model)
   if (profile === undefined) throw new Error(`no profile of ${model}`)
   return profile
 }
 
 function envelope(fields: Partial<Submission> = {}): Omit<Submission, 'request'> {
-  return { pool: 'pool', customId: null, batch: null, priority: null, metadata: null, ...fields }
+  return { pool: 'default', customId: null, batch: null, priority: null, metadata: null, ...fields }
 }
 
 function validOf(parsed: ParsedSubmission): Submission {
