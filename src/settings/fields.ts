@@ -20,11 +20,12 @@ export function readFields<Schema extends z.ZodObject>(
   for (const issue of parsed.error.issues) {
     const fields = issue.code === 'unrecognized_keys' ? issue.keys : issue.path.slice(0, 1).map(String)
     const known = Object.keys(schema.shape).join(', ')
-    for (const field of fields.filter((name) => !wanted.has(name))) {
-      wanted.set(
-        field,
-        Object.hasOwn(schema.shape, field) ? issue.message : `no such field; there are ${known}`,
-      )
+    for (const field of fields) {
+      const message = Object.hasOwn(schema.shape, field) ? issue.message : `no such field; there are ${known}`
+      const before = wanted.get(field)
+      if (before?.includes(message) !== true) {
+        wanted.set(field, before === undefined ? message : `${before}; ${message}`)
+      }
     }
   }
   const readable = Object.entries(found).filter(([field]) => !wanted.has(field))

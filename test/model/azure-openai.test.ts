@@ -90,7 +90,7 @@ describe('a failure', () => {
     expect(answer).toMatchObject({ failure: { kind: 'unknown', code: 'timeout' } })
   })
 
-  it('before anything was sent is the deployment's, and costs no attempt', async () => {
+  it('before anything was sent costs no attempt', async () => {
     const server = createServer().listen(0, '127.0.0.1')
     await new Promise((resolve) => server.once('listening', resolve))
     const address = server.address()
