@@ -20,10 +20,18 @@ export async function announce(room: Darkroom, batch: string): Promise<void> {
 export async function wake(room: Darkroom, batch: string): Promise<void> {
   const { flows } = room.seen
   const now = room.clock.now()
-  if (now - (flows.get(batch) ?? -Infinity) < timing.flowKnownMs) return
-  await room.budgets.wakeFlow({ pool: room.pool.name, batch })
+  const known = flows.get(batch)
+  if (known !== undefined && now - known.since < timing.flowKnownMs) return known.woken
+  const woken = room.budgets.wakeFlow({ pool: room.pool.name, batch })
   if (flows.size >= flowsSeenMax) flows.clear()
-  flows.set(batch, now)
+  // Remembered before it is done: messages come by the dozen, and one of them is enough to look.
+  flows.set(batch, { since: now, woken })
+  try {
+    await woken
+  } catch (error) {
+    if (flows.get(batch)?.woken === woken) flows.delete(batch)
+    throw error
+  }
 }
 
 /**

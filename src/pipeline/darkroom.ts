@@ -33,10 +33,10 @@ export type PoolSettings = { readonly name: string; readonly deployments: readon
  * nothing depends on two instances knowing the same.
  */
 export type Seen = {
-  /** Batches that exist. */
-  readonly batches: Set<string>
-  /** When each batch's flow was last seen to stand in the pool. */
-  readonly flows: Map<string, number>
+  /** Batches that exist, once the promise is kept. */
+  readonly batches: Map<string, Promise<boolean>>
+  /** Since when each batch's flow is known to stand in the pool, awake, once the promise is kept. */
+  readonly flows: Map<string, { readonly since: number; readonly woken: Promise<void> }>
   /** No tick is missing before this time. */
   tickExpectedUntil: number
   /** When this instance last looked whether a tick was lost. */
@@ -50,7 +50,7 @@ export type Seen = {
 
 export function nothingSeen(): Seen {
   return {
-    batches: new Set(),
+    batches: new Map(),
     flows: new Map(),
     tickExpectedUntil: 0,
     tickLookedAt: 0,

@@ -145,8 +145,19 @@ const batchesSeenMax = 10_000
 
 async function openBatch(room: Darkroom, batch: string): Promise<void> {
   const { batches } = room.seen
-  if (batches.has(batch)) return
-  await room.jobs.openBatch({ batch, createdAt: room.clock.now() })
+  const known = batches.get(batch)
+  if (known !== undefined) {
+    await known
+    return
+  }
+  const opened = room.jobs.openBatch({ batch, createdAt: room.clock.now() })
   if (batches.size >= batchesSeenMax) batches.clear()
-  batches.add(batch)
+  // Remembered before it is done: messages come by the dozen, and one of them is enough to ask.
+  batches.set(batch, opened)
+  try {
+    await opened
+  } catch (error) {
+    if (batches.get(batch) === opened) batches.delete(batch)
+    throw error
+  }
 }
