@@ -45,7 +45,15 @@ export type Seen = {
   nudge: { readonly done: Promise<void>; next: Promise<void> | undefined } | undefined
   /** Jobs in hand on this instance, held or running. */
   running: number
-  readonly ledgers: Map<string, { readonly ledger: Ledger | undefined; readonly readAt: number }>
+  readonly ledgers: Map<string, { readonly ledger: Promise<Ledger | undefined>; readonly readAt: number }>
+  /** Changes of a deployment's ledger that wait for the one under way, to be written together. */
+  readonly ledgerChanges: Map<string, LedgerChange[]>
+}
+
+export type LedgerChange = {
+  readonly change: (ledger: Ledger) => Ledger | undefined
+  readonly resolve: (ledger: Ledger | undefined) => void
+  readonly reject: (reason: unknown) => void
 }
 
 export function nothingSeen(): Seen {
@@ -57,5 +65,6 @@ export function nothingSeen(): Seen {
     nudge: undefined,
     running: 0,
     ledgers: new Map(),
+    ledgerChanges: new Map(),
   }
 }
