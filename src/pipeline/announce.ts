@@ -21,12 +21,23 @@ export async function announce(room: Darkroom, ref: BatchRef): Promise<void> {
 export async function wake(room: Darkroom, { pool, batch }: BatchRef): Promise<void> {
   const { flows } = room.seen
   const now = room.clock.now()
-  if (now - (flows.get(batch) ?? -Infinity) < timing.flowKnownMs) return
-  await changeFlow(room, { pool, batch }, (flow) =>
+  const known = flows.get(batch)
+  if (known !== undefined && now - known.since < timing.flowKnownMs) {
+    await known.woken
+    return
+  }
+  const woken = changeFlow(room, { pool, batch }, (flow) =>
     flow.idleSince === null ? undefined : { ...flow, idleSince: null },
   )
   if (flows.size >= flowsSeenMax) flows.clear()
-  flows.set(batch, now)
+  // Remembered before it is done: messages come by the dozen, and one of them is enough to look.
+  flows.set(batch, { since: now, woken })
+  try {
+    await woken
+  } catch (error) {
+    if (flows.get(batch)?.woken === woken) flows.delete(batch)
+    throw error
+  }
 }
 
 /**

@@ -4,6 +4,7 @@ import type { OnUnknown } from '../core/failure.ts'
 import type { Image, Job, Usage } from '../core/job.ts'
 import type { ImageRequest, SubmissionParser } from '../core/submission.ts'
 import type {
+  Batch,
   BudgetTable,
   CallFacts,
   Chance,
@@ -65,17 +66,25 @@ export type Costs = {
  * nothing depends on two instances knowing the same.
  */
 export type Seen = {
-  /** The pools of batches that exist. */
-  readonly batches: Map<string, string>
-  /** When each batch's flow was last seen to stand in the pool. */
-  readonly flows: Map<string, number>
+  /** Batches that exist, once the promise is kept. */
+  readonly batches: Map<string, Promise<Batch>>
+  /** Since when each batch's flow is known to stand in the pool, awake, once the promise is kept. */
+  readonly flows: Map<string, { readonly since: number; readonly woken: Promise<unknown> }>
   readonly ticks: Map<string, TicksSeen>
   /** Jobs in hand on this instance, held or running. */
   running: number
   /** When this instance was last so full that its messages had to wait for it. */
   crowdedAt: number
-  readonly ledgers: Map<string, { readonly ledger: Ledger | undefined; readonly readAt: number }>
+  readonly ledgers: Map<string, { readonly ledger: Promise<Ledger | undefined>; readonly readAt: number }>
+  /** Changes of a ledger that wait for the one under way, to be written together. */
+  readonly ledgerChanges: Map<string, LedgerChange[]>
   readonly pools: Map<string, { readonly pool: Promise<Pool>; readonly readAt: number }>
+}
+
+export type LedgerChange = {
+  readonly change: (ledger: Ledger) => Ledger | undefined
+  readonly resolve: (ledger: Ledger | undefined) => void
+  readonly reject: (reason: unknown) => void
 }
 
 export type TicksSeen = {
@@ -95,6 +104,7 @@ export function nothingSeen(): Seen {
     running: 0,
     crowdedAt: -Infinity,
     ledgers: new Map(),
+    ledgerChanges: new Map(),
     pools: new Map(),
   }
 }

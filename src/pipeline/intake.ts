@@ -185,10 +185,16 @@ const batchesSeenMax = 10_000
 /** Answers the pool that the batch draws on: that of its first job. */
 async function openBatch(room: Darkroom, ref: BatchRef): Promise<string> {
   const { batches } = room.seen
-  const seen = batches.get(ref.batch)
-  if (seen !== undefined) return seen
-  const { pool } = await room.jobs.openBatch(newBatch(room, ref))
+  const known = batches.get(ref.batch)
+  if (known !== undefined) return (await known).pool
+  const opened = room.jobs.openBatch(newBatch(room, ref))
   if (batches.size >= batchesSeenMax) batches.clear()
-  batches.set(ref.batch, pool)
-  return pool
+  // Remembered before it is done: messages come by the dozen, and one of them is enough to ask.
+  batches.set(ref.batch, opened)
+  try {
+    return (await opened).pool
+  } catch (error) {
+    if (batches.get(ref.batch) === opened) batches.delete(ref.batch)
+    throw error
+  }
 }
