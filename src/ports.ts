@@ -209,6 +209,8 @@ export type ModelAnswer =
       readonly images: readonly PictureBytes[]
       readonly usage: Usage
       readonly requestId: string | undefined
+      /** The limit of requests a minute that its headers spoke of. */
+      readonly limitRpm: number | null
     }
   | { readonly kind: 'failure'; readonly failure: ModelFailure }
 

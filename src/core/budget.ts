@@ -1,5 +1,8 @@
 import { addToBucket, recentCount, type Bucket } from './counters.ts'
 import { roundToMicros } from './keys.ts'
+import { newLevel, passed, resumeGapMs, rpmInForce, told, type Level } from './level.ts'
+import { refused, type Refusal } from './refusal.ts'
+import { startsBetween, withoutSlots, withSlot, type Starts } from './starts.ts'
 import { timing } from './timing.ts'
 
 /** What one quota may start, and when; several deployments may draw on it. Times are epoch milliseconds. */
@@ -9,11 +12,13 @@ export type Ledger = {
   readonly deployments: readonly Member[]
   readonly rpm: number
   readonly pace: number
-  /** The learned share of the pace that the deployment bears. */
-  readonly factor: number
+  /** How many starts a minute the deployments really bear, as far as their refusals show. */
+  readonly level: Level
   readonly nextFreeAt: number
   readonly pausedUntil: number
   readonly pauseReason: string | null
+  /** Slots of the last two minutes, and ahead. */
+  readonly starts: Starts
   /** How long before its slot a work message becomes visible. */
   readonly leadMs: number
   /** When it may be lowered next. */
@@ -26,8 +31,6 @@ export type Member = {
   /** Names the settings it was kept under: a corrected key or address closes the breaker at once. */
   readonly settingsMark: string
   readonly breaker: Breaker | null
-  /** Slots by time, for the starts of the last minute. */
-  readonly slotsRecently: readonly Bucket[]
   /** Calls that came to nothing through a fault of the deployment, by the time of the fault. */
   readonly faultsRecently: readonly Bucket[]
 }
@@ -56,10 +59,11 @@ export function newLedger({ quota, rpm, pace, deployments }: QuotaLimits, now: n
     rpm,
     pace,
     deployments: deployments.map(newMember),
-    factor: 1,
+    level: newLevel(now),
     nextFreeAt: 0,
     pausedUntil: 0,
     pauseReason: null,
+    starts: [],
     leadMs: timing.leadMs,
     leadLowerAt: now + timing.leadQuietMs,
   }
@@ -80,8 +84,8 @@ export function underSettings(ledger: Ledger, { rpm, pace, deployments }: QuotaL
 }
 
 /** Milliseconds from one start to the next. */
-export function spacingMs(ledger: Pick<Ledger, 'rpm' | 'pace' | 'factor'>): number {
-  return 60_000 / (ledger.rpm * ledger.pace * ledger.factor)
+export function spacingMs(ledger: Pick<Ledger, 'rpm' | 'pace' | 'level'>): number {
+  return 60_000 / rpmInForce(ledger.level, ledger)
 }
 
 /**
@@ -96,7 +100,7 @@ export function takeSlot(ledger: Ledger, earliestAt: number): Slot {
   return {
     slotAt,
     deployment: member.deployment,
-    ledger: { ...afterSlot(ledger, slotAt), deployments: [...others, withSlot(member, slotAt)] },
+    ledger: { ...afterSlot(ledger, slotAt), deployments: [...others, probed(member, slotAt)] },
   }
 }
 
@@ -114,7 +118,7 @@ export function takeFreshSlot(
     return undefined
   }
   const slotAt = roundToMicros(Math.max(late.now, ledger.nextFreeAt, ledger.pausedUntil))
-  const slotsRecently = addToBucket(addToBucket(missed.slotsRecently, late.slotAt, -1), slotAt, 1)
+  const starts = withoutSlots(ledger.starts, late.slotAt, late.slotAt + 0.001)
   const { breaker } = missed
   // The next probe keeps its distance from this one, wherever it has moved to.
   const moved = breaker && {
@@ -125,7 +129,7 @@ export function takeFreshSlot(
   return {
     slotAt,
     deployment,
-    ledger: withMember(afterSlot(ledger, slotAt), { ...missed, slotsRecently, breaker: moved }),
+    ledger: withMember(afterSlot({ ...ledger, starts }, slotAt), { ...missed, breaker: moved }),
   }
 }
 
@@ -140,20 +144,48 @@ export function mayStart(
   return slotAt >= ledger.pausedUntil
 }
 
-/** The model asked for a rest: no slot before its end, for any worker on any instance. */
-export function paused(
+/**
+ * A 429: the level learns from it, and where it asks for a pause no slot comes before its end, for any worker on any
+ * instance. Slots in the pause are given back unsent.
+ */
+export function throttled(
   ledger: Ledger,
-  pause: { now: number; retryAfterMs: number | null; reason: string },
+  {
+    reason,
+    ...refusal
+  }: Pick<Refusal, 'now' | 'slotAt' | 'retryAfterMs' | 'cause'> & { readonly reason: string },
 ): Ledger {
-  const waitMs = Math.min(timing.pauseMaxMs, pause.retryAfterMs ?? timing.pauseDefaultMs)
-  const until = pause.now + waitMs
-  if (until <= ledger.pausedUntil) return ledger
+  const { now, slotAt } = refusal
+  const { level, pausedUntil } = refused(ledger.level, ledger, {
+    ...refusal,
+    givenUntil: ledger.nextFreeAt,
+    startsSince: (from) => startsBetween(ledger.starts, from, slotAt),
+  })
+  if (pausedUntil <= ledger.pausedUntil) return { ...ledger, level }
   return {
     ...ledger,
-    pausedUntil: until,
-    pauseReason: pause.reason,
-    nextFreeAt: Math.max(ledger.nextFreeAt, until),
+    level,
+    pausedUntil,
+    pauseReason: reason,
+    nextFreeAt: Math.max(ledger.nextFreeAt, pausedUntil),
+    starts: withoutSlots(ledger.starts, now, pausedUntil),
   }
+}
+
+/** An answer's headers spoke of the limit. Undefined when they say nothing new. */
+export function toldLimit(ledger: Ledger, limitRpm: number): Ledger | undefined {
+  const level = told(ledger.level, { limitRpm })
+  return level === ledger.level ? undefined : { ...ledger, level }
+}
+
+/** Time passed, and slots with it: quiet minutes let the level rise. */
+export function afterQuiet(ledger: Ledger, now: number): Ledger {
+  const level = passed(ledger.level, ledger, {
+    now,
+    startsLastMinute: startsLastMinute(ledger, now),
+    givenUntil: Math.max(ledger.nextFreeAt, now + timing.firstSlotMs),
+  })
+  return level === ledger.level ? ledger : { ...ledger, level }
 }
 
 /**
@@ -196,7 +228,8 @@ export function faulted(
   const faultsRecently = addToBucket(member.faultsRecently, now, 1)
   const noted = withMember(ledger, { ...member, faultsRecently })
   const faults = recentCount(faultsRecently, now, timing.faultWindowMs)
-  const slots = recentCount(member.slotsRecently, now, timing.faultWindowMs)
+  // Members take turns.
+  const slots = startsBetween(ledger.starts, now - timing.faultWindowMs, now) / ledger.deployments.length
   const isFailing = faults >= timing.faultsMin && faults >= slots * timing.faultShare
   return isFailing && member.breaker === null
     ? stopped(noted, {
@@ -238,12 +271,9 @@ export function horizonMs(ledger: Pick<Ledger, 'leadMs'>): number {
   return ledger.leadMs + 2 * timing.tickMs
 }
 
-/** Slots that came due in the last minute, to the width of a bucket. */
+/** Slots that came due in the last minute. */
 export function startsLastMinute(ledger: Ledger, now: number): number {
-  return Math.max(
-    0,
-    ledger.deployments.reduce((starts, member) => starts + recentCount(member.slotsRecently, now), 0),
-  )
+  return startsBetween(ledger.starts, now - timing.rateWindowMs, now)
 }
 
 export function memberOf(ledger: Ledger, deployment: string): Member | undefined {
@@ -256,7 +286,7 @@ export function isInService(ledger: Ledger): boolean {
 }
 
 function newMember(settings: Pick<Member, 'deployment' | 'settingsMark'>): Member {
-  return { ...settings, breaker: null, slotsRecently: [], faultsRecently: [] }
+  return { ...settings, breaker: null, faultsRecently: [] }
 }
 
 /**
@@ -272,17 +302,22 @@ function firstReady(members: readonly Member[], from: number): { member: Member;
     })
 }
 
+/** The first slot after a pause is a probe: until its answer is known everywhere no other starts. */
 function afterSlot(ledger: Ledger, slotAt: number): Ledger {
-  return { ...ledger, nextFreeAt: slotAt + spacingMs(ledger) }
+  const gapMs = slotAt === roundToMicros(ledger.pausedUntil) ? resumeGapMs : 0
+  return {
+    ...ledger,
+    nextFreeAt: slotAt + Math.max(spacingMs(ledger), gapMs),
+    starts: withSlot(ledger.starts, slotAt),
+  }
 }
 
-function withSlot(member: Member, slotAt: number): Member {
-  const next = { ...member, slotsRecently: addToBucket(member.slotsRecently, slotAt, 1) }
+function probed(member: Member, slotAt: number): Member {
   const { breaker } = member
-  if (breaker === null) return next
+  if (breaker === null) return member
   const probes = breaker.probes + 1
   return {
-    ...next,
+    ...member,
     breaker: { ...breaker, probes, probeSlotAt: slotAt, nextProbeAt: slotAt + probeIntervalMs(probes) },
   }
 }

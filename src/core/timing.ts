@@ -44,10 +44,6 @@ export const timing = {
   /** Waits between attempts after a passing fault: full jitter up to base x 2^attempt, at most the ceiling. */
   retryBaseMs: 2_000,
   retryCeilingMs: 300_000,
-  /** A rate 429 without a wait in it. */
-  pauseDefaultMs: 10_000,
-  /** The longest a deployment is paused on the model's word before one request may ask again. */
-  pauseMaxMs: 86_400_000,
   /** A deployment of which so many calls, and such a share of its slots, came to nothing in this time is stopped. */
   faultWindowMs: 30_000,
   faultsMin: 5,

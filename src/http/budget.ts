@@ -1,3 +1,5 @@
+import { limitRpm, rpmInForce } from '../core/level.ts'
+import { opinion } from '../core/opinion.ts'
 import { budgetStatus, type DeploymentStatus } from '../pipeline/status.ts'
 import { exactSeconds, reply, seconds, type Call, type Reply } from './reply.ts'
 
@@ -33,7 +35,9 @@ function deploymentBody(
     quota: ledger.quota,
     rpm: ledger.rpm,
     pace: ledger.pace,
-    factor: ledger.factor,
+    limit_rpm: limitRpm(ledger.level, ledger),
+    starts_per_minute: Math.round(rpmInForce(ledger.level, ledger) * 100) / 100,
+    opinion: opinion(ledger.level, ledger, now),
     spacing_seconds: exactSeconds(spacingMs),
     next_free_slot_at: exactSeconds(Math.max(now, ledger.nextFreeAt)),
     lead_seconds: exactSeconds(ledger.leadMs),

@@ -1,4 +1,4 @@
-import { faulted, memberOf, paused, reopened, stopped, type Ledger } from '../core/budget.ts'
+import { faulted, memberOf, reopened, stopped, throttled, toldLimit, type Ledger } from '../core/budget.ts'
 import { attemptsAllowed, badAnswer, decide, type ModelFailure } from '../core/failure.ts'
 import { failed, retried, snoozed, type Job } from '../core/job.ts'
 import type { WorkMessage } from '../ports.ts'
@@ -27,7 +27,9 @@ export async function handleFailure(
   const ifOurs = (change: (job: Job) => Job | undefined) => (job: Job) => ofThisRun(lease, job) && change(job)
   switch (decision.kind) {
     case 'snooze': {
-      await persist(room, async () => rest(room, message, decision.pause, fault))
+      await persist(room, async () =>
+        rest(room, message, decision.pause, { ...fault, slotAt: lease.job.slotAt ?? finishedAt }),
+      )
       await finish(
         room,
         lease,
@@ -69,14 +71,14 @@ async function rest(
   room: Darkroom,
   message: WorkMessage,
   pause: 'deployment' | 'breaker',
-  fault: ModelFailure,
+  { slotAt, ...fault }: ModelFailure & { readonly slotAt: number },
 ): Promise<void> {
   const now = room.clock.now()
   const { deployment } = message
-  const { code, retryAfterMs } = fault
+  const { code, retryAfterMs, cause } = fault
   await changeLedger(room, message, (ledger) =>
     pause === 'deployment'
-      ? paused(ledger, { now, retryAfterMs, reason: fault.message })
+      ? throttled(ledger, { now, slotAt, retryAfterMs, cause, reason: fault.message })
       : stopped(ledger, { deployment, now, code, message: fault.message }),
   )
   room.log.warn(pause === 'deployment' ? 'deployment paused' : 'deployment stopped', {
@@ -84,6 +86,19 @@ async function rest(
     code,
     retryAfterMs,
   })
+}
+
+/** Headers that speak of the limit correct what the settings say; they hardly ever change. */
+export async function noteLimit(
+  room: Darkroom,
+  message: WorkMessage,
+  limitRpm: number | null,
+): Promise<void> {
+  if (limitRpm === null) return
+  const seen = await viewLedger(room, message)
+  if (seen === undefined || toldLimit(seen, limitRpm) === undefined) return
+  await changeLedger(room, message, (ledger) => toldLimit(ledger, limitRpm))
+  room.log.info('the deployment tells its limit', { deployment: message.deployment, limitRpm })
 }
 
 /** A deployment from which nothing but faults comes is stopped: its jobs go elsewhere, and none is used up on it. */

@@ -1,4 +1,4 @@
-import { horizonMs, lowerLead, newLedger, underSettings, type Ledger } from '../core/budget.ts'
+import { afterQuiet, horizonMs, lowerLead, newLedger, underSettings, type Ledger } from '../core/budget.ts'
 import { isAtCap, isHalted, turns } from '../core/fairness.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
@@ -70,7 +70,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
   for (const quota of settings.quotas) {
     const stored = pool.ledgers.find(({ value }) => value.quota === quota.quota)
     const ledger = stored === undefined ? newLedger(quota, now) : underSettings(stored.value, quota)
-    ledgers.set(quota.quota, lowerLead(ledger, now))
+    ledgers.set(quota.quota, lowerLead(afterQuiet(ledger, now), now))
   }
   const freed = await freedByCap(room, pool)
   const flows = pool.flows.map(({ value }) => ({

@@ -5,7 +5,7 @@ import { timing } from '../core/timing.ts'
 import type { JobSnapshot, ModelAnswer, WorkMessage } from '../ports.ts'
 import { noticeLostTick } from './announce.ts'
 import { answered, poolNamed, type Darkroom } from './darkroom.ts'
-import { closeBreaker, handleFailure } from './failed-call.ts'
+import { closeBreaker, handleFailure, noteLimit } from './failed-call.ts'
 import { keepLease, type Lease } from './lease.ts'
 import { changeLedger, viewLedger } from './ledgers.ts'
 import { finish, giveBack, persist, snoozeUnsent, type RunOutcome } from './run-end.ts'
@@ -138,6 +138,7 @@ async function call(room: Darkroom, message: WorkMessage, lease: Lease): Promise
   const { request, deployment } = lease.job
   if (request === null || deployment === null) throw new Error(`job ${jobId(lease.job)} cannot be called`)
   const answer = await room.model.generate({ deployment, request })
+  await noteLimit(room, message, answer.kind === 'images' ? answer.limitRpm : answer.failure.limitRpm)
   return answer.kind === 'images'
     ? complete(room, message, lease, answer)
     : handleFailure(room, message, lease, answer.failure)

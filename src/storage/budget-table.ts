@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { Flow } from '../core/fairness.ts'
+import type { Level } from '../core/level.ts'
 import { limits } from '../core/limits.ts'
 import type { Ledger } from '../core/budget.ts'
 import type { BudgetTable, Pool, TickState, Versioned } from '../ports.ts'
@@ -85,6 +86,27 @@ const breakerSchema = z.object({
   probes: z.number(),
 })
 
+const levelSchema = z.object({
+  toldRpm: z.number().nullable(),
+  limitRpm: z.number().nullable(),
+  heldRpm: z.number().nullable(),
+  triedRpm: z.number().nullable(),
+  since: z.number(),
+  step: z.number(),
+  refusal: z.object({ rpm: z.number(), at: z.number() }).nullable(),
+  credit: z.number(),
+  countedAt: z.number(),
+  pause: z.object({
+    cause: z.enum(['none', 'rate', 'capacity', 'parked']),
+    until: z.number(),
+    givenUntil: z.number(),
+    settledAt: z.number(),
+    tries: z.number(),
+  }),
+  capacityAt: z.array(z.number()),
+  surprisesAt: z.array(z.number()),
+}) satisfies z.ZodType<Level>
+
 const ledgerSchema = z.object({
   quota: z.string(),
   deployments: z.array(
@@ -92,16 +114,16 @@ const ledgerSchema = z.object({
       deployment: z.string(),
       settingsMark: z.string(),
       breaker: breakerSchema.nullable(),
-      slotsRecently: bucketsSchema,
       faultsRecently: bucketsSchema,
     }),
   ),
   rpm: z.number(),
   pace: z.number(),
-  factor: z.number(),
+  level: levelSchema,
   nextFreeAt: z.number(),
   pausedUntil: z.number(),
   pauseReason: z.string().nullable(),
+  starts: z.array(z.object({ firstAt: z.number(), lastAt: z.number(), count: z.number() })),
   leadMs: z.number(),
   leadLowerAt: z.number(),
 }) satisfies z.ZodType<Ledger>

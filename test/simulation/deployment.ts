@@ -73,7 +73,7 @@ export function simulatedDeployment(
       if (kind === 'capacity') {
         return {
           outcome: 'error',
-          answer: fails('throttled', { code: 'EngineOverloaded', retryAfterMs: 5_000 }),
+          answer: fails('throttled', { code: 'EngineOverloaded', cause: 'capacity', retryAfterMs: 5_000 }),
         }
       }
       if (kind === 'transient' || kind === 'refused' || kind === 'invalid') {
