@@ -55,6 +55,7 @@ async function open(settings: Settings): Promise<Darkroom> {
   return {
     clock,
     chance: Math.random,
+    instance: randomUUID(),
     newId: randomUUID,
     log,
     jobs: jobTable(azureTable(storage.table(tableNames.jobs)), { chance: Math.random, newId: randomUUID }),

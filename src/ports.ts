@@ -102,6 +102,9 @@ export type TickState = {
   /** The tick left slots within its horizon: a job that comes may start before the next one. */
   readonly hasRoom: boolean
   readonly virtualTime: number
+  /** Who ran it, and since when nobody else has run one: all starts are then made by one clock. */
+  readonly instance: string
+  readonly aloneSince: number
   /** Tells whose commit it was, when its answer was lost. */
   readonly mark: string
 }

@@ -1,6 +1,6 @@
 import { addToBucket, recentCount, type Bucket } from './counters.ts'
 import { roundToMicros } from './keys.ts'
-import { newLevel, passed, resumeGapMs, rpmInForce, told, type Level } from './level.ts'
+import { newLevel, passed, resumeGapMs, rpmInForce, told, topPaces, type Level } from './level.ts'
 import { refused, type Refusal } from './refusal.ts'
 import { startsBetween, withoutSlots, withSlot, type Starts } from './starts.ts'
 import { timing } from './timing.ts'
@@ -12,6 +12,8 @@ export type Ledger = {
   readonly deployments: readonly Member[]
   readonly rpm: number
   readonly pace: number
+  /** What the pace may rise to by itself. */
+  readonly topPace: number
   /** How many starts a minute the deployments really bear, as far as their refusals show. */
   readonly level: Level
   readonly nextFreeAt: number
@@ -58,6 +60,7 @@ export function newLedger({ quota, rpm, pace, deployments }: QuotaLimits, now: n
     quota,
     rpm,
     pace,
+    topPace: topPaces.severalClocks,
     deployments: deployments.map(newMember),
     level: newLevel(now),
     nextFreeAt: 0,
@@ -84,7 +87,7 @@ export function underSettings(ledger: Ledger, { rpm, pace, deployments }: QuotaL
 }
 
 /** Milliseconds from one start to the next. */
-export function spacingMs(ledger: Pick<Ledger, 'rpm' | 'pace' | 'level'>): number {
+export function spacingMs(ledger: Pick<Ledger, 'rpm' | 'pace' | 'topPace' | 'level'>): number {
   return 60_000 / rpmInForce(ledger.level, ledger)
 }
 

@@ -39,8 +39,8 @@ export type Pause = {
   readonly tries: number
 }
 
-/** IMAGE_RPM and PACE. */
-export type Limits = { readonly rpm: number; readonly pace: number }
+/** IMAGE_RPM and PACE, and the pace up to which quiet times may raise it. */
+export type Limits = { readonly rpm: number; readonly pace: number; readonly topPace: number }
 
 /**
  * The first start after a pause that took back all slots is a probe, and the next one comes this much later: the time
@@ -50,8 +50,11 @@ export const resumeGapMs = 2_000
 
 /** The share of a limit that is safe to use: forgives 200 ms of jitter in 10 s (design, section 5). */
 export const safePace = 0.98
-/** In quiet times the pace rises to this; the jitter it forgives is a quarter of that. */
-const topPace = 0.995
+/**
+ * In quiet times the pace rises to this where all starts are made by one clock: it forgives 50 ms in 10 s, which is how
+ * late a start may be. Clocks of several instances may be 50 ms apart on top of that.
+ */
+export const topPaces = { oneClock: 0.995, severalClocks: 0.99 } as const
 const topStep = 0.005
 const topQuietMs = 300_000
 /** What was refused at the pace of the limit is not tried again for this long: there is half a percent to win. */
@@ -161,7 +164,7 @@ export function paceRpm(level: Level, limits: Limits): number {
 
 /** A pace below the safe one is somebody's wish to leave room; it is kept. */
 function topRpm(level: Level, limits: Limits): number {
-  const pace = limits.pace < safePace ? limits.pace : Math.max(topPace, limits.pace)
+  const pace = limits.pace < safePace ? limits.pace : Math.max(limits.topPace, limits.pace)
   return limitRpm(level, limits) * pace
 }
 

@@ -20,6 +20,8 @@ export const timing = {
   /** A lead that was enough for this long is lowered a little; one that had to be raised is left alone for longer. */
   leadQuietMs: 60_000,
   leadRaisedQuietMs: 1_200_000,
+  /** Ticks all run by one instance for this long: there is hardly another one. */
+  aloneMs: 300_000,
   /** A worker may start at most this long after its slot; later it takes a fresh one. */
   lateMs: 50,
   /** The claim is made this long before the slot, so that its own duration does not move the start. */

@@ -21,6 +21,8 @@ import type {
 export type Darkroom = {
   readonly clock: Clock
   readonly chance: Chance
+  /** Names this instance. */
+  readonly instance: string
   /** A name that nobody else gives. */
   readonly newId: () => string
   readonly log: Log

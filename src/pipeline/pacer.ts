@@ -1,5 +1,6 @@
 import { afterQuiet, horizonMs, lowerLead, newLedger, underSettings, type Ledger } from '../core/budget.ts'
 import { isAtCap, isHalted, turns } from '../core/fairness.ts'
+import { topPaces } from '../core/level.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { Pool, PoolChange, SlotGrant, TickMessage, TickState } from '../ports.ts'
@@ -66,11 +67,15 @@ type Plan = {
 
 async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Promise<Plan> {
   const now = room.clock.now()
+  const { instance } = room
+  const lastTick = pool.tick?.value
+  const aloneSince = lastTick?.instance === instance ? lastTick.aloneSince : now
+  const topPace = now - aloneSince < timing.aloneMs ? topPaces.severalClocks : topPaces.oneClock
   const ledgers = new Map<string, Ledger>()
   for (const quota of settings.quotas) {
     const stored = pool.ledgers.find(({ value }) => value.quota === quota.quota)
     const ledger = stored === undefined ? newLedger(quota, now) : underSettings(stored.value, quota)
-    ledgers.set(quota.quota, lowerLead(afterQuiet(ledger, now), now))
+    ledgers.set(quota.quota, lowerLead(afterQuiet({ ...ledger, topPace }, now), now))
   }
   const freed = await freedByCap(room, pool)
   const flows = pool.flows.map(({ value }) => ({
@@ -85,7 +90,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
   const awake = flows.filter(
     (flow) => !isHalted(flow) && (flow.idleSince === null || lines.get(flow.batch)?.isEmpty === false),
   )
-  const round = turns(awake, pool.tick?.value.virtualTime ?? 0)
+  const round = turns(awake, lastTick?.virtualTime ?? 0)
   const { grants, nextSlotAt, isCutShort } = await giveSlots(room, { ledgers, round, lines, now })
 
   const finished = await finishedAmong(
@@ -113,7 +118,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
   const others = changed.filter(({ before, after }) => before.value.tag === after.tag)
   const isWaitingForCap = flows.some(isAtCap)
   const due = nextDue({ now, flows, lines, grants, nextSlotAt, ledgers, isCutShort, isWaitingForCap })
-  const epoch = (pool.tick?.value.epoch ?? 0) + 1
+  const epoch = (lastTick?.epoch ?? 0) + 1
   const caps = flows.flatMap(({ batch, capMicroUsd }): [string, number][] =>
     capMicroUsd === null ? [] : [[batch, capMicroUsd]],
   )
@@ -127,7 +132,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
       flows: [...served, ...others].slice(0, limits.flowsPerTickMax),
       tick: {
         before: pool.tick,
-        after: { epoch, ...due, virtualTime: after.virtualTime, mark: room.newId() },
+        after: { epoch, ...due, virtualTime: after.virtualTime, instance, aloneSince, mark: room.newId() },
       },
     },
     grants,

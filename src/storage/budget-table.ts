@@ -119,6 +119,7 @@ const ledgerSchema = z.object({
   ),
   rpm: z.number(),
   pace: z.number(),
+  topPace: z.number(),
   level: levelSchema,
   nextFreeAt: z.number(),
   pausedUntil: z.number(),
@@ -141,6 +142,8 @@ const tickSchema = z.object({
   dueAt: z.number().nullable(),
   hasRoom: z.boolean(),
   virtualTime: z.number(),
+  instance: z.string(),
+  aloneSince: z.number(),
   mark: z.string(),
 })
 

@@ -1,5 +1,13 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { faulted, newLedger, paused, stopped, takeSlot, type Ledger } from '../../src/core/budget.ts'
+import {
+  faulted,
+  newLedger,
+  stopped,
+  takeSlot,
+  throttled,
+  toldLimit,
+  type Ledger,
+} from '../../src/core/budget.ts'
 import { newFlow, type Flow } from '../../src/core/fairness.ts'
 import type { BudgetTable, Pool } from '../../src/ports.ts'
 import { budgetTable } from '../../src/storage/budget-table.ts'
@@ -63,7 +71,10 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
     const { pool, content } = await madePool()
     const [before] = content.ledgers
     const slots = takeSlot(takeSlot(before!.value, now).ledger, now).ledger
-    const pause = paused(slots, { now, retryAfterMs: 1.5, reason: 'busy' })
+    const refusal = { now, slotAt: now, retryAfterMs: 1.5, cause: 'rate', reason: 'busy' } as const
+    const refused = throttled(slots, refusal)
+    const busy = throttled(refused, { ...refusal, slotAt: now + 900_000, cause: 'capacity' })
+    const pause = toldLimit(busy, 42)!
     const fault = { deployment: 'gpt-image-1', now, code: '401', message: 'the key is wrong' }
     const after: Ledger = takeSlot(faulted(stopped(pause, fault), fault), now + 60_000).ledger
     const flow: Flow = {

@@ -1,6 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
+  afterQuiet,
   faulted,
   horizonMs,
   isInService,
@@ -8,7 +9,6 @@ import {
   mayStart,
   memberOf,
   newLedger,
-  paused,
   raisedLead,
   reopened,
   spacingMs,
@@ -16,11 +16,15 @@ import {
   stopped,
   takeFreshSlot,
   takeSlot,
+  throttled,
+  toldLimit,
   underSettings,
   type Breaker,
   type Ledger,
   type Member,
 } from '../../src/core/budget.ts'
+import { newLevel, resumeGapMs } from '../../src/core/level.ts'
+import { startsBetween } from '../../src/core/starts.ts'
 import { timing } from '../../src/core/timing.ts'
 import { assertNeverFasterThan } from '../support/never-faster-than.ts'
 import { frozen, ledgerOf, t0 } from './sample.ts'
@@ -37,9 +41,12 @@ describe('slots', () => {
     expect(second.slotAt - first.slotAt).toBeCloseTo(60_000 / (60 * 0.98), 2)
   })
 
-  test('spacing follows the limit, the pace and the learned factor', () => {
-    expect(spacingMs({ rpm: 60, pace: 1, factor: 1 })).toBe(1_000)
-    expect(spacingMs({ rpm: 60, pace: 0.5, factor: 0.5 })).toBe(4_000)
+  test('spacing follows the limit, the pace and what the deployment was found to bear', () => {
+    const level = newLevel(t0)
+    expect(spacingMs({ rpm: 60, pace: 1, level })).toBe(1_000)
+    expect(spacingMs({ rpm: 60, pace: 0.5, level })).toBe(2_000)
+    const learned = { ...level, limitRpm: 60, heldRpm: 30 }
+    expect(spacingMs({ rpm: 60, pace: 1, level: learned })).toBe(2_000)
   })
 
   test('are never closer than the spacing, and the next free time never goes back, whatever happens', () => {
@@ -89,7 +96,10 @@ describe('slots', () => {
     let ledger = ledgerOf()
     for (let i = 0; i < 10; i += 1) ledger = takeSlot(ledger, t0).ledger
     expect(startsLastMinute(ledger, t0 - 1)).toBe(0)
+    expect(startsLastMinute(ledger, t0)).toBe(1)
+    expect(startsLastMinute(ledger, t0 + 4_500)).toBe(5)
     expect(startsLastMinute(ledger, t0 + 30_000)).toBe(10)
+    expect(startsLastMinute(ledger, t0 + timing.rateWindowMs)).toBe(9)
     expect(startsLastMinute(ledger, t0 + 3 * 60_000)).toBe(0)
   })
 })
@@ -141,7 +151,7 @@ describe('a quota that several deployments share', () => {
   })
 
   test('is paused for all of them', () => {
-    const ledger = paused(shared, { now: t0, retryAfterMs: 30_000, reason: 'busy' })
+    const ledger = refusedAt(shared, t0, 30_000)
     for (const deployment of ['east', 'west', 'north']) {
       expect(mayStart(ledger, { slotAt: t0 + 29_999, deployment })).toBe(false)
       expect(mayStart(ledger, { slotAt: t0 + 30_000, deployment })).toBe(true)
@@ -182,9 +192,10 @@ describe('a fresh slot', () => {
     const given = takeSlot(ledgerOf(), late.now)
     const behind = takeFreshSlot(given.ledger, late)
     expect(behind?.slotAt).toBeCloseTo(late.now + spacingMs(given.ledger), 2)
-    const pause = paused(given.ledger, { now: late.now, retryAfterMs: 30_000, reason: 'busy' })
+    const pause = refusedAt(given.ledger, late.now, 30_000)
     expect(takeFreshSlot(pause, late)?.slotAt).toBe(late.now + 30_000)
-    expect(takeFreshSlot(pause, late)?.ledger.nextFreeAt).toBe(late.now + 30_000 + spacingMs(pause))
+    const gapMs = Math.max(resumeGapMs, spacingMs(pause))
+    expect(takeFreshSlot(pause, late)?.ledger.nextFreeAt).toBe(late.now + 30_000 + gapMs)
   })
 
   test('is of the same deployment, and leaves the turns of the others as they were', () => {
@@ -276,26 +287,89 @@ describe('the lead', () => {
   })
 })
 
-describe('a pause', () => {
-  test('lasts as long as the model asked, and no slot lies in it', () => {
-    const ledger = paused(ledgerOf(), { now: t0, retryAfterMs: 30_000, reason: 'busy' })
+describe('a refusal for want of quota', () => {
+  test('pauses as long as the model asked, and no slot lies in it', () => {
+    const ledger = refusedAt(ledgerOf(), t0, 30_000)
     expect(ledger).toMatchObject({ pausedUntil: t0 + 30_000, pauseReason: 'busy' })
     expect(takeSlot(ledger, t0).slotAt).toBe(t0 + 30_000)
     expect(mayStart(ledger, { slotAt: t0 + 29_999, deployment: 'images' })).toBe(false)
     expect(mayStart(ledger, { slotAt: t0 + 30_000, deployment: 'images' })).toBe(true)
   })
 
-  test('has a default and a longest length', () => {
-    const unknown = paused(ledgerOf(), { now: t0, retryAfterMs: null, reason: 'busy' })
-    expect(unknown.pausedUntil).toBe(t0 + timing.pauseDefaultMs)
-    const endless = paused(ledgerOf(), { now: t0, retryAfterMs: Infinity, reason: 'busy' })
-    expect(endless.pausedUntil).toBe(t0 + timing.pauseMaxMs)
+  test('pauses also where it asks for no wait, and never for longer than a single request should ask', () => {
+    const { pausedUntil } = refusedAt(ledgerOf(), t0, null)
+    expect(pausedUntil).toBeGreaterThan(t0)
+    expect(pausedUntil).toBeLessThan(t0 + 60_000)
+    const endless = refusedAt(ledgerOf(), t0, Infinity)
+    expect(endless.pausedUntil).toBeGreaterThan(t0)
+    expect(endless.pausedUntil).toBeLessThan(t0 + 3_600_000)
   })
 
-  test('is never shortened by another', () => {
-    const long = paused(ledgerOf(), { now: t0, retryAfterMs: 30_000, reason: 'long' })
-    expect(paused(long, { now: t0, retryAfterMs: 30_000, reason: 'short' })).toBe(long)
-    expect(paused(long, { now: t0, retryAfterMs: 30_001, reason: 'longer' }).pauseReason).toBe('longer')
+  test('never shortens a pause', () => {
+    const long = refusedAt(ledgerOf(), t0, 30_000)
+    expect(refusedAt(long, t0, 30_000, 'short')).toMatchObject({
+      pausedUntil: long.pausedUntil,
+      pauseReason: 'busy',
+      nextFreeAt: long.nextFreeAt,
+    })
+    expect(refusedAt(long, t0, 30_001, 'longer')).toMatchObject({
+      pausedUntil: t0 + 30_001,
+      pauseReason: 'longer',
+    })
+  })
+
+  test('is followed by one request that asks, before the others', () => {
+    const ledger = refusedAt(ledgerOf({ rpm: 600 }), t0, 30_000)
+    const first = takeSlot(ledger, t0)
+    expect(first.slotAt).toBe(t0 + 30_000)
+    const second = takeSlot(first.ledger, t0)
+    expect(second.slotAt).toBe(first.slotAt + resumeGapMs)
+    const third = takeSlot(second.ledger, t0)
+    expect(third.slotAt - second.slotAt).toBeCloseTo(spacingMs(second.ledger), 2)
+    expect(third.slotAt - second.slotAt).toBeLessThan(resumeGapMs)
+  })
+
+  test('takes back what was given in the pause, which then counts as no start', () => {
+    let given = ledgerOf()
+    for (let i = 0; i < 20; i += 1) given = takeSlot(given, t0).ledger
+    const now = t0 + 5_000
+    const ledger = refusedAt(given, now, 60_000)
+    expect(startsBetween(given.starts, t0 - 1, t0 + 60_000)).toBe(20)
+    expect(startsBetween(ledger.starts, t0 - 1, t0 + 60_000)).toBe(5)
+    expect(ledger.nextFreeAt).toBe(ledger.pausedUntil)
+  })
+
+  test('because Azure is busy leaves the ledger to go on, when it is the only one', () => {
+    const refusal = { now: t0, slotAt: t0, retryAfterMs: 30_000, cause: 'capacity', reason: 'busy' } as const
+    const ledger = throttled(ledgerOf(), refusal)
+    expect(ledger).toEqual({ ...ledgerOf(), level: ledger.level })
+    expect(ledger.level.capacityAt).toEqual([t0])
+  })
+
+  test('teaches a lower rate, which slots go by from then on', () => {
+    let ledger = ledgerOf()
+    for (let i = 0; i < 60; i += 1) ledger = takeSlot(ledger, t0).ledger
+    const before = spacingMs(ledger)
+    expect(spacingMs(refusedAt(ledger, t0 + 58_000, 2_000))).toBeGreaterThan(before)
+  })
+})
+
+describe('the limit in the headers of an answer', () => {
+  test('is taken over once', () => {
+    const ledger = toldLimit(ledgerOf(), 30)
+    expect(spacingMs(ledger ?? ledgerOf())).toBeCloseTo(60_000 / (30 * 0.98))
+    expect(toldLimit(ledger ?? ledgerOf(), 30)).toBeUndefined()
+    expect(toldLimit(ledgerOf(), Number.NaN)).toBeUndefined()
+  })
+})
+
+describe('quiet minutes', () => {
+  test('without starts teach nothing, and those with starts are counted', () => {
+    expect(afterQuiet(ledgerOf(), t0 + 60_000)).toEqual(ledgerOf())
+    const used = takeSlot(ledgerOf(), t0).ledger
+    const counted = afterQuiet(used, t0 + 30_000)
+    expect(counted).toEqual({ ...used, level: counted.level })
+    expect(counted.level.countedAt).toBe(t0 + 30_000)
   })
 })
 
@@ -401,6 +475,16 @@ describe('a deployment that answers with faults', () => {
     expect(only(after).faultsRecently).toEqual([{ at: t0, count: 2 * timing.faultsMin }])
   })
 
+  test('of a shared quota is judged by its share of the slots', () => {
+    let ledger = shared
+    for (let each = 0; each < 30; each += 1) ledger = takeSlot(ledger, t0).ledger
+    // Ten of the thirty were its own.
+    const now = t0 + 29_900
+    for (let each = 1; each < timing.faultsMin; each += 1) ledger = fault(ledger, now, 'west')
+    expect(memberOf(ledger, 'west')?.breaker).toBeNull()
+    expect(breakerOf(fault(ledger, now, 'west'), 'west').code).toBe('failing')
+  })
+
   test('leaves the others of its quota in service', () => {
     let ledger = shared
     for (let each = 0; each < timing.faultsMin; each += 1) ledger = fault(ledger, t0, 'west')
@@ -449,13 +533,12 @@ test('a new ledger starts at its settings, unlearned and free', () => {
     quota: 'images',
     rpm: 9,
     pace: 0.98,
-    deployments: [
-      { deployment: 'east', settingsMark: 'm', breaker: null, slotsRecently: [], faultsRecently: [] },
-    ],
-    factor: 1,
+    deployments: [{ deployment: 'east', settingsMark: 'm', breaker: null, faultsRecently: [] }],
+    level: newLevel(t0),
     nextFreeAt: 0,
     pausedUntil: 0,
     pauseReason: null,
+    starts: [],
     leadMs: timing.leadMs,
     leadLowerAt: t0 + timing.leadQuietMs,
   })
@@ -471,7 +554,10 @@ const steps: readonly Step[] = [
     const slotAt = member.breaker?.probeSlotAt ?? ledger.nextFreeAt - 1
     return takeFreshSlot(ledger, { now, slotAt, deployment: member.deployment }) ?? { ledger }
   },
-  (ledger, now) => ({ ledger: paused(ledger, { now, retryAfterMs: 3_000, reason: 'busy' }) }),
+  (ledger, now) => ({ ledger: refusedAt(ledger, now, 3_000) }),
+  (ledger, now) => ({ ledger: refusedAt(ledger, now, null) }),
+  (ledger) => ({ ledger: toldLimit(ledger, 66 - ledger.rpm) ?? ledger }),
+  (ledger, now) => ({ ledger: afterQuiet(ledger, now) }),
   (ledger, now) => ({ ledger: stopAt(ledger, now, anyMember(ledger, now).deployment) }),
   (ledger, now) => ({ ledger: fault(ledger, now, anyMember(ledger, now).deployment) }),
   (ledger, now) => ({ ledger: reopened(ledger, anyMember(ledger, now).deployment) }),
@@ -508,6 +594,10 @@ function anyMember({ deployments }: Ledger, now: number): Member {
   const member = deployments[Math.floor(Math.abs(now)) % deployments.length]
   if (member === undefined) throw new Error('the quota has no deployment')
   return member
+}
+
+function refusedAt(ledger: Ledger, now: number, retryAfterMs: number | null, reason = 'busy'): Ledger {
+  return throttled(ledger, { now, slotAt: now, retryAfterMs, cause: 'rate', reason })
 }
 
 function stopAt(ledger: Ledger, now: number, deployment = 'images'): Ledger {

@@ -1,6 +1,17 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { isAtCap, isHalted, newFlow, plainTerms, termsOf, turns, weightOf, weights, type Decision, type Flow } from '../../src/core/fairness.ts'
+import {
+  isAtCap,
+  isHalted,
+  newFlow,
+  plainTerms,
+  termsOf,
+  turns,
+  weightOf,
+  weights,
+  type Decision,
+  type Flow,
+} from '../../src/core/fairness.ts'
 import { priorities } from '../../src/core/submission.ts'
 
 /** A pool between rounds, as the budget table keeps it. */

@@ -14,9 +14,8 @@ import {
   roundToMicros,
   sortableTime,
 } from '../../src/core/keys.ts'
-import type { Priority } from '../../src/core/fairness.ts'
 import { limits } from '../../src/core/limits.ts'
-import { batchNamePattern } from '../../src/core/submission.ts'
+import { batchNamePattern, type Priority } from '../../src/core/submission.ts'
 import { phaseKinds, phaseOf, t0 } from './sample.ts'
 
 /** Custom ids as they come: plain ones, ones near the edges of plain, and any text. */

@@ -31,7 +31,7 @@ describe('the rhythm', () => {
     expect(timing.tickMs).toBeLessThan(timing.idleTickMs)
     expect(timing.retryBaseMs).toBeLessThan(timing.retryCeilingMs)
     expect(timing.probeFirstMs).toBeLessThan(timing.probeMaxMs)
-    expect(timing.pauseDefaultMs).toBeLessThan(timing.pauseMaxMs)
+    expect(timing.leadQuietMs).toBeLessThan(timing.leadRaisedQuietMs)
     expect(timing.lateMs).toBeLessThan(timing.claimAheadMs)
   })
 

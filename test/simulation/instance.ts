@@ -151,6 +151,7 @@ export function startInstance(world: InstanceSettings): Instance {
     shareOf: () => 1,
     clock: ownClock,
     chance,
+    instance: String(instanceId),
     newId: () => `${instanceId}-${(ids += 1)}`,
     log: { info() {}, warn() {}, error() {} },
     jobs: jobTable(reach(stores.jobs), { chance, newId: () => `${instanceId}-${(ids += 1)}` }),

@@ -65,6 +65,7 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
   return {
     ...world,
     chance,
+    instance,
     newId,
     log: { info() {}, warn() {}, error() {} },
     jobs: jobTable(world.jobs, { chance, newId }),
