@@ -1,6 +1,7 @@
 import { addToBucket, recentCount, type Bucket } from './counters.ts'
 import { roundToMicros } from './keys.ts'
 import { newLevel, passed, resumeGapMs, rpmInForce, told, topPaces, type Level } from './level.ts'
+import { limits } from './limits.ts'
 import { refused, type Refusal } from './refusal.ts'
 import { startsBetween, withoutSlots, withSlot, type Starts } from './starts.ts'
 import { timing } from './timing.ts'
@@ -21,11 +22,16 @@ export type Ledger = {
   readonly pauseReason: string | null
   /** Slots of the last two minutes, and ahead. */
   readonly starts: Starts
+  /** Slots that were given and do not count any more, whoever holds them. */
+  readonly recalled: readonly Recall[]
   /** How long before its slot a work message becomes visible. */
   readonly leadMs: number
   /** When it may be lowered next. */
   readonly leadLowerAt: number
 }
+
+/** Of a batch that was cancelled `all` slots are recalled, of one that has got a cap the `unreserved`. */
+export type Recall = { readonly batch: string; readonly slots: 'all' | 'unreserved'; readonly at: number }
 
 /** A deployment that draws on the quota. */
 export type Member = {
@@ -67,6 +73,7 @@ export function newLedger({ quota, rpm, pace, deployments }: QuotaLimits, now: n
     pausedUntil: 0,
     pauseReason: null,
     starts: [],
+    recalled: [],
     leadMs: timing.leadMs,
     leadLowerAt: now + timing.leadQuietMs,
   }
@@ -123,17 +130,28 @@ export function takeFreshSlot(
   const slotAt = roundToMicros(Math.max(late.now, ledger.nextFreeAt, ledger.pausedUntil))
   const starts = withoutSlots(ledger.starts, late.slotAt, late.slotAt + 0.001)
   const { breaker } = missed
-  // The next probe keeps its distance from this one, wherever it has moved to.
-  const moved = breaker && {
-    ...breaker,
-    probeSlotAt: slotAt,
-    nextProbeAt: Math.max(breaker.nextProbeAt, slotAt + probeIntervalMs(breaker.probes)),
-  }
+  const moved = breaker && { ...breaker, probeSlotAt: slotAt, nextProbeAt: slotAt + timing.probeLostMs }
   return {
     slotAt,
     deployment,
     ledger: withMember(afterSlot({ ...ledger, starts }, slotAt), { ...missed, breaker: moved }),
   }
+}
+
+/** From here on no call of the batch starts at such a slot, once every worker has looked again. */
+export function withRecall(ledger: Ledger, recall: Recall): Ledger {
+  const others = ledger.recalled.filter(
+    ({ batch, slots, at }) =>
+      at > recall.at - timing.recallKnownMs && (batch !== recall.batch || slots !== recall.slots),
+  )
+  return { ...ledger, recalled: [...others, recall].slice(-limits.recallsMax) }
+}
+
+export function isRecalled(
+  ledger: Ledger,
+  { batch, isReserved }: { readonly batch: string; readonly isReserved: boolean },
+): boolean {
+  return ledger.recalled.some((recall) => recall.batch === batch && (recall.slots === 'all' || !isReserved))
 }
 
 /** Whether a job that holds a slot of the deployment may still start at it. */
@@ -192,27 +210,35 @@ export function afterQuiet(ledger: Ledger, now: number): Ledger {
 }
 
 /**
- * The deployment cannot serve (key, address, block, retirement, faults without end): nothing starts on it but probes at
- * growing intervals.
+ * The deployment cannot serve (key, address, block, retirement, faults without end): nothing starts on it but probes,
+ * at intervals that grow with each that fails. `slotAt` tells whose answer it was.
  */
 export function stopped(
   ledger: Ledger,
   stop: {
     readonly deployment: string
+    readonly slotAt: number
     readonly now: number
     readonly code: string
     readonly message: string
   },
 ): Ledger {
-  const { deployment, now, code, message } = stop
+  const { deployment, slotAt, now, code, message } = stop
   const member = memberOf(ledger, deployment)
   if (member === undefined) return ledger
-  const probes = member.breaker?.probes ?? 0
-  const openedAt = member.breaker?.openedAt ?? now
-  // The interval runs from the answer; a probe that a later slot already stands for is not moved.
-  const nextProbeAt = Math.max(member.breaker?.nextProbeAt ?? 0, now + probeIntervalMs(probes))
-  const breaker = { code, message, openedAt, probeSlotAt: null, nextProbeAt, probes }
-  return withMember(ledger, { ...member, breaker })
+  const { breaker } = member
+  if (breaker === null) {
+    const opened = { code, message, openedAt: now, probeSlotAt: null, probes: 0 }
+    return withMember(ledger, { ...member, breaker: { ...opened, nextProbeAt: now + timing.probeFirstMs } })
+  }
+  // Calls that were under way when it stopped fail as well, and say nothing new.
+  if (breaker.probeSlotAt !== slotAt) return ledger
+  const probes = breaker.probes + 1
+  const nextProbeAt = now + probeIntervalMs(probes)
+  return withMember(ledger, {
+    ...member,
+    breaker: { ...breaker, code, message, probeSlotAt: null, probes, nextProbeAt },
+  })
 }
 
 /** A call came to nothing through a fault of the deployment; one of which nothing else comes is stopped. */
@@ -220,12 +246,13 @@ export function faulted(
   ledger: Ledger,
   fault: {
     readonly deployment: string
+    readonly slotAt: number
     readonly now: number
     readonly code: string
     readonly message: string
   },
 ): Ledger {
-  const { deployment, now, message } = fault
+  const { deployment, slotAt, now, message } = fault
   const member = memberOf(ledger, deployment)
   if (member === undefined) return ledger
   const faultsRecently = addToBucket(member.faultsRecently, now, 1)
@@ -234,14 +261,9 @@ export function faulted(
   // Members take turns.
   const slots = startsBetween(ledger.starts, now - timing.faultWindowMs, now) / ledger.deployments.length
   const isFailing = faults >= timing.faultsMin && faults >= slots * timing.faultShare
-  return isFailing && member.breaker === null
-    ? stopped(noted, {
-        deployment,
-        now,
-        code: 'failing',
-        message: `${faults} calls failed one after the other, the last: ${message}`,
-      })
-    : noted
+  if (!isFailing && member.breaker === null) return noted
+  const why = `${faults} calls failed one after the other, the last: ${message}`
+  return stopped(noted, { deployment, slotAt, now, code: 'failing', message: why })
 }
 
 /** An answer came: the breaker closes. */
@@ -315,13 +337,13 @@ function afterSlot(ledger: Ledger, slotAt: number): Ledger {
   }
 }
 
+/** A probe that is lost on its way is followed by another one; only an answer makes the intervals grow. */
 function probed(member: Member, slotAt: number): Member {
   const { breaker } = member
   if (breaker === null) return member
-  const probes = breaker.probes + 1
   return {
     ...member,
-    breaker: { ...breaker, probes, probeSlotAt: slotAt, nextProbeAt: slotAt + probeIntervalMs(probes) },
+    breaker: { ...breaker, probeSlotAt: slotAt, nextProbeAt: slotAt + timing.probeLostMs },
   }
 }
 

@@ -50,6 +50,10 @@ export const limits = {
   linesPerTickMax: 200,
   /** Batches at their cap that a tick looks at: each costs five reads. */
   capsPerTickMax: 10,
+  /** Recalls within minutes that a ledger remembers: owners cancel, and set caps, by hand. */
+  recallsMax: 50,
+  /** Rows cancelled at a time. */
+  cancelRowsMax: 1_000,
   /** Cancelled batches in which a tick cancels what came to wait since. */
   sweepsPerTickMax: 10,
   /** Ledgers and changed flows share one transaction with the tick row. */

@@ -22,6 +22,10 @@ export const timing = {
   leadRaisedQuietMs: 1_200_000,
   /** Ticks all run by one instance for this long: there is hardly another one. */
   aloneMs: 300_000,
+  /** No slot that was given before a recall is this far ahead of it. */
+  recallKnownMs: 180_000,
+  /** The longest that a cancellation is waited for; what is left then is cancelled by the pacer. */
+  cancelWaitMs: 10_000,
   /** A worker may start at most this long after its slot; later it takes a fresh one. */
   lateMs: 50,
   /** The claim is made this long before the slot, so that its own duration does not move the start. */
@@ -53,6 +57,8 @@ export const timing = {
   /** The first probe of a stopped deployment, doubled for each that fails. */
   probeFirstMs: 10_000,
   probeMaxMs: 900_000,
+  /** A probe without an answer for this long may have been lost, or may be a slow call: one more is sent. */
+  probeLostMs: 120_000,
   /** Width of the buckets from which rates of the last minute are summed. */
   rateBucketMs: 5_000,
   rateWindowMs: 60_000,

@@ -1,13 +1,15 @@
 import { answersKept, refusedRecently } from '../core/counters.ts'
 import { isAtCap, isHalted, plainTerms, type Decision } from '../core/fairness.ts'
 import { type Priority } from '../core/submission.ts'
-import { cancelled, unslotted, type Job } from '../core/job.ts'
+import { withRecall, type Recall } from '../core/budget.ts'
+import { cancelled, type Job } from '../core/job.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { Batch, JobRef } from '../ports.ts'
 import { nudge } from './announce.ts'
-import type { Darkroom } from './darkroom.ts'
+import { poolNamed, type Darkroom } from './darkroom.ts'
 import { changeFlow, type BatchRef } from './flows.ts'
+import { changeLedger } from './ledgers.ts'
 
 /** What a person, or a rule, decides for a batch that is under way. */
 
@@ -29,22 +31,44 @@ export async function resumeBatch(room: Darkroom, batch: string, reason: string)
 
 /**
  * Cancels what waits, and what holds a slot. When it returns no further call of the batch starts; those under way finish
- * and are kept. What goes back to wait afterwards is cancelled by the pacer.
+ * and are kept. Of very many jobs the pacer cancels the rest, and what goes back to wait.
  */
 export async function cancelBatch(room: Darkroom, batch: string, reason: string): Promise<Decided> {
-  const decided = await decide(room, batch, () => ({
-    kind: 'cancelled',
-    by: 'user',
-    reason,
-    at: room.clock.now(),
-  }))
+  const { clock } = room
+  const at = clock.now()
+  const decided = await decide(room, batch, () => ({ kind: 'cancelled', by: 'user', reason, at }))
   if (decided.kind !== 'done') return decided
-  const query = { batch, limit: limits.slotsPerTickMax, now: room.clock.now() }
-  // No tick gives slots any more: what waits can only become less, and then what holds a slot.
-  while ((await room.jobs.cancelQueued(query)).found > 0);
-  // A job that was claimed just before its slot starts its call at most so much later.
-  await room.clock.sleepUntil(room.clock.now() + timing.claimAheadMs + 2 * timing.lateMs)
+  const stored = await room.jobs.readBatch(batch)
+  const pool = stored?.pool ?? ''
+  const recalled = recall(room, pool, { batch, slots: 'all', at })
+  await sweep(room, batch, at + timing.cancelWaitMs)
+  await recalled
+  await nudge(room, pool)
   return decided
+}
+
+/**
+ * Takes back slots that were given, and those that a tick under way is still giving. Each worker looks at the ledger
+ * again within the time that this takes, and one that has looked before starts at its slot by then, or never.
+ */
+async function recall(room: Darkroom, pool: string, recalled: Recall): Promise<void> {
+  const quotas = poolNamed(room, pool)?.quotas ?? []
+  await Promise.all(
+    quotas.map(async ({ quota }) =>
+      changeLedger(room, { pool, quota }, (ledger) => withRecall(ledger, recalled)),
+    ),
+  )
+  const { clock } = room
+  await clock.sleepUntil(clock.now() + timing.ledgerViewMs + timing.claimAheadMs + 2 * timing.lateMs)
+}
+
+async function sweep(room: Darkroom, batch: string, until: number): Promise<void> {
+  const { clock } = room
+  let found = 1
+  while (found > 0 && clock.now() < until) {
+    const query = { batch, limit: limits.cancelRowsMax, now: clock.now() }
+    found = (await room.jobs.cancelQueued(query)).found
+  }
 }
 
 export type Changes = {
@@ -60,9 +84,7 @@ export async function changeBatch(
   { priority, capMicroUsd }: Changes,
 ): Promise<void> {
   const opened = await room.jobs.openBatch(newBatch(room, { pool, batch }))
-  let isFirstCap = false
   await changeFlow(room, opened, (flow) => {
-    isFirstCap = flow.capMicroUsd === null && capMicroUsd !== undefined && capMicroUsd !== null
     const isCapMoved = capMicroUsd !== undefined && capMicroUsd !== flow.capMicroUsd
     return {
       ...flow,
@@ -71,7 +93,10 @@ export async function changeBatch(
       decision: isCapMoved && isAtCap(flow) ? goesOn(room) : flow.decision,
     }
   })
-  if (isFirstCap) await takeBackSlots(room, batch)
+  // Slots that were given without regard to the cap are given anew under it.
+  if (typeof capMicroUsd === 'number') {
+    await recall(room, opened.pool, { batch, slots: 'unreserved', at: room.clock.now() })
+  }
   await nudge(room, opened.pool)
 }
 
@@ -82,24 +107,6 @@ export function newBatch(room: Darkroom, { pool, batch }: BatchRef): Batch {
     createdAt: room.clock.now(),
     terms: plainTerms,
   }
-}
-
-/** Slots that were given without regard to a cap are given anew under it. */
-async function takeBackSlots(room: Darkroom, batch: string): Promise<void> {
-  const slots = await room.jobs.overdue({
-    batch,
-    kind: 'slot',
-    before: room.clock.now() + timing.slotLostMs,
-    limit: limits.slotsPerTickMax,
-  })
-  await Promise.all(
-    slots.map(async (ref) => {
-      const before = await room.jobs.get(ref)
-      const isReserved = before?.job.phase.kind === 'slotted' && before.job.phase.isReserved
-      const after = before === undefined || isReserved ? undefined : unslotted(before.job)
-      if (before !== undefined && after !== undefined) await room.jobs.change(before, after)
-    }),
-  )
 }
 
 /** Call it when a job was refused: Azure blocks a resource whose prompts are refused too often. */

@@ -19,6 +19,7 @@ export async function handleFailure(
   const { attempts } = lease.job
   const { kind, code, requestId } = fault
   const finishedAt = room.clock.now()
+  const atSlot = { ...fault, slotAt: lease.job.slotAt ?? finishedAt }
   const decision = decide(
     kind,
     { attempts, attemptsMax: attemptsAllowed(code, room.attemptsMax), onUnknown: room.onUnknown },
@@ -27,9 +28,7 @@ export async function handleFailure(
   const ifOurs = (change: (job: Job) => Job | undefined) => (job: Job) => ofThisRun(lease, job) && change(job)
   switch (decision.kind) {
     case 'snooze': {
-      await persist(room, async () =>
-        rest(room, message, decision.pause, { ...fault, slotAt: lease.job.slotAt ?? finishedAt }),
-      )
+      await persist(room, async () => rest(room, message, decision.pause, atSlot))
       await finish(
         room,
         lease,
@@ -42,7 +41,7 @@ export async function handleFailure(
     case 'retry': {
       const dueAt = finishedAt + decision.delayMs
       const { possiblyPaid } = decision
-      await noteFault(room, message, fault)
+      await noteFault(room, message, atSlot)
       await finish(
         room,
         lease,
@@ -59,19 +58,21 @@ export async function handleFailure(
         ifOurs((job) => failed(job, { finishedAt, failure, requestId })),
       )
       if (kind === 'refused' || kind === 'invalid') await closeBreaker(room, message, lease.job)
-      else await noteFault(room, message, fault)
+      else await noteFault(room, message, atSlot)
       if (kind === 'refused') await noticeRefusals(room, lease.job)
       return { kind: 'failed', code }
     }
   }
 }
 
+type AtSlot<Fault> = Fault & { readonly slotAt: number }
+
 /** The deployment's ledger learns of it before the job goes back, so that its next slot is not given too early. */
 async function rest(
   room: Darkroom,
   message: WorkMessage,
   pause: 'deployment' | 'breaker',
-  { slotAt, ...fault }: ModelFailure & { readonly slotAt: number },
+  { slotAt, ...fault }: AtSlot<ModelFailure>,
 ): Promise<void> {
   const now = room.clock.now()
   const { deployment } = message
@@ -79,7 +80,7 @@ async function rest(
   await changeLedger(room, message, (ledger) =>
     pause === 'deployment'
       ? throttled(ledger, { now, slotAt, retryAfterMs, cause, reason: fault.message })
-      : stopped(ledger, { deployment, now, code, message: fault.message }),
+      : stopped(ledger, { deployment, slotAt, now, code, message: fault.message }),
   )
   room.log.warn(pause === 'deployment' ? 'deployment paused' : 'deployment stopped', {
     deployment,
@@ -105,14 +106,14 @@ export async function noteLimit(
 async function noteFault(
   room: Darkroom,
   message: WorkMessage,
-  { code, ...fault }: ModelFailure,
+  { code, slotAt, ...fault }: AtSlot<ModelFailure>,
 ): Promise<void> {
   // A bad answer is the model's, and comes from a deployment that is in service.
   if (code === badAnswer) return
   const { deployment } = message
   const now = room.clock.now()
   const ledger = await changeLedger(room, message, (before) =>
-    faulted(before, { deployment, now, code, message: fault.message }),
+    faulted(before, { deployment, slotAt, now, code, message: fault.message }),
   )
   if (ledger !== undefined && memberOf(ledger, deployment)?.breaker?.openedAt === now) {
     room.log.warn('deployment stopped', { deployment, code })

@@ -116,8 +116,8 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
   // What does not fit waits for the next tick; whom a slot was given to does not.
   const served = changed.filter(({ before, after }) => before.value.tag !== after.tag)
   const others = changed.filter(({ before, after }) => before.value.tag === after.tag)
-  const isWaitingForCap = flows.some(isAtCap)
-  const due = nextDue({ now, flows, lines, grants, nextSlotAt, ledgers, isCutShort, isWaitingForCap })
+  const isBusy = flows.some(isAtCap) || halted.swept.length > 0
+  const due = nextDue({ now, flows, lines, grants, nextSlotAt, ledgers, isCutShort, isBusy })
   const epoch = (lastTick?.epoch ?? 0) + 1
   const caps = flows.flatMap(({ batch, capMicroUsd }): [string, number][] =>
     capMicroUsd === null ? [] : [[batch, capMicroUsd]],
@@ -156,15 +156,15 @@ function nextDue(tick: {
   nextSlotAt: number | undefined
   ledgers: ReadonlyMap<string, Ledger>
   isCutShort: boolean
-  isWaitingForCap: boolean
+  isBusy: boolean
 }): Pick<TickState, 'dueAt' | 'hasRoom'> {
-  const { now, flows, lines, grants, nextSlotAt, ledgers, isCutShort, isWaitingForCap } = tick
+  const { now, flows, lines, grants, nextSlotAt, ledgers, isCutShort, isBusy } = tick
   const horizon = Math.max(...[...ledgers.values()].map(horizonMs))
   const hasRoom = nextSlotAt !== undefined && nextSlotAt <= now + horizon
   if (flows.length === 0) return { dueAt: null, hasRoom }
   if (hasRoom && (grants.length > 0 || isCutShort)) return { dueAt: now + timing.settleTickMs, hasRoom }
   const soon = now + timing.tickMs
-  if (grants.length > 0 || isWaitingForCap) return { dueAt: soon, hasRoom }
+  if (grants.length > 0 || isBusy) return { dueAt: soon, hasRoom }
   const dueTimes = [...lines.values()].flatMap(({ nextDueAt }) => nextDueAt ?? [])
   // Without a slot within the horizon nobody has looked at the lines: the next look is when there is one.
   const next = hasRoom ? Math.min(...dueTimes) : (nextSlotAt ?? Infinity)
@@ -198,7 +198,7 @@ async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
   if (dueAt !== null) await room.messages.sendTick({ pool, epoch }, dueAt)
   const tidied = await Promise.allSettled([
     ...plan.swept.map(async (batch) =>
-      room.jobs.cancelQueued({ batch, limit: limits.slotsPerTickMax, now: room.clock.now() }),
+      room.jobs.cancelQueued({ batch, limit: limits.cancelRowsMax, now: room.clock.now() }),
     ),
     ...plan.finished.map(async (finished) => removeFlow(room, pool, finished)),
   ])

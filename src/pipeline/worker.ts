@@ -1,4 +1,4 @@
-import { mayStart, memberOf, raisedLead, takeFreshSlot } from '../core/budget.ts'
+import { isRecalled, mayStart, memberOf, raisedLead, takeFreshSlot } from '../core/budget.ts'
 import { claimed, isFinal, succeeded, type Job } from '../core/job.ts'
 import { jobId } from '../core/keys.ts'
 import { timing } from '../core/timing.ts'
@@ -52,7 +52,9 @@ function isAtSlot(job: Job, message: WorkMessage): boolean {
 
 async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSnapshot): Promise<RunOutcome> {
   const { deployment } = message
-  const hold = await holdForSlot(room, message)
+  const { phase } = snapshot.job
+  const isReserved = phase.kind === 'slotted' && phase.isReserved
+  const hold = await holdForSlot(room, message, isReserved)
   if (hold.kind === 'none') return giveBack(room, snapshot, hold.why)
   const { slotAt } = hold
   const found = await completeFound(room, snapshot)
@@ -65,7 +67,8 @@ async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSna
   const lease = keepLease(room, claim)
   try {
     await room.clock.sleepUntil(slotAt, room.stopping)
-    const why = (await whyNot(room, message, slotAt)) ?? (lease.isLost() ? 'its lease was lost' : undefined)
+    const held = { batch: message.batch, slotAt, isReserved }
+    const why = (await whyNot(room, message, held)) ?? (lease.isLost() ? 'its lease was lost' : undefined)
     if (why !== undefined) return await snoozeUnsent(room, lease, why)
     return await call(room, message, lease)
   } finally {
@@ -91,14 +94,14 @@ type Hold =
  * limit: it takes a fresh slot when the ledger has one at once. Where others wait there is none; the job then goes back
  * to its place in line, so that nothing is held that could not start soon.
  */
-async function holdForSlot(room: Darkroom, message: WorkMessage): Promise<Hold> {
+async function holdForSlot(room: Darkroom, message: WorkMessage, isReserved: boolean): Promise<Hold> {
   const { clock } = room
   const wokeAt = clock.now()
   const isLate = wokeAt > message.slotAt + timing.lateMs
   const slotAt = isLate ? await freshSlot(room, message, wokeAt) : message.slotAt
   if (slotAt === undefined) return { kind: 'none', why: 'its message came too late for its slot' }
   await clock.sleepUntil(slotAt - timing.claimAheadMs, room.stopping)
-  const why = await whyNot(room, message, slotAt)
+  const why = await whyNot(room, message, { batch: message.batch, slotAt, isReserved })
   return why === undefined ? { kind: 'slot', slotAt } : { kind: 'none', why }
 }
 
@@ -122,14 +125,18 @@ async function freshSlot(room: Darkroom, message: WorkMessage, now: number): Pro
   return freshAt
 }
 
+type Held = { readonly batch: string; readonly slotAt: number; readonly isReserved: boolean }
+
 /** Why a call may not start at that slot, if it may not. */
-async function whyNot(room: Darkroom, message: WorkMessage, slotAt: number): Promise<string | undefined> {
+async function whyNot(room: Darkroom, message: WorkMessage, slot: Held): Promise<string | undefined> {
   const { deployment } = message
+  const { slotAt } = slot
   const ledger = await viewLedger(room, message)
   if (ledger !== undefined && !mayStart(ledger, { slotAt, deployment })) {
     const breaker = memberOf(ledger, deployment)?.breaker
     return breaker?.message ?? ledger.pauseReason ?? 'the deployment is paused'
   }
+  if (ledger !== undefined && isRecalled(ledger, slot)) return 'its slot was recalled'
   if (room.stopping.aborted) return 'this instance is stopping'
   return room.clock.now() > slotAt + timing.lateMs ? 'this instance stood still' : undefined
 }

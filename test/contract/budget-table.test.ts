@@ -9,7 +9,7 @@ import {
   type Ledger,
 } from '../../src/core/budget.ts'
 import { newFlow, type Flow } from '../../src/core/fairness.ts'
-import type { BudgetTable, Pool } from '../../src/ports.ts'
+import type { BudgetTable, Pool, TickState } from '../../src/ports.ts'
 import { budgetTable } from '../../src/storage/budget-table.ts'
 import type { Table } from '../../src/storage/table.ts'
 import { losingAnswers, type LostAnswer } from '../support/lost-answers.ts'
@@ -24,6 +24,11 @@ const settings = {
     { deployment: 'gpt-image-1', settingsMark: 'mark' },
     { deployment: 'gpt-image-1-mini', settingsMark: 'mark' },
   ],
+}
+
+function tickOf(fields: Partial<TickState> = {}): TickState {
+  const who = { instance: 'here', aloneSince: now - 5, mark: 'm' }
+  return { epoch: 2, dueAt: now, virtualTime: 0, hasRoom: false, ...who, ...fields }
 }
 
 describe.each(stores)('a budget table in $name', ({ makeTable }) => {
@@ -52,7 +57,7 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
       pool,
       ledgers: [{ before: undefined, after: newLedger(settings, now) }],
       flows: [],
-      tick: { before: undefined, after: { epoch: 1, dueAt: now, virtualTime: 0, hasRoom: false, mark: 'm' } },
+      tick: { before: undefined, after: tickOf({ epoch: 1 }) },
     }
     expect(await budgets.commit(change)).toBe('committed')
     return { pool, content: await budgets.read(pool) }
@@ -87,26 +92,21 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
       tag: 1.5,
       idleSince: now,
     }
+    const last = tickOf({ dueAt: null, virtualTime: 0.5, hasRoom: true })
     await budgets.commit({
       pool,
       ledgers: [{ before, after }],
       flows: [{ before: content.flows[0]!, after: flow }],
       tick: {
         before: content.tick,
-        after: { epoch: 2, dueAt: null, virtualTime: 0.5, hasRoom: false, mark: 'm' },
+        after: last,
       },
     })
     const read = await budgets.read(pool)
     expect(read.ledgers.map(({ value }) => value)).toEqual([after])
     expect(read.flows.map(({ value }) => value)).toEqual([flow])
-    expect(read.tick?.value).toEqual({ epoch: 2, dueAt: null, virtualTime: 0.5, hasRoom: false, mark: 'm' })
-    expect(await budgets.readTick(pool)).toEqual({
-      epoch: 2,
-      dueAt: null,
-      virtualTime: 0.5,
-      hasRoom: false,
-      mark: 'm',
-    })
+    expect(read.tick?.value).toEqual(last)
+    expect(await budgets.readTick(pool)).toEqual(last)
     expect((await budgets.readLedger({ pool, quota: 'east' }))?.value).toEqual(after)
     expect((await budgets.readLedgers(pool)).map(({ value }) => value)).toEqual([after])
     expect(await budgets.readFlow({ pool, batch: 'batch-a' })).toEqual(read.flows[0])
@@ -115,7 +115,7 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
   test('ledgers of several quotas stand apart', async () => {
     const { pool, content } = await madePool()
     const west = newLedger({ ...settings, quota: 'west', rpm: 6 }, now)
-    const tick = { epoch: 2, dueAt: now, virtualTime: 0, hasRoom: false, mark: 'm' }
+    const tick = tickOf()
     await budgets.commit({
       pool,
       ledgers: [{ before: undefined, after: west }],
@@ -141,7 +141,7 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
         flows: [],
         tick: {
           before: content.tick,
-          after: { epoch: 2, dueAt: nextFreeAt, virtualTime: 0, hasRoom: false, mark: 'm' },
+          after: tickOf({ dueAt: nextFreeAt }),
         },
       })
     const results = await Promise.all([commit(1), commit(2)])
@@ -154,7 +154,7 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
     const pool = uniqueName('pool')
     const tick = {
       before: undefined,
-      after: { epoch: 1, dueAt: now, virtualTime: 0, hasRoom: false, mark: 'm' },
+      after: tickOf({ epoch: 1 }),
     }
     const results = await Promise.all(
       [1, 2].map(async () => budgets.commit({ pool, ledgers: [], flows: [], tick })),
@@ -170,7 +170,7 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
     expect(await budgets.changeLedger({ pool, before: before!, after: taken })).toBe('conflict')
     const tick = {
       before: content.tick,
-      after: { epoch: 2, dueAt: now, virtualTime: 0, hasRoom: false, mark: 'm' },
+      after: tickOf(),
     }
     const ledgers = [{ before, after: { ...before!.value, nextFreeAt: now + 5_000 } }]
     expect(await budgets.commit({ pool, ledgers, flows: [], tick })).toBe('conflict')
@@ -187,7 +187,7 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
     const idle: Flow = { ...before.value, tag: 7, priority: 'high', idleSince: now }
     const tick = {
       before: content.tick,
-      after: { epoch: 2, dueAt: now, virtualTime: 0, hasRoom: false, mark: 'm' },
+      after: tickOf(),
     }
     await budgets.commit({ pool, ledgers: [], flows: [{ before, after: idle }], tick })
     const woken = await Promise.all([1, 2, 3].map(async () => wake(pool)))
@@ -241,7 +241,7 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
     const served = { ...before.value, tag: 1 }
     const tick = {
       before: content.tick,
-      after: { epoch: 2, dueAt: now, virtualTime: 0, hasRoom: false, mark: 'm' },
+      after: tickOf(),
     }
     const change = { pool, ledgers: [], flows: [{ before, after: served }], tick }
     expect(await budgets.commit(change)).toBe('conflict')
@@ -254,7 +254,7 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
     const idle = { ...before.value, idleSince: now }
     const tick = {
       before: content.tick,
-      after: { epoch: 2, dueAt: now, virtualTime: 0, hasRoom: false, mark: 'm' },
+      after: tickOf(),
     }
     await budgets.commit({ pool, ledgers: [], flows: [{ before, after: idle }], tick })
     const seenIdle = (await budgets.read(pool)).flows[0]!
@@ -265,7 +265,7 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
     expect((await budgets.read(pool)).flows).toEqual([])
   })
 
-  test('a flow is woken, and changed once, although the answer of it was lost', async () => {
+  test('a flow is woken, and changed, although the answer of it was lost', async () => {
     const pool = uniqueName('pool')
     const answers: LostAnswer[] = ['sent-again', 'sent-again']
     const losing = budgetTable(losingAnswers(table, () => answers.shift()))

@@ -23,7 +23,7 @@ import {
   type Ledger,
   type Member,
 } from '../../src/core/budget.ts'
-import { newLevel, resumeGapMs } from '../../src/core/level.ts'
+import { newLevel, resumeGapMs, topPaces } from '../../src/core/level.ts'
 import { startsBetween } from '../../src/core/starts.ts'
 import { timing } from '../../src/core/timing.ts'
 import { assertNeverFasterThan } from '../support/never-faster-than.ts'
@@ -42,11 +42,10 @@ describe('slots', () => {
   })
 
   test('spacing follows the limit, the pace and what the deployment was found to bear', () => {
-    const level = newLevel(t0)
-    expect(spacingMs({ rpm: 60, pace: 1, level })).toBe(1_000)
-    expect(spacingMs({ rpm: 60, pace: 0.5, level })).toBe(2_000)
-    const learned = { ...level, limitRpm: 60, heldRpm: 30 }
-    expect(spacingMs({ rpm: 60, pace: 1, level: learned })).toBe(2_000)
+    expect(spacingMs(ledgerOf({ pace: 1 }))).toBe(1_000)
+    expect(spacingMs(ledgerOf({ pace: 0.5 }))).toBe(2_000)
+    const learned = { ...newLevel(t0), limitRpm: 60, heldRpm: 30 }
+    expect(spacingMs(ledgerOf({ pace: 1, level: learned }))).toBe(2_000)
   })
 
   test('are never closer than the spacing, and the next free time never goes back, whatever happens', () => {
@@ -533,6 +532,7 @@ test('a new ledger starts at its settings, unlearned and free', () => {
     quota: 'images',
     rpm: 9,
     pace: 0.98,
+    topPace: topPaces.severalClocks,
     deployments: [{ deployment: 'east', settingsMark: 'm', breaker: null, faultsRecently: [] }],
     level: newLevel(t0),
     nextFreeAt: 0,

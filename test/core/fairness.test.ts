@@ -5,6 +5,7 @@ import {
   isHalted,
   newFlow,
   plainTerms,
+  shareOf,
   termsOf,
   turns,
   weightOf,
@@ -168,6 +169,28 @@ describe('turns', () => {
         expect(left.size).toBe(0)
       }),
     )
+  })
+})
+
+describe('the share of a batch', () => {
+  const shares = { 'shop-1': 3, 'shop-*': 2, 'shop-1*': 5, '*': 0.5, 'shop-12': 7 }
+
+  test.each([
+    ['shop-1', 3],
+    ['shop-12', 7],
+    ['shop-13', 5],
+    ['shop-2', 2],
+    ['shop-', 2],
+    ['other', 0.5],
+  ])('%s is its own, else that of the longest beginning: %s', (batch, share) => {
+    expect(shareOf(shares, batch)).toBe(share)
+    const reversed = Object.fromEntries(Object.entries(shares).toReversed())
+    expect(shareOf(reversed, batch)).toBe(share)
+  })
+
+  test('is 1 where nothing is said of it', () => {
+    expect(shareOf({}, 'shop-1')).toBe(1)
+    expect(shareOf({ shop: 3, 'shop-1x*': 4 }, 'shop-1')).toBe(1)
   })
 })
 

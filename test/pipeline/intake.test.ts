@@ -137,10 +137,10 @@ test('messages that come together open their batch and wake its flow once, and a
     },
     budgets: {
       ...room.budgets,
-      async wakeFlow(asked) {
+      async changeFlow(asked) {
         woken += 1
         if (woken === 1) throw new Error('storage is away')
-        return room.budgets.wakeFlow(asked)
+        return room.budgets.changeFlow(asked)
       },
     },
   })

@@ -2,7 +2,10 @@ import { expect, test } from 'vitest'
 import { newLedger, takeSlot, type Ledger } from '../../src/core/budget.ts'
 import { changeLedger, viewLedger } from '../../src/pipeline/ledgers.ts'
 import { runTick } from '../../src/pipeline/pacer.ts'
-import { deployment, ledgerIn, newWorld, roomIn } from '../support/room.ts'
+import { deployment, ledgerIn, newWorld, quota, roomIn } from '../support/room.ts'
+
+const ref = { pool: 'pool', quota: deployment }
+const firstTick = { pool: 'pool', epoch: 0 }
 
 test('changes of a ledger that come together on one instance take few writes, and each gets its own slot', async () => {
   const world = newWorld()
@@ -17,11 +20,11 @@ test('changes of a ledger that come together on one instance take few writes, an
       },
     },
   })
-  await world.clock.run(runTick(room, 0))
+  await world.clock.run(runTick(room, firstTick))
   const slots: number[] = []
   const takeOne = async (): Promise<void> => {
     let slotAt = 0
-    await changeLedger(room, deployment, (ledger) => {
+    await changeLedger(room, ref, (ledger) => {
       const taken = takeSlot(ledger, world.clock.now())
       slotAt = taken.slotAt
       return taken.ledger
@@ -47,19 +50,19 @@ test('a change that fails fails alone with those it was written with, and the ne
       },
     },
   })
-  await world.clock.run(runTick(room, 0))
+  await world.clock.run(runTick(room, firstTick))
   const lower = (ledger: Ledger): Ledger => ({ ...ledger, leadMs: ledger.leadMs - 1 })
   const before = (await ledgerIn(room)).leadMs
-  await expect(changeLedger(room, deployment, lower)).rejects.toThrow('storage is away')
+  await expect(changeLedger(room, ref, lower)).rejects.toThrow('storage is away')
   isAway = false
-  await changeLedger(room, deployment, lower)
+  await changeLedger(room, ref, lower)
   expect((await ledgerIn(room)).leadMs).toBe(before - 1)
 })
 
 test('a ledger that several want to see is read once, and again when that failed', async () => {
   const world = newWorld()
   const { budgets } = roomIn(world)
-  const stored = newLedger({ deployment, settingsMark: 'mark', rpm: 60, pace: 1 }, 0)
+  const stored = newLedger(quota, 0)
   let reads = 0
   const room = roomIn(world, {
     budgets: {
@@ -71,8 +74,8 @@ test('a ledger that several want to see is read once, and again when that failed
       },
     },
   })
-  await expect(viewLedger(room, deployment)).rejects.toThrow('storage is away')
-  const seen = await Promise.all([viewLedger(room, deployment), viewLedger(room, deployment)])
+  await expect(viewLedger(room, ref)).rejects.toThrow('storage is away')
+  const seen = await Promise.all([viewLedger(room, ref), viewLedger(room, ref)])
   expect(seen).toEqual([stored, stored])
   expect(reads).toBe(2)
 })

@@ -1,13 +1,14 @@
 import { describe, expect, test } from 'vitest'
-import { paused, spacingMs, stopped } from '../../src/core/budget.ts'
-import { retried, stateOf } from '../../src/core/job.ts'
+import { memberOf, raisedLead, spacingMs, stopped, throttled, type Breaker } from '../../src/core/budget.ts'
+import { claimed, retried, stateOf } from '../../src/core/job.ts'
 import { timing } from '../../src/core/timing.ts'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import { nothingSeen, type Darkroom } from '../../src/pipeline/darkroom.ts'
 import { takeMessage } from '../../src/pipeline/intake.ts'
 import { changeLedger } from '../../src/pipeline/ledgers.ts'
 import { runTick } from '../../src/pipeline/pacer.ts'
 import { rescue } from '../../src/pipeline/rescue.ts'
-import { giveUpSlot, runJob, type RunOutcome } from '../../src/pipeline/worker.ts'
+import type { RunOutcome } from '../../src/pipeline/run-end.ts'
+import { giveUpSlot, runJob } from '../../src/pipeline/worker.ts'
 import type { ModelAnswer, WorkMessage } from '../../src/ports.ts'
 import { assertRowsAgree } from '../support/laws.ts'
 import {
@@ -18,11 +19,14 @@ import {
   messageOf,
   newWorld,
   phaseOf,
+  quota,
   roomIn,
   workOf,
   type World,
 } from '../support/room.ts'
 import { fails, pictures } from '../support/scripted-model.ts'
+
+const ref = { pool: 'pool', quota: deployment }
 
 /** A job that has its slot, a room, and the time at which its message becomes visible. */
 async function slottedJob(
@@ -48,9 +52,13 @@ async function nextSlot(world: World, room: Darkroom, key = 'cat'): Promise<Work
     if ((await jobIn(room, key)).phase.kind === 'slotted') return workOf(world, key)
     const { epoch, dueAt } = (await room.budgets.readTick('pool'))!
     await world.clock.runUntil(dueAt ?? world.clock.now())
-    await world.clock.run(runTick(room, epoch))
+    await world.clock.run(runTick(room, { pool: 'pool', epoch }))
   }
   throw new Error(`job ${key} got no slot`)
+}
+
+async function breakerIn(room: Darkroom, name = deployment): Promise<Breaker | null> {
+  return memberOf(await ledgerIn(room), name)?.breaker ?? null
 }
 
 async function wake(world: World, message: WorkMessage, lateMs = 0): Promise<void> {
@@ -62,7 +70,8 @@ test('a job is called exactly at its slot, once, and ends with its images and to
   expect(await run(world, room, message)).toEqual({ kind: 'succeeded', images: 2 })
   expect(world.model.calls.map(({ startedAt }) => startedAt)).toEqual([message.slotAt])
   const job = await jobIn(room, 'cat')
-  const { images, usage } = await phaseOf(room, { key: 'cat' }, 'succeeded')
+  const { images, usage, costMicroUsd } = await phaseOf(room, { key: 'cat' }, 'succeeded')
+  expect(costMicroUsd).toBe(2 * 5_000)
   expect(job).toMatchObject({
     attempts: 1,
     startedAt: message.slotAt,
@@ -125,7 +134,7 @@ describe('a failed call', () => {
   test('whose answer was lost is repeated and labelled', async () => {
     const { world, room, outcome, job } = await failing(fails('unknown'))
     expect(outcome.kind).toBe('retried')
-    expect(job.possiblyRepeated).toBe(1)
+    expect(job).toMatchObject({ possiblyRepeated: 1, unsureMicroUsd: 20_000 })
     const message = await nextSlot(world, room)
     await wake(world, message)
     await run(world, room, message)
@@ -139,7 +148,7 @@ describe('a failed call', () => {
   test('whose answer was lost fails the job where a person decides', async () => {
     const { outcome, job } = await failing(fails('unknown'), { onUnknown: 'fail' })
     expect(outcome).toEqual({ kind: 'failed', code: 'unknown' })
-    expect(job.possiblyRepeated).toBe(0)
+    expect(job).toMatchObject({ possiblyRepeated: 0, unsureMicroUsd: 20_000 })
   })
 
   test('for want of quota pauses the deployment as long as it asks, and costs no attempt', async () => {
@@ -174,6 +183,59 @@ describe('a failed call', () => {
     const job = await jobIn(room, 'cat')
     expect([stateOf(job), job.attempts, job.possiblyRepeated]).toEqual(['queued', 0, 0])
   })
+
+  test('that passes stays known while storage is away, and is never taken for a lost one', async () => {
+    const { world, room, message } = await slottedJob({ onUnknown: 'fail' })
+    world.model.script.push(fails('transient'))
+    let faults = 2
+    const shaky = {
+      ...room,
+      budgets: {
+        ...room.budgets,
+        changeLedger: async (change: Parameters<typeof room.budgets.changeLedger>[0]) => {
+          if ((faults -= 1) >= 0) throw new Error('storage is away')
+          return room.budgets.changeLedger(change)
+        },
+      },
+    }
+    expect((await run(world, shaky, message)).kind).toBe('retried')
+    const job = await jobIn(room, 'cat')
+    expect([stateOf(job), job.attempts, job.possiblyRepeated]).toEqual(['queued', 1, 0])
+  })
+})
+
+describe('the limit that an answer speaks of', () => {
+  const told = (answer: ModelAnswer, limitRpm: number): ModelAnswer =>
+    answer.kind === 'images'
+      ? { ...answer, limitRpm }
+      : { kind: 'failure', failure: { ...answer.failure, limitRpm } }
+
+  test.each([
+    ['pictures', pictures(2, 'told'), 'succeeded'],
+    ['a fault', fails('transient'), 'retried'],
+  ])('is taken over with %s', async (_name, answer, kind) => {
+    const { world, room, message } = await slottedJob()
+    world.model.script.push(told(answer, 30))
+    expect((await run(world, room, message)).kind).toBe(kind)
+    expect(spacingMs(await ledgerIn(room))).toBeCloseTo(60_000 / (30 * 0.98))
+  })
+
+  test('is not worth an answer that was paid for: storage that is away loses none', async () => {
+    const { world, room, message } = await slottedJob()
+    world.model.script.push(told(pictures(2, 'told'), 30))
+    const away = roomIn(world, {
+      budgets: {
+        ...room.budgets,
+        async readLedger(asked) {
+          const hasCalled = world.model.calls.length > 0
+          if (hasCalled && world.clock.now() < message.slotAt + 30_000) throw new Error('storage is away')
+          return room.budgets.readLedger(asked)
+        },
+      },
+    })
+    expect(await run(world, away, message)).toEqual({ kind: 'succeeded', images: 2 })
+    expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 1, possiblyRepeated: 0 })
+  })
 })
 
 describe('a stopped deployment', () => {
@@ -187,7 +249,7 @@ describe('a stopped deployment', () => {
   test('costs no attempt, says why, and is asked by one job at growing intervals', async () => {
     const { world, room } = await stoppedRoom()
     expect((await jobIn(room, 'cat')).attempts).toBe(0)
-    expect((await ledgerIn(room)).breaker).toMatchObject({ code: '401', message: 'the model says 401' })
+    expect(await breakerIn(room)).toMatchObject({ code: '401', message: 'the model says 401' })
     const stoppedAt = world.clock.now()
     await world.clock.run(takeMessage(room, messageOf('dog')))
     const first = await nextSlot(world, room)
@@ -210,7 +272,7 @@ describe('a stopped deployment', () => {
     world.model.script.push(answer)
     await wake(world, probe)
     await run(world, room, probe)
-    expect((await ledgerIn(room)).breaker).toBeNull()
+    expect(await breakerIn(room)).toBeNull()
   })
 
   test('goes on although its probe wakes too late for its slot', async () => {
@@ -218,46 +280,146 @@ describe('a stopped deployment', () => {
     const probe = await nextSlot(world, room)
     await wake(world, probe, 20_000)
     expect((await run(world, room, probe)).kind).toBe('succeeded')
-    expect((await ledgerIn(room)).breaker).toBeNull()
+    expect(await breakerIn(room)).toBeNull()
   })
 
   test('lets no job start that had its slot before', async () => {
     const { world, room, message } = await slottedJob()
     await world.clock.run(
-      changeLedger(room, deployment, (ledger) =>
-        stopped(ledger, { now: world.clock.now(), code: '401', message: 'the key is wrong' }),
+      changeLedger(room, ref, (ledger) =>
+        stopped(ledger, { deployment, now: world.clock.now(), code: '401', message: 'the key is wrong' }),
       ),
     )
     expect(await run(world, roomIn(world), message)).toEqual({ kind: 'snoozed', why: 'the key is wrong' })
     expect(world.model.calls).toEqual([])
-    expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 0, phase: { kind: 'waiting' } })
+    const job = await jobIn(room, 'cat')
+    expect([stateOf(job), job.attempts]).toEqual(['queued', 0])
+    // If it has a slot again it is the probe's.
+    const probeSlotAt = (await breakerIn(room))?.probeSlotAt ?? null
+    expect(job.phase.kind === 'slotted' ? job.phase.slotAt : null).toBe(probeSlotAt)
   })
 })
 
 test('a job whose slot falls in a pause goes back unsent, at no attempt and at its old place', async () => {
   const { world, room, message } = await slottedJob()
-  const pause = { now: world.clock.now(), retryAfterMs: 30_000, reason: 'busy' }
-  await world.clock.run(changeLedger(room, deployment, (ledger) => paused(ledger, pause)))
+  const now = world.clock.now()
+  const pause = { now, slotAt: now, retryAfterMs: 30_000, cause: 'rate', reason: 'busy' } as const
+  await world.clock.run(changeLedger(room, ref, (ledger) => throttled(ledger, pause)))
   expect(await run(world, roomIn(world), message)).toEqual({ kind: 'snoozed', why: 'busy' })
   expect(world.model.calls).toEqual([])
   const job = await jobIn(room, 'cat')
   expect(job).toMatchObject({ attempts: 0, phase: { kind: 'waiting', dueAt: job.createdAt } })
 })
 
-test('who wakes too late takes a fresh slot behind all others, and raises the lead', async () => {
-  const { world, room, message } = await slottedJob()
-  await world.clock.run(takeMessage(room, messageOf('dog')))
-  await world.clock.runUntil(world.clock.now() + timing.tickMs)
-  await world.clock.run(runTick(room, (await room.budgets.readTick('pool'))!.epoch))
-  const dog = workOf(world, 'dog')
-  const before = await ledgerIn(room)
-  const lateMs = dog.slotAt - message.wakeAt - 500
-  await wake(world, message, lateMs)
-  expect((await run(world, roomIn(world), message)).kind).toBe('succeeded')
-  const [call] = world.model.calls
-  expect(call?.startedAt).toBeGreaterThanOrEqual(dog.slotAt + Math.floor(spacingMs(before)))
-  expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 1, startedAt: call?.startedAt })
-  expect((await ledgerIn(room)).leadMs).toBe(lateMs + timing.leadMarginMs)
+describe('who wakes too late for its slot', () => {
+  /** The ledger's next free slot lies so far away. */
+  async function freeIn(ms: number): Promise<{ world: World; room: Darkroom; message: WorkMessage }> {
+    const slotted = await slottedJob()
+    const { world, room, message } = slotted
+    await world.clock.runUntil(message.slotAt + 10_000)
+    const nextFreeAt = world.clock.now() + ms
+    await world.clock.run(changeLedger(room, ref, (ledger) => ({ ...ledger, nextFreeAt })))
+    return slotted
+  }
+
+  test('takes a fresh slot behind all others, and raises the lead', async () => {
+    const { world, room, message } = await slottedJob()
+    await world.clock.run(takeMessage(room, messageOf('dog')))
+    const dog = await nextSlot(world, room, 'dog')
+    const before = await ledgerIn(room)
+    await world.clock.runUntil(dog.slotAt - 500)
+    const late = { now: world.clock.now(), wakeAt: message.wakeAt, wokeAt: world.clock.now() }
+    expect((await run(world, roomIn(world), message)).kind).toBe('succeeded')
+    const [call] = world.model.calls
+    expect(call?.startedAt).toBeGreaterThanOrEqual(dog.slotAt + Math.floor(spacingMs(before)))
+    expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 1, startedAt: call?.startedAt })
+    expect((await ledgerIn(room)).leadMs).toBe(raisedLead(before, late)?.leadMs ?? before.leadMs)
+  })
+
+  test('goes back to its place in line when others wait, so that nobody is held up, and raises the lead', async () => {
+    const { world, room, message } = await freeIn(timing.freshSlotMs + 1)
+    const before = await ledgerIn(room)
+    const now = world.clock.now()
+    const outcome = { kind: 'snoozed', why: 'its message came too late for its slot' }
+    expect(await run(world, roomIn(world), message)).toEqual(outcome)
+    expect(world.clock.now() - now).toBeLessThan(timing.freshSlotMs)
+    const job = await jobIn(room, 'cat')
+    expect(job.attempts).toBe(0)
+    expect(['waiting', 'slotted']).toContain(job.phase.kind)
+    const after = await ledgerIn(room)
+    const late = { now, wakeAt: message.wakeAt, wokeAt: now }
+    expect(after.leadMs).toBe(raisedLead(before, late)?.leadMs)
+    expect(world.model.calls).toEqual([])
+  })
+
+  test('takes the slot that is free within three seconds', async () => {
+    const { world, room, message } = await freeIn(timing.freshSlotMs)
+    const { nextFreeAt } = await ledgerIn(room)
+    expect((await run(world, roomIn(world), message)).kind).toBe('succeeded')
+    expect(world.model.calls.map(({ startedAt }) => startedAt)).toEqual([nextFreeAt])
+  })
+
+  test('takes the slot as it is when it comes to write, though it looked nearer before', async () => {
+    const { world, room, message } = await freeIn(0)
+    const far = world.clock.now() + 10_000
+    let isTaken = false
+    const own = roomIn(world, {
+      budgets: {
+        ...room.budgets,
+        async changeLedger(change) {
+          if (!isTaken) {
+            isTaken = true
+            const { before } = change
+            const after = { ...before.value, nextFreeAt: far }
+            await room.budgets.changeLedger({ pool: 'pool', before, after })
+          }
+          return room.budgets.changeLedger(change)
+        },
+      },
+    })
+    expect((await run(world, own, message)).kind).toBe('snoozed')
+    expect((await ledgerIn(room)).nextFreeAt).toBeGreaterThanOrEqual(far)
+    expect(world.model.calls).toEqual([])
+  })
+
+  test('leaves the lead alone on an instance that is full: its messages are late because of that', async () => {
+    const seen = { ...nothingSeen(), running: 64 }
+    const near = await freeIn(0)
+    const { leadMs } = await ledgerIn(near.room)
+    expect((await run(near.world, roomIn(near.world, { seen }), near.message)).kind).toBe('succeeded')
+    expect((await ledgerIn(near.room)).leadMs).toBe(leadMs)
+    const far = await freeIn(60_000)
+    const before = await ledgerIn(far.room)
+    const full = { ...nothingSeen(), running: 64 }
+    expect((await run(far.world, roomIn(far.world, { seen: full }), far.message)).kind).toBe('snoozed')
+    const { leadMs: after } = await ledgerIn(far.room)
+    expect(after).toBe(before.leadMs)
+  })
+
+  test('does not write to the ledger when it has nothing to say', async () => {
+    const { world, room, message } = await freeIn(60_000)
+    await world.clock.run(changeLedger(room, ref, (ledger) => ({ ...ledger, leadMs: timing.leadMaxMs })))
+    let writes = 0
+    const own = roomIn(world, {
+      budgets: {
+        ...room.budgets,
+        async changeLedger(change) {
+          writes += 1
+          return room.budgets.changeLedger(change)
+        },
+      },
+    })
+    expect((await run(world, own, message)).kind).toBe('snoozed')
+    expect(writes).toBe(0)
+  })
+
+  test('takes none from a deployment that is stopped', async () => {
+    const { world, room, message } = await freeIn(0)
+    const stop = { deployment, now: world.clock.now(), code: '401', message: 'the key is wrong' }
+    await world.clock.run(changeLedger(room, ref, (ledger) => stopped(ledger, stop)))
+    expect((await run(world, roomIn(world), message)).kind).toBe('snoozed')
+    expect(world.model.calls).toEqual([])
+  })
 })
 
 test('who wakes a little late starts at once', async () => {
@@ -265,15 +427,6 @@ test('who wakes a little late starts at once', async () => {
   await world.clock.runUntil(message.slotAt + timing.lateMs)
   await run(world, room, message)
   expect(world.model.calls[0]?.startedAt).toBe(message.slotAt + timing.lateMs)
-})
-
-test('a fresh slot too far off is left to another', async () => {
-  const { world, room, message } = await slottedJob()
-  await world.clock.runUntil(message.slotAt + 1_000)
-  const far = world.clock.now() + timing.holdMaxMs + 1_000
-  await world.clock.run(changeLedger(room, deployment, (ledger) => ({ ...ledger, nextFreeAt: far })))
-  expect((await run(world, room, message)).kind).toBe('snoozed')
-  expect((await phaseOf(room, { key: 'cat' }, 'waiting')).dueAt).toBe((await jobIn(room, 'cat')).createdAt)
 })
 
 test.each([
@@ -428,50 +581,70 @@ describe('an answer that comes after a rescue', () => {
 
   test('a lost run that finds its call unsent does not disturb the next one', async () => {
     const { world, room, message } = await slottedJob()
-    const held = await slottedJobThatLosesItsLease(world, room, message)
+    const standing = await standsStillAfterClaim(world, room, message)
+    const held = (await room.jobs.get({ batch, key: 'cat' }))!
+    const back = retried(held.job, { dueAt: world.clock.now(), possiblyPaid: true })!
+    await room.jobs.change(held, back)
+    const again = await nextSlot(world, room)
+    await world.clock.runUntil(message.slotAt + timing.lateMs + 1)
+    const slotted = (await room.jobs.get({ batch, key: 'cat' }))!
+    const leaseUntil = world.clock.now() + timing.leaseMs
+    await room.jobs.change(slotted, claimed(slotted.job, { slotAt: again.slotAt, deployment, leaseUntil })!)
     expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 2, phase: { kind: 'running' } })
-    held.stop()
-    expect((await world.clock.run(held.work)).kind).toBe('snoozed')
+    standing.goOn()
+    expect((await world.clock.run(standing.work)).kind).toBe('snoozed')
+    expect(world.model.calls).toEqual([])
     expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 2, phase: { kind: 'running' } })
   })
 })
 
-/** A run that has claimed its job and holds for a fresh slot, while the job is taken over by another run. */
-async function slottedJobThatLosesItsLease(
+test('who stood still after the claim misses its slot, and gives the job back at no attempt', async () => {
+  const { world, room, message } = await slottedJob()
+  const standing = await standsStillAfterClaim(world, room, message)
+  expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 1, phase: { kind: 'running' } })
+  await world.clock.runUntil(message.slotAt + timing.lateMs + 1)
+  standing.goOn()
+  expect(await world.clock.run(standing.work)).toEqual({
+    kind: 'snoozed',
+    why: 'this instance stood still',
+  })
+  expect(world.model.calls).toEqual([])
+  const job = await jobIn(room, 'cat')
+  expect([stateOf(job), job.attempts, job.possiblyRepeated]).toEqual(['queued', 0, 0])
+  assertRowsAgree(batch, world.jobs.rows(batch))
+})
+
+test('who stood still for less than it may be late starts at once', async () => {
+  const { world, room, message } = await slottedJob()
+  const standing = await standsStillAfterClaim(world, room, message)
+  await world.clock.runUntil(message.slotAt + timing.lateMs)
+  standing.goOn()
+  expect((await world.clock.run(standing.work)).kind).toBe('succeeded')
+  expect(world.model.calls[0]?.startedAt).toBe(message.slotAt + timing.lateMs)
+})
+
+/** A run whose claim is written, and whose process then stands still until it may go on. */
+async function standsStillAfterClaim(
   world: World,
   room: Darkroom,
   message: WorkMessage,
-): Promise<{ work: Promise<RunOutcome>; stop: () => void }> {
-  const stopping = new AbortController()
-  let isClaimed = false
+): Promise<{ work: Promise<RunOutcome>; goOn: () => void }> {
+  let goOn = (): void => {}
+  const stands = new Promise<void>((resolve) => (goOn = resolve))
   const own = roomIn(world, {
-    stopping: stopping.signal,
     jobs: {
       ...room.jobs,
       async change(before, after) {
         const changed = await room.jobs.change(before, after)
-        if (!isClaimed && after.phase.kind === 'running') {
-          isClaimed = true
-          // The claim takes so long that the slot is missed; the next free one is half a minute away.
-          await world.clock.sleepUntil(message.slotAt + 1_000)
-          const far = world.clock.now() + 30_000
-          await changeLedger(room, deployment, (ledger) => ({ ...ledger, nextFreeAt: far }))
-        }
+        const isClaim = before.job.phase.kind === 'slotted' && after.phase.kind === 'running'
+        if (isClaim) await stands
         return changed
       },
     },
   })
   const work = runJob(own, message)
-  await world.clock.runUntil(message.slotAt + 2_000)
-  const held = (await room.jobs.get({ batch, key: 'cat' }))!
-  const back = retried(held.job, { dueAt: world.clock.now(), possiblyPaid: true })!
-  const waiting = (await room.jobs.change(held, back))!
-  const grant = { batch, key: 'cat', dueAt: world.clock.now(), slotAt: world.clock.now() + 100, deployment }
-  await room.jobs.slot([grant])
-  const slotted = (await room.jobs.get({ batch, key: 'cat' }))!
-  const phase = { kind: 'running', leaseUntil: world.clock.now() + timing.leaseMs } as const
-  await room.jobs.change(slotted, { ...slotted.job, attempts: waiting.job.attempts + 1, phase })
-  return { work, stop: () => stopping.abort() }
+  await world.clock.runUntil(message.slotAt - 1)
+  return { work, goOn: () => goOn() }
 }
 
 test('a run that lost its lease before the call makes none, and gives the job back if it is still its own', async () => {
@@ -498,8 +671,13 @@ test('a run that lost its lease before the call makes none, and gives the job ba
 
 test('a slot of a deployment that is not configured any more goes back unsent', async () => {
   const { world, room, message } = await slottedJob()
-  const other = { deployment: 'gpt-image-2', settingsMark: 'mark', rpm: 60, pace: 0.98 }
-  const moved: Darkroom = { ...room, pool: { name: 'pool', deployments: [other] } }
+  const other = {
+    ...quota,
+    quota: 'gpt-image-2',
+    deployments: [{ deployment: 'gpt-image-2', settingsMark: 'mark' }],
+  }
+  const pools = room.pools.map((settings) => ({ ...settings, quotas: [other] }))
+  const moved: Darkroom = { ...room, pools }
   expect((await run(world, moved, message)).kind).toBe('snoozed')
   expect(world.model.calls).toEqual([])
   const again = await nextSlot(world, moved)

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import type { FailureKind } from '../../src/core/failure.ts'
 import type { Usage } from '../../src/core/job.ts'
-import { createRateWindows } from '../../src/local/deployment/windows.ts'
+import { createRateWindows, type RateRule } from '../../src/local/deployment/windows.ts'
 import type { Chance, ModelAnswer } from '../../src/ports.ts'
 import { fails, pictures } from '../support/scripted-model.ts'
 import type { VirtualClock } from '../support/virtual-clock.ts'
@@ -13,6 +13,8 @@ export type ModelFaults = {
   >
   /** Times at which every call ends in the same failure. */
   readonly spells: readonly { readonly from: number; readonly until: number; readonly kind: FailureKind }[]
+  /** What the deployment really allows, as it changes; it allows what the settings say until the first of them. */
+  readonly quota: readonly { readonly from: number; readonly rpm: number }[]
   /** Times at which another client uses its share of the quota, in requests a minute. */
   readonly neighbours: readonly { readonly from: number; readonly until: number; readonly rpm: number }[]
 }
@@ -44,12 +46,16 @@ export function simulatedDeployment(
 ): SimulatedDeployment {
   const { clock, chance, rpm, callMs, faults } = world
   const windows = createRateWindows()
-  const rule = { rpm, windowsMs: [10_000, 60_000], countRejected: true }
+  const ruleNow = (): RateRule => ({
+    rpm: faults.quota.findLast(({ from }) => from <= clock.now())?.rpm ?? rpm,
+    windowsMs: [10_000, 60_000],
+    countRejected: true,
+  })
   const calls: Call[] = []
 
   for (const neighbour of faults.neighbours) {
     const useQuota = (): void => {
-      windows.arrive({ arrivedAt: clock.now(), rule })
+      windows.arrive({ arrivedAt: clock.now(), rule: ruleNow() })
       const next = clock.now() + 60_000 / neighbour.rpm
       if (next < neighbour.until) clock.at(next, useQuota)
     }
@@ -58,7 +64,7 @@ export function simulatedDeployment(
 
   function fate(): { readonly outcome: Call['outcome']; readonly answer: ModelAnswer | undefined } {
     const now = clock.now()
-    const judged = windows.arrive({ arrivedAt: now, rule })
+    const judged = windows.arrive({ arrivedAt: now, rule: ruleNow() })
     if (judged.kind === 'throttled') {
       const { retryAfterMs } = judged
       return { outcome: 'throttled', answer: fails('throttled', { code: 'RateLimitReached', retryAfterMs }) }

@@ -4,7 +4,7 @@ import type { Chance } from '../../src/ports.ts'
 import type { ModelFaults } from './deployment.ts'
 import type { Action, Scenario, Submission } from './world.ts'
 
-const noModelFaults: ModelFaults = { rates: {}, spells: [], neighbours: [] }
+export const noModelFaults: ModelFaults = { rates: {}, spells: [], quota: [], neighbours: [] }
 
 /** A world in which nothing fails; what comes late is said by the test. */
 export function fairWeather(
@@ -82,6 +82,7 @@ export function foulWeather(seed: number): Scenario {
         ...(chance() < 0.3 ? [{ ...spell(), kind: 'unavailable' as const }] : []),
         ...(chance() < 0.3 ? [{ ...spell(), kind: 'transient' as const }] : []),
       ],
+      quota: chance() < 0.2 ? [{ from: startOf(chance, untilMs), rpm: rpm * (0.4 + chance()) }] : [],
       neighbours: chance() < 0.2 ? [{ ...spell(), rpm: rpm * (0.3 + chance()) }] : [],
     },
     chaos: {

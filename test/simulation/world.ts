@@ -82,6 +82,10 @@ export type Scenario = {
       readonly forMs: number
     }[]
   }
+  /** The run is cut off then, whatever is left to do. */
+  readonly endsAfterMs?: number
+  /** What somebody looks at from time to time, on any instance. */
+  readonly watch?: { readonly everyMs: number; readonly look: (room: Darkroom) => Promise<void> }
   /** Law 2 is asked after every transaction; large runs ask at the end. */
   readonly checksEveryStep: boolean
 }
@@ -269,6 +273,16 @@ export async function simulate(scenario: Scenario): Promise<Run> {
   }
   clock.at(startAt + 60_000, rescueEveryMinute)
 
+  const { watch } = scenario
+  if (watch !== undefined) {
+    const look = (): void => {
+      const instance = anyInstance()
+      void instance?.runs('watch', watch.look(instance.room)).catch(() => {})
+      clock.at(clock.now() + watch.everyMs, look)
+    }
+    clock.at(startAt + watch.everyMs, look)
+  }
+
   const sent: Sent[] = []
   let unsent = scenario.submissions.length
   for (const [index, { afterMs, via, text }] of scenario.submissions.entries()) {
@@ -323,6 +337,15 @@ export async function simulate(scenario: Scenario): Promise<Run> {
   const isUndone = (): boolean =>
     broken === undefined &&
     (unsent > 0 || answered.length < scenario.actions.length || jobsQueue.size() > 0 || unfinished.size > 0)
+  if (scenario.endsAfterMs !== undefined) {
+    await clock.runWhile(isUndone, startAt + scenario.endsAfterMs)
+    return {
+      calls: callsMade(),
+      jobs: [...jobs.partitions()].flatMap((batch) => assertRowsAgree(batch, jobs.rows(batch)).jobs),
+      tookMs: scenario.endsAfterMs,
+      startedAt: startAt,
+    }
+  }
   const isInTime = await clock.runWhile(isUndone, startAt + deadlineMs)
   const tookMs = clock.now() - startAt
   if (broken === undefined && isInTime) {
