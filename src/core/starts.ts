@@ -10,7 +10,7 @@ export type Run = { readonly firstAt: number; readonly lastAt: number; readonly 
 /** What lies this far behind the newest slot is forgotten: the longest window is a minute, and slots lie ahead. */
 const keptMs = 150_000
 /** Where slots come unevenly, runs are short; the oldest are then joined, which only blurs them. */
-const runsMax = 100
+const runsMax = 60
 /** Slots whose distance differs by less than this share of the spacing belong to one run. */
 const unevenness = 0.02
 
