@@ -21,6 +21,13 @@ describe('starts', () => {
     expect(startsBetween(starts, t0 + 59_900, t0 + 90_000)).toBe(0)
   })
 
+  test('are counted exactly after hours, and right after the spacing changed by half a percent', () => {
+    const slots = [...evenly(20_000, 102.041), ...evenly(700, 101.523, t0 + 20_000 * 102.041)]
+    const last = slots.at(-1)!
+    const counted = slots.filter((at) => at > last - 60_000).length
+    expect(startsBetween(startsOf(slots), last - 60_000, last)).toBe(counted)
+  })
+
   test('that come in several runs, with a probe alone after a pause, are counted as they came', () => {
     const slots = [...evenly(9, 6_803), t0 + 90_000, ...evenly(20, 500, t0 + 92_000)]
     const starts = startsOf(slots)
