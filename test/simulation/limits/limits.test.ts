@@ -29,8 +29,7 @@ describe.each([60, 600])('at %i RPM', (rpm) => {
   test.each(knowable)('%s: at least 92 % are used, and less than 1 % refused', (name) => {
     const report = runOf(name, rpm)
     assertUses(report, 0.92)
-    // One case with fixed windows, which nobody has documented, comes a little above.
-    assertRefusedBelow(report, name.startsWith('i') ? 0.012 : 0.01)
+    assertRefusedBelow(report, 0.01)
   })
 })
 
