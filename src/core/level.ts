@@ -82,7 +82,7 @@ const probeMs = 150_000
 const littleMs = 900_000
 const littleShare = 0.05
 /** How long the rate that was refused is aimed at from below, and not crossed. */
-const aimMs = 600_000
+const aimMs = 900_000
 
 /** Three surprises in twenty minutes: another client comes and goes at random. */
 const stormCount = 3
@@ -214,9 +214,15 @@ function proven(level: Level, limits: Limits, { triedRpm, now }: { triedRpm: num
   return { ...held, step: isBelow ? level.step * stepGrowth : firstStep }
 }
 
-/** Within 2 % of what can be used safely of the rate refused lately: another step would cross it. */
-function isNearRefusal({ refusal }: Level, rpm: number, now: number): boolean {
-  return refusal !== null && now < refusal.at + aimMs && refusal.rpm * safePace < rpm * 1.02
+/** The highest rate that the latest refusal leaves; nothing once it is long ago. */
+function aimRpm({ refusal }: Level, now: number): number | undefined {
+  const isRecent = refusal !== null && now < refusal.at + aimMs
+  return isRecent ? Math.floor(refusal.rpm + 0.01) * safePace : undefined
+}
+
+/** Whether another step would cross what was refused lately: no more than 2 % are left below it. */
+function isNearRefusal(level: Level, rpm: number, now: number): boolean {
+  return (aimRpm(level, now) ?? Infinity) < rpm * 1.02
 }
 
 function nextTrialAt(level: Level, limits: Limits, now: number): number {
@@ -227,9 +233,8 @@ function nextTrialAt(level: Level, limits: Limits, now: number): number {
   if (level.step > firstStep) return now
   const isLittle = held > (1 - littleShare) * paceRpm(level, limits)
   if (isLittle || (isNearRefusal(level, held, now) && isExpected(level, limits))) return from + littleMs
-  if (level.credit < 0) return from + trialsAtLeastMs
-  if (isStormy(level, now)) return from + stormQuietMs
-  return from + (isNearRefusal(level, held, now) ? probeMs : quietMs)
+  const quiet = isStormy(level, now) ? stormQuietMs : isNearRefusal(level, held, now) ? probeMs : quietMs
+  return Math.max(from + quiet, level.credit < 0 ? level.pause.until + trialsAtLeastMs : 0)
 }
 
 /** Whether the rate that holds is one that has a likely cause other than a cut: it may well stay. */
@@ -258,8 +263,8 @@ function nextRpm(level: Level, limits: Limits, now: number): number | undefined 
     Math.ceil((held * (1 + level.step)) / safePace - 0.01) * safePace,
     wholeRpm(held + safePace),
   )
-  const aim = refusal !== null && now < refusal.at + aimMs ? refusal.rpm * safePace : 0
-  const next = isNearRefusal(level, held, now) || aim === 0 ? bold : Math.min(bold, wholeRpm(aim))
+  const aim = isNearRefusal(level, held, now) ? Infinity : (aimRpm(level, now) ?? Infinity)
+  const next = Math.min(bold, aim)
   return next > pace * 0.97 ? pace : next
 }
 

@@ -44,6 +44,8 @@ const parkFirstMs = 60_000
 const parkMaxMs = 600_000
 /** A refusal this soon after a pause for another one: the step down was too small, and the next is doubled. */
 const againMs = 30_000
+/** Less is lost in the noise of counting; more than a third at once would be a guess. */
+const dropMin = 0.03
 const dropMax = 0.34
 /** A pause this long, or a fall to less than this share, takes back all slots that were given. */
 const takeBackMs = 5_000
@@ -61,7 +63,8 @@ const surprisesMax = 5
 export function refused(before: Level, limits: Limits, refusal: Refusal): Refused {
   const level = underLimit(before, limits)
   if (refusal.cause === 'capacity') return highDemand(level, refusal)
-  if ((refusal.retryAfterMs ?? 0) >= parkFromMs) return parked(level, refusal)
+  const askedMs = refusal.retryAfterMs ?? 0
+  if (askedMs >= parkFromMs) return parked(level, refusal, askedMs)
   const { pause } = level
   const isKnown = refusal.slotAt < Math.max(pause.until, pause.settledAt)
   return isKnown ? sameEvent(spend(level, limits), refusal) : tooFast(spend(level, limits), limits, refusal)
@@ -127,15 +130,15 @@ function afterTrial(held: number, tried: number, { least, most, lastTenSeconds }
 }
 
 /**
- * A rate that had held is refused: down by a small step, twice as much each time it was too little, though not below
- * what was borne in the last ten seconds; or to what the asked-for wait shows, when that is less.
+ * A rate that had held is refused: down to what was borne in the last ten seconds, by 3 % at least, and at most by a
+ * step that doubles each time it was too small. Or to what the asked-for wait shows, when that is less.
  */
 function lowered(inForce: number, tries: number, counts: Counts, startsLastMinute: number): number {
-  const stepped = inForce * (1 - Math.min(dropMax, firstStep * 2 ** tries))
-  const borneLately = Math.min(counts.lastTenSeconds * safePace, inForce * 0.97)
+  const furthest = inForce * (1 - Math.min(dropMax, firstStep * 2 ** tries))
+  const stepped = Math.max(furthest, Math.min(counts.lastTenSeconds * safePace, inForce * (1 - dropMin)))
   // Counts of a minute with few starts say nothing.
   const leastCredible = startsLastMinute < 0.8 * inForce ? inForce / 2 : 0
-  const wanted = Math.min(Math.max(stepped, borneLately), Math.max(counts.least, leastCredible) * safePace)
+  const wanted = Math.min(stepped, Math.max(counts.least, leastCredible) * safePace)
   return Math.max(safePace, Math.min(wholeRpm(wanted), wholeRpm(inForce - safePace)))
 }
 
@@ -165,12 +168,12 @@ function count({ slotAt, retryAfterMs, startsSince }: Refusal): Counts {
 }
 
 /** The wait asked for is longer than anybody should sleep on: single requests ask again, at growing intervals. */
-function parked(level: Level, refusal: Refusal): Refused {
-  const { now, slotAt, givenUntil, retryAfterMs } = refusal
+function parked(level: Level, refusal: Refusal, askedMs: number): Refused {
+  const { now, slotAt, givenUntil } = refusal
   if (level.pause.cause === 'parked' && slotAt < level.pause.until)
     return { level, pausedUntil: level.pause.until }
   const tries = triesOf('parked', level, refusal)
-  const waitMs = Math.min(retryAfterMs ?? parkMaxMs, parkMaxMs, parkFirstMs * 2 ** tries)
+  const waitMs = Math.min(askedMs, parkMaxMs, parkFirstMs * 2 ** tries)
   return pausedFor('parked', level, Math.max(now + waitMs, givenUntil), tries)
 }
 

@@ -10,9 +10,11 @@ export type Run = { readonly firstAt: number; readonly lastAt: number; readonly 
 /** What lies this far behind the newest slot is forgotten: the longest window is a minute, and slots lie ahead. */
 const keptMs = 150_000
 /** Where slots come unevenly, runs are short; the oldest are then joined, which only blurs them. */
-const runsMax = 100
-/** Slots whose distance differs by less than this share of the spacing belong to one run. */
-const unevenness = 0.02
+const runsMax = 60
+/** Slots are rounded to a microsecond; a distance that differs by more than this share is another spacing. */
+const unevenness = 0.001
+/** A run has one spacing, its mean: it is short enough for that to be true of any part of it. */
+const runMaxMs = 60_000
 
 /** With one more slot, which must not lie before the last one. */
 export function withSlot(starts: Starts, slotAt: number): Starts {
@@ -20,8 +22,9 @@ export function withSlot(starts: Starts, slotAt: number): Starts {
   const last = kept.at(-1)
   const next: Run = { firstAt: slotAt, lastAt: slotAt, count: 1 }
   if (last === undefined) return [next]
-  if (continues(last, slotAt))
+  if (continues(last, slotAt)) {
     return [...kept.slice(0, -1), { ...last, lastAt: slotAt, count: last.count + 1 }]
+  }
   const [oldest, second, ...rest] = kept
   if (oldest === undefined || second === undefined || kept.length < runsMax) return [...kept, next]
   const joined = { firstAt: oldest.firstAt, lastAt: second.lastAt, count: oldest.count + second.count }
@@ -51,6 +54,7 @@ const toleranceMs = 0.01
 
 function continues({ firstAt, lastAt, count }: Run, slotAt: number): boolean {
   if (count === 1) return true
+  if (slotAt - firstAt > runMaxMs) return false
   const spacing = (lastAt - firstAt) / (count - 1)
   return Math.abs(slotAt - lastAt - spacing) <= unevenness * spacing
 }

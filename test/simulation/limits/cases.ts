@@ -19,6 +19,7 @@ function truthOf(rpm: number, truth: Partial<Truth>): Truth {
     spells: [],
     capacity: 0,
     blocks: [],
+    lateMs: 0,
     demand: [{ from: 0, rpm: undefined }],
     ...truth,
   }
@@ -104,6 +105,8 @@ export const cases: readonly Case[] = [
   { name: 'e  high demand, 1 in 50', truth: (rpm) => truthOf(rpm, { capacity: 0.02 }) },
   { name: 'f  retry after a day, for 20 minutes', truth: (rpm) => truthOf(rpm, { blocks: [span(10, 30)] }) },
   { name: 'g  nothing wrong', truth: (rpm) => truthOf(rpm, {}) },
+  { name: 'g  nothing wrong, starts up to 80 ms late', truth: (rpm) => truthOf(rpm, { lateMs: 80 }) },
+  { name: 'g  quota 1 % short', truth: (rpm) => truthOf(rpm, { quota: [{ from: 0, rpm: rpm * 0.99 }] }) },
   {
     name: 'g  nothing wrong, few jobs at times',
     truth: (rpm) =>

@@ -23,6 +23,8 @@ export type Truth = {
   readonly capacity: number
   /** Spells in which every request is told to come back after 86,400 seconds. */
   readonly blocks: readonly Span[]
+  /** How much later than its slot a request may arrive. */
+  readonly lateMs: number
   /** Jobs a minute that come in; undefined: there are always more than can be started. */
   readonly demand: readonly Since<{ readonly rpm: number | undefined }>[]
 }
@@ -43,7 +45,6 @@ export type Report = {
   readonly settled: { readonly accepted: number; readonly available: number }
   readonly phases: readonly { from: number; accepted: number; available: number; refused: number }[]
   readonly opinions: readonly string[]
-  readonly starved: number
   readonly log: readonly string[]
 }
 
@@ -83,7 +84,7 @@ export function study(
   }
   // Slots given: first looked at shortly before, then started. Both in order of time.
   const given = fifo<number>()
-  const starting = fifo<{ at: number; instance: number }>()
+  const starting = fifo<{ at: number; slotAt: number; instance: number }>((a, b) => a.at > b.at)
   const answers = fifo<Answer>()
   const others = neighbours(truth, chance)
 
@@ -96,7 +97,6 @@ export function study(
   let waiting = 0
   let lastTickAt = 0
   let nextTickAt = 0
-  let starved = 0
   const opinions: string[] = []
   let lastInForce = 0
 
@@ -149,11 +149,11 @@ export function study(
       view.readAt = now
       view.pausedUntil = ledger.pausedUntil
     }
-    if (at >= view.pausedUntil) starting.push({ at, instance })
+    if (at >= view.pausedUntil) starting.push({ at: at + chance() * truth.lateMs, slotAt: at, instance })
     else waiting += 1
   }
 
-  function start({ at, instance }: { at: number; instance: number }): void {
+  function start({ at, slotAt, instance }: { at: number; slotAt: number; instance: number }): void {
     starts += 1
     const block = truth.blocks.some((span) => isWithin(span, at))
     const judged = windows.arrive(at)
@@ -172,7 +172,7 @@ export function study(
         : hint && isRefused
           ? Math.max(1_000, Math.ceil(judged.retryAfterMs / 1_000) * 1_000)
           : null
-      answers.push({ at: at + answerMs, slotAt: at, instance, retryAfterMs, cause: 'rate' })
+      answers.push({ at: at + answerMs, slotAt, instance, retryAfterMs, cause: 'rate' })
       return
     }
     if (truth.spells.some((span) => isWithin(span, at)) || chance() < truth.capacity) {
@@ -180,7 +180,7 @@ export function study(
       waiting += 1
       answers.push({
         at: at + answerMs,
-        slotAt: at,
+        slotAt,
         instance,
         retryAfterMs: hint ? 5_000 : null,
         cause: 'capacity',
@@ -247,7 +247,6 @@ export function study(
     settled,
     phases,
     opinions,
-    starved,
     log,
   }
 }
@@ -359,12 +358,14 @@ function neighbours(truth: Truth, chance: Chance): { peek(): number; take(): num
   }
 }
 
-function fifo<T>(): { push(item: T): void; peek(): T | undefined; take(): T } {
+function fifo<T>(isAfter: (a: T, b: T) => boolean = () => false): Queue<T> {
   let items: T[] = []
   let first = 0
   return {
     push(item) {
-      items.push(item)
+      let place = items.length
+      while (place > first && isAfter(items[place - 1]!, item)) place -= 1
+      items.splice(place, 0, item)
     },
     peek: () => items[first],
     take() {
@@ -378,6 +379,8 @@ function fifo<T>(): { push(item: T): void; peek(): T | undefined; take(): T } {
     },
   }
 }
+
+type Queue<T> = { push(item: T): void; peek(): T | undefined; take(): T }
 
 function valueAt<T>(values: readonly Since<T>[], at: number): Since<T> {
   return values.findLast(({ from }) => from <= at) ?? values[0]!
