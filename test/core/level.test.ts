@@ -13,7 +13,7 @@ import {
 import { refused } from '../../src/core/refusal.ts'
 import { frozen, t0 } from './sample.ts'
 
-const limits: Limits = { rpm: 600, pace: 0.98 }
+const limits: Limits = { rpm: 600, pace: 0.98, topPace: 0.995 }
 const minute = 60_000
 
 function levelOf(fields: Partial<Level> = {}): Level {
@@ -46,13 +46,13 @@ describe('a new level', () => {
   })
 
   test('keeps a pace below 0.98: somebody wants to leave room', () => {
-    const modest = { rpm: 600, pace: 0.8 }
+    const modest = { rpm: 600, pace: 0.8, topPace: 0.995 }
     const tick = { now: t0 + 20 * minute, startsLastMinute: 480, givenUntil: t0 + 20 * minute }
     expect(rpmInForce(passed(newLevel(t0), modest, tick), modest)).toBeCloseTo(480)
   })
 
   test('keeps a pace above 0.995 too', () => {
-    expect(rpmInForce(newLevel(t0), { rpm: 600, pace: 1 })).toBe(600)
+    expect(rpmInForce(newLevel(t0), { rpm: 600, pace: 1, topPace: 0.995 })).toBe(600)
   })
 
   test('changes nothing, and is the same object, when nothing was started', () => {
@@ -86,8 +86,8 @@ describe('headers', () => {
   })
 
   test('are no more than settings: another IMAGE_RPM starts anew as well', () => {
-    expect(rpmInForce(levelOf({ heldRpm: 594 }), { rpm: 60, pace: 0.98 })).toBeCloseTo(58.8)
-    expect(rpmInForce(levelOf(), { rpm: 60, pace: 0.98 })).toBeCloseTo(58.8)
+    expect(rpmInForce(levelOf({ heldRpm: 594 }), { rpm: 60, pace: 0.98, topPace: 0.995 })).toBeCloseTo(58.8)
+    expect(rpmInForce(levelOf(), { rpm: 60, pace: 0.98, topPace: 0.995 })).toBeCloseTo(58.8)
   })
 })
 
@@ -148,7 +148,7 @@ describe('a rate that held', () => {
   })
 
   test('that has a likely cause other than a cut is exceeded every quarter of an hour as well', () => {
-    const nine = { rpm: 9, pace: 0.98 }
+    const nine = { rpm: 9, pace: 0.98, topPace: 0.995 }
     const floored = levelOf({ ...cut, limitRpm: 9, heldRpm: 5.88, refusal: { rpm: 6.86, at: t0 }, credit: 1 })
     const tick = (level: Level, now: number): number | null =>
       passed(level, nine, { now, startsLastMinute: 6, givenUntil: now }).triedRpm
@@ -197,7 +197,7 @@ test('whatever happens, the level stays between one a minute and the limit, fini
   })
   fc.assert(
     fc.property(fc.constantFrom(2, 9, 60, 600), fc.array(event, { maxLength: 60 }), (rpm, events) => {
-      const bounds = { rpm, pace: safePace }
+      const bounds = { rpm, pace: safePace, topPace: 0.995 }
       let level = newLevel(t0)
       let now = t0
       for (const { kind, afterMs, use, waitMs, slotAgoMs, limitRpm } of events) {

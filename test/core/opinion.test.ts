@@ -3,8 +3,8 @@ import { newLevel, type Level, type Limits } from '../../src/core/level.ts'
 import { opinion } from '../../src/core/opinion.ts'
 import { frozen, t0 } from './sample.ts'
 
-const sixty: Limits = { rpm: 60, pace: 0.98 }
-const nine: Limits = { rpm: 9, pace: 0.98 }
+const sixty: Limits = { rpm: 60, pace: 0.98, topPace: 0.995 }
+const nine: Limits = { rpm: 9, pace: 0.98, topPace: 0.995 }
 
 function levelOf(fields: Partial<Level> = {}): Level {
   return frozen({ ...newLevel(t0), limitRpm: 60, ...fields })

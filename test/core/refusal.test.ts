@@ -3,7 +3,7 @@ import { newLevel, rpmInForce, type Level, type Limits, type Pause } from '../..
 import { refused, type Refusal } from '../../src/core/refusal.ts'
 import { frozen, t0 } from './sample.ts'
 
-const limits: Limits = { rpm: 600, pace: 0.98 }
+const limits: Limits = { rpm: 600, pace: 0.98, topPace: 0.995 }
 const minute = 60_000
 
 function levelOf(fields: Partial<Level> = {}): Level {
@@ -83,7 +83,7 @@ describe('a rate that had held and is refused', () => {
   })
 
   test('falls by one a minute at least, and never below one', () => {
-    const nine = { rpm: 9, pace: 0.98 }
+    const nine = { rpm: 9, pace: 0.98, topPace: 0.995 }
     const first = refused(newLevel(t0), nine, refusalOf({ rpm: 8.82 }))
     expect(rpmInForce(first.level, nine)).toBeCloseTo(7.84)
     const last = refused(
@@ -97,7 +97,7 @@ describe('a rate that had held and is refused', () => {
   })
 
   test('is counted per 10 s when that explains more: the second start at 9 RPM tells 6', () => {
-    const nine = { rpm: 9, pace: 0.98 }
+    const nine = { rpm: 9, pace: 0.98, topPace: 0.995 }
     const second = refusalOf({
       slotAt: t0 + 6_800,
       retryAfterMs: 10_000,

@@ -1,11 +1,14 @@
 import functions from '@azure/functions'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { stopped } from '../../src/core/budget.ts'
-import { succeeded } from '../../src/core/job.ts'
-import { getBatch } from '../../src/http/batches.ts'
+import { claimed, failed, retried, succeeded } from '../../src/core/job.ts'
+import { failure } from '../../src/core/failure.ts'
+import { limits } from '../../src/core/limits.ts'
+import { getBatch, patchBatch, postCancel, postPause, postResume } from '../../src/http/batches.ts'
 import { getBudget, getHealth } from '../../src/http/budget.ts'
-import { getImage, getJob, postJob } from '../../src/http/jobs.ts'
-import { asReply, exactSeconds, seconds, type Call, type Reply } from '../../src/http/reply.ts'
+import { postEstimate } from '../../src/http/estimate.ts'
+import { getImage, getJob, postCancelJob, postJob } from '../../src/http/jobs.ts'
+import { asReply, exactSeconds, seconds, usd, type Call, type Reply } from '../../src/http/reply.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { changeLedger } from '../../src/pipeline/ledgers.ts'
 import { SettingsError } from '../../src/settings.ts'
@@ -21,13 +24,19 @@ beforeEach(() => {
 
 async function ask(
   handle: (call: Call) => Promise<Reply>,
-  request: { path: string; params?: Record<string, string>; body?: string; headers?: Record<string, string> },
+  request: {
+    path: string
+    params?: Record<string, string>
+    body?: string
+    method?: 'GET' | 'POST' | 'PATCH'
+    headers?: Record<string, string>
+  },
 ): Promise<Reply & { json: any }> {
-  const { path, params = {}, body, headers = {} } = request
+  const { path, params = {}, body, headers = {}, method = body === undefined ? 'GET' : 'POST' } = request
   const reply = await handle({
     request: new functions.HttpRequest({
       url: `https://darkroom.example.com${path}`,
-      method: body === undefined ? 'GET' : 'POST',
+      method,
       params,
       headers,
       ...(body === undefined ? {} : { body: { string: body } }),
@@ -47,6 +56,37 @@ async function job(id: string) {
   return ask(getJob, { path: `/v1/jobs/${id}`, params: { id } })
 }
 
+/** What a person does to a batch. */
+async function change(handle: (call: Call) => Promise<Reply>, name: string, body?: object | string) {
+  const method = handle === patchBatch ? 'PATCH' : 'POST'
+  const text = typeof body === 'object' ? JSON.stringify(body) : body
+  // The slowest of them waits until no call can start any more.
+  return world.clock.run(
+    ask(handle, {
+      path: `/v1/batches/${name}`,
+      params: { name },
+      method,
+      ...(text === undefined ? {} : { body: text }),
+    }),
+  )
+}
+
+async function batchNow(name: string) {
+  return (await ask(getBatch, { path: `/v1/batches/${name}`, params: { name } })).json
+}
+
+async function cancelJob(id: string) {
+  return ask(postCancelJob, { path: `/v1/jobs/${id}/cancel`, params: { id }, method: 'POST' })
+}
+
+/** The job as a worker has it in a call. */
+async function runningJob(key: string) {
+  const slotted = (await room.jobs.get({ batch: 'animals', key }))!
+  const now = world.clock.now()
+  const claim = claimed(slotted.job, { slotAt: now, deployment, leaseUntil: now + 90_000 })!
+  return (await room.jobs.change(slotted, claim))!
+}
+
 describe('POST /v1/jobs', () => {
   it('answers 202 with the job, where it is, and when to ask again', async () => {
     const { status, headers, json } = await post({ prompt: 'a fox', batch: 'animals', custom_id: 'fox' })
@@ -60,6 +100,9 @@ describe('POST /v1/jobs', () => {
       status: 'queued',
       created_at: 1_795_435_200,
       attempts: 0,
+      priority: null,
+      cost_usd: null,
+      possible_cost_usd: 0,
     })
     expect(json.estimated_start_at - json.created_at).toBeLessThanOrEqual(4)
   })
@@ -125,7 +168,8 @@ describe('a finished job', () => {
       ],
     })
     const finishedAt = world.clock.now() + 5_600
-    await room.jobs.change(before, succeeded(before.job, { finishedAt, images, usage, requestId: 'r1' })!)
+    const answer = { finishedAt, images, usage, costMicroUsd: 8_235, requestId: 'r1' }
+    await room.jobs.change(before, succeeded(before.job, answer)!)
   })
 
   it('shows its images under our own address, and its usage as the API does', async () => {
@@ -149,6 +193,8 @@ describe('a finished job', () => {
       },
       request_ids: ['r1'],
       failure: null,
+      cost_usd: 0.008235,
+      possible_cost_usd: 0,
     })
   })
 
@@ -176,6 +222,14 @@ describe('a finished job', () => {
       counts: { total: 1, waiting: 0, running: 0, succeeded: 1, failed: 0, cancelled: 0 },
       images: 1,
       estimated_finish_at: null,
+      pool: 'pool',
+      priority: 'normal',
+      paused: null,
+      last_decision: null,
+      cap_usd: null,
+      cost_usd: 0.008235,
+      possible_cost_usd: 0,
+      reserved_usd: 0,
     })
   })
 })
@@ -193,15 +247,288 @@ describe('what does not exist', () => {
   })
 })
 
+describe('PATCH /v1/batches/{name}', () => {
+  it('sets priority and cap before the first job, which goes by them', async () => {
+    const { status, json } = await change(patchBatch, 'animals', { priority: 'high', cap_usd: 0.015 })
+    expect(status).toBe(200)
+    expect(json).toMatchObject({
+      id: 'animals',
+      object: 'batch',
+      pool: 'pool',
+      created_at: 1_795_435_200,
+      priority: 'high',
+      cap_usd: 0.015,
+      cost_usd: 0,
+      paused: null,
+      counts: { total: 0 },
+    })
+    await post({ prompt: 'a fox', batch: 'animals', custom_id: 'fox' })
+    expect(await batchNow('animals')).toMatchObject({ priority: 'high', cap_usd: 0.015, reserved_usd: 0.01 })
+  })
+
+  it('changes one and leaves the other, and takes the cap away with null', async () => {
+    await post({ prompt: 'a fox', batch: 'animals', custom_id: 'fox' })
+    await change(patchBatch, 'animals', { cap_usd: 12.345678 })
+    expect((await change(patchBatch, 'animals', { priority: 'low' })).json).toMatchObject({
+      priority: 'low',
+      cap_usd: 12.345678,
+    })
+    expect((await change(patchBatch, 'animals', { cap_usd: null })).json).toMatchObject({
+      priority: 'low',
+      cap_usd: null,
+    })
+    expect((await change(patchBatch, 'animals', {})).json).toMatchObject({ priority: 'low', cap_usd: null })
+  })
+
+  it.each([
+    [{ priority: 'urgent' }, 'priority', 'invalid_value', 'allowed: low, normal, high'],
+    [{ priority: null }, 'priority', 'invalid_value', 'allowed: low, normal, high'],
+    [{ cap_usd: 0 }, 'cap_usd', 'invalid_value', 'got 0'],
+    [{ cap_usd: -5 }, 'cap_usd', 'invalid_value', 'got -5'],
+    [{ cap_usd: '5' }, 'cap_usd', 'invalid_value', 'got "5"'],
+    [{ cap_usd: 0.0000001 }, 'cap_usd', 'invalid_value', 'decimals'],
+    [{ cap_usd: limits.capUsdMax * 2 }, 'cap_usd', 'invalid_value', 'allowed:'],
+    [{ cap_usd: 0.009999 }, 'cap_usd', 'invalid_value', 'got 0.009999; allowed: at least 0.01'],
+    [{ paused: true }, 'paused', 'unknown_parameter', 'allowed: priority, cap_usd'],
+    ['{"priority":', null, 'invalid_json', 'wanted one JSON object'],
+    ['[]', '', 'invalid_value', 'an object'],
+  ])('answers 400 to %j, and changes nothing', async (body, param, code, message) => {
+    const { status, json } = await change(patchBatch, 'animals', body)
+    expect(status).toBe(400)
+    expect(json.error).toMatchObject({ type: 'invalid_request_error', code })
+    expect(json.error.param ?? null).toBe(param === '' ? (json.error.param ?? null) : param)
+    expect(json.error.message).toContain(message)
+    expect(world.jobs.partitions()).toEqual([])
+  })
+
+  it('answers 413 to a long body, and 404 to what is no name', async () => {
+    expect((await change(patchBatch, 'animals', 'x'.repeat(300_000))).status).toBe(413)
+    for (const name of ['a b', 'a.b', '', 'x'.repeat(65)]) {
+      expect(await change(patchBatch, name, {})).toMatchObject({
+        status: 404,
+        json: { error: { code: 'not_found' } },
+      })
+    }
+  })
+
+  it('says that the cap is reached, and goes on when it is raised', async () => {
+    await change(patchBatch, 'animals', { cap_usd: 0.01 })
+    for (const id of ['fox', 'wolf']) await post({ prompt: `a ${id}`, batch: 'animals', custom_id: id })
+    await world.clock.runUntil(world.clock.now() + 1_000)
+    await post({ prompt: 'a hare', batch: 'animals', custom_id: 'hare' })
+    expect(await batchNow('animals')).toMatchObject({
+      status: 'in_progress',
+      cap_usd: 0.01,
+      reserved_usd: 0.01,
+      paused: {
+        by: 'cap',
+        reason: expect.stringContaining('raise cap_usd to go on'),
+        at: expect.any(Number),
+      },
+      last_decision: { decision: 'paused', by: 'cap' },
+      estimated_finish_at: null,
+    })
+    const { json } = await change(patchBatch, 'animals', { cap_usd: 1 })
+    expect(json).toMatchObject({ paused: null, last_decision: { decision: 'resumed', by: 'cap' } })
+  })
+})
+
+describe('POST /v1/batches/{name}/pause, /resume and /cancel', () => {
+  beforeEach(async () => {
+    for (const id of ['fox', 'wolf']) await post({ prompt: `a ${id}`, batch: 'animals', custom_id: id })
+  })
+
+  it('pause with a reason, and resume, with a body or without', async () => {
+    const paused = await change(postPause, 'animals', { reason: '  look at the wolf ' })
+    expect(paused).toMatchObject({
+      status: 200,
+      json: {
+        status: 'in_progress',
+        paused: { by: 'user', reason: 'look at the wolf', at: 1_795_435_200 },
+        last_decision: { decision: 'paused', by: 'user', reason: 'look at the wolf' },
+      },
+    })
+    const resumed = await change(postResume, 'animals')
+    expect(resumed).toMatchObject({
+      status: 200,
+      json: { paused: null, last_decision: { decision: 'resumed', reason: 'resumed by request' } },
+    })
+    expect((await change(postPause, 'animals', {})).json.paused.reason).toBe('paused by request')
+    expect((await change(postPause, 'animals', '  ')).json.paused.reason).toBe('paused by request')
+  })
+
+  it('cancel what waits, keep what is called, and say when all is over', async () => {
+    const running = await runningJob('fox')
+    const { status, json } = await change(postCancel, 'animals', { reason: 'enough' })
+    expect(status).toBe(200)
+    expect(json).toMatchObject({
+      status: 'cancelling',
+      cancelling_at: 1_795_435_200,
+      cancelled_at: null,
+      completed_at: null,
+      counts: { total: 2, running: 1, cancelled: 1, waiting: 0 },
+      paused: null,
+      last_decision: { decision: 'cancelled', by: 'user', reason: 'enough' },
+    })
+    const usage = { inputTokens: 3, outputTokens: 272, inputTextTokens: 3, inputImageTokens: 0 }
+    const finishedAt = 1_795_435_210_000
+    const done = succeeded(running.job, { finishedAt, images: [], usage, costMicroUsd: 5_000 })!
+    await room.jobs.change(running, done)
+    expect(await batchNow('animals')).toMatchObject({
+      status: 'cancelled',
+      cancelling_at: 1_795_435_200,
+      cancelled_at: 1_795_435_210,
+      completed_at: null,
+      request_counts: { total: 2, completed: 1, failed: 0 },
+    })
+    expect((await job('animals.wolf')).json).toMatchObject({
+      status: 'cancelled',
+      finished_at: 1_795_435_200,
+      estimated_start_at: null,
+    })
+  })
+
+  it('answer 409 to a batch that was cancelled', async () => {
+    await change(postCancel, 'animals')
+    for (const handle of [postPause, postResume]) {
+      expect(await change(handle, 'animals')).toMatchObject({
+        status: 409,
+        json: { error: { code: 'batch_cancelled', message: expect.stringContaining('another name') } },
+      })
+    }
+    expect((await change(postCancel, 'animals')).status).toBe(200)
+  })
+
+  it('answer 404 to what does not exist, and 400 to a body that is not as wanted', async () => {
+    for (const handle of [postPause, postResume, postCancel]) {
+      expect((await change(handle, 'nobody')).status).toBe(404)
+      expect((await change(handle, 'a b')).status).toBe(404)
+      const long = { reason: 'x'.repeat(limits.reasonCharsMax + 1) }
+      expect(await change(handle, 'animals', long)).toMatchObject({
+        status: 400,
+        json: { error: { param: 'reason', code: 'invalid_value' } },
+      })
+      expect(await change(handle, 'animals', { why: 'x' })).toMatchObject({
+        status: 400,
+        json: { error: { param: 'why', code: 'unknown_parameter' } },
+      })
+    }
+    expect(await batchNow('animals')).toMatchObject({ paused: null, last_decision: null })
+  })
+})
+
+describe('POST /v1/jobs/{id}/cancel', () => {
+  beforeEach(async () => {
+    await post({ prompt: 'a fox', batch: 'animals', custom_id: 'fox', priority: 'low' })
+  })
+
+  it('cancels what is queued, also when it is asked twice', async () => {
+    for (let times = 0; times < 2; times += 1) {
+      const { status, json } = await cancelJob('animals.fox')
+      expect(status).toBe(200)
+      expect(json).toMatchObject({
+        id: 'animals.fox',
+        status: 'cancelled',
+        priority: 'low',
+        finished_at: 1_795_435_200,
+        estimated_start_at: null,
+        images: [],
+        failure: null,
+        cost_usd: null,
+      })
+    }
+    expect(await batchNow('animals')).toMatchObject({
+      status: 'completed',
+      counts: { cancelled: 1, total: 1 },
+    })
+  })
+
+  it('answers 409 to one whose call is under way, and to one that is finished', async () => {
+    const running = await runningJob('fox')
+    expect(await cancelJob('animals.fox')).toMatchObject({
+      status: 409,
+      json: {
+        error: {
+          code: 'job_running',
+          message: 'job animals.fox is running; allowed: to cancel what is queued',
+        },
+      },
+    })
+    const end = { finishedAt: world.clock.now(), failure: failure('refused', 'moderation_blocked', 'no') }
+    await room.jobs.change(running, failed(running.job, end)!)
+    expect(await cancelJob('animals.fox')).toMatchObject({
+      status: 409,
+      json: { error: { code: 'job_failed' } },
+    })
+    expect((await job('animals.fox')).json).toMatchObject({ possible_cost_usd: 0.01, cost_usd: null })
+  })
+
+  it('cancels one that is tried again, and keeps what its lost call may have cost', async () => {
+    const running = await runningJob('fox')
+    await room.jobs.change(running, retried(running.job, { dueAt: world.clock.now(), possiblyPaid: true })!)
+    expect((await cancelJob('animals.fox')).json).toMatchObject({
+      status: 'cancelled',
+      attempts: 1,
+      possibly_repeated_calls: 1,
+      possible_cost_usd: 0.01,
+    })
+    expect(await batchNow('animals')).toMatchObject({ possible_cost_usd: 0.01 })
+  })
+
+  it.each(['nobody', 'animals.nobody', 'a b.c'])('answers 404 to %j', async (id) => {
+    expect(await cancelJob(id)).toMatchObject({ status: 404, json: { error: { code: 'not_found' } } })
+  })
+})
+
+describe('POST /v1/estimate', () => {
+  async function estimate(body: string) {
+    return ask(postEstimate, { path: '/v1/estimate', body })
+  }
+
+  it('says what jobs would come to, and stores nothing', async () => {
+    const lines = Array.from({ length: 60 }, (_, index) => JSON.stringify({ prompt: `fox ${index}`, n: 2 }))
+    const { status, json } = await estimate(lines.join('\n'))
+    expect(status).toBe(200)
+    expect(json).toEqual({
+      object: 'estimate',
+      jobs: 60,
+      images: 120,
+      input_tokens: 600,
+      output_tokens: 120_000,
+      cost_usd: 0.6,
+      cost_usd_max: 1.2,
+      minutes: 1.4,
+      estimated_start_at: 1_795_435_202,
+      estimated_finish_at: 1_795_435_282,
+      prices: [{ model: 'gpt-image-1', as_of: '2026-01-01', source: 'the test' }],
+    })
+    expect(world.jobs.partitions()).toEqual([])
+  })
+
+  it('answers 400 to a line that is no job, and 413 to more than it takes', async () => {
+    expect(await estimate('{"prompt":"a fox"}\n{"prompt":"a wolf","n":0}')).toMatchObject({
+      status: 400,
+      json: { error: { param: 'n', message: expect.stringContaining('line 2') } },
+    })
+    expect((await estimate('x'.repeat(limits.estimateBodyBytesMax + 1))).status).toBe(413)
+  })
+})
+
 describe('the budget', () => {
   it('shows a deployment before its first tick, and after', async () => {
     const before = (await ask(getBudget, { path: '/v1/budget' })).json.deployments[0]
     expect(before).toMatchObject({
       deployment,
+      pool: 'pool',
+      quota: deployment,
       rpm: 60,
       pace: 0.98,
-      factor: 1,
+      limit_rpm: 60,
+      starts_per_minute: 58.8,
+      opinion: { kind: 'steady' },
+      spacing_seconds: 1.02,
       starts_last_minute: 0,
+      paused_until: null,
       stopped: null,
     })
     await post({ prompt: 'a fox' })
@@ -212,8 +539,9 @@ describe('the budget', () => {
   it('says why a deployment is stopped; so does the health', async () => {
     await post({ prompt: 'a fox' })
     expect((await ask(getHealth, { path: '/healthz' })).json).toEqual({ status: 'ok', stopped: [] })
-    const stop = { now: world.clock.now(), code: '401', message: 'the key was refused' }
-    await changeLedger(room, deployment, (ledger) => stopped(ledger, stop))
+    const now = world.clock.now()
+    const stop = { deployment, slotAt: now, now, code: '401', message: 'the key was refused' }
+    await changeLedger(room, { pool: 'pool', quota: deployment }, (ledger) => stopped(ledger, stop))
     expect((await ask(getHealth, { path: '/healthz' })).json).toEqual({
       status: 'degraded',
       stopped: [{ deployment, code: '401', message: 'the key was refused' }],
@@ -239,5 +567,9 @@ describe('what goes wrong', () => {
   it('times are unix seconds, slots with decimals', () => {
     expect([seconds(1_999), seconds(null)]).toEqual([1, null])
     expect([exactSeconds(1_999.4), exactSeconds(null)]).toEqual([1.999, null])
+  })
+
+  it('money is in dollars', () => {
+    expect([usd(1_234_567), usd(1), usd(null)]).toEqual([1.234567, 0.000001, null])
   })
 })

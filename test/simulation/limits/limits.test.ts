@@ -6,7 +6,7 @@ import { study, type Report } from './world.ts'
 function runOf(name: string, rpm: number, seed = ''): Report {
   const truth = cases.find((each) => each.name === name)?.truth(rpm)
   if (truth === undefined) throw new Error(`no case is called ${name}`)
-  return study(truth, darkroom({ rpm, pace: truth.pace }), { seed })
+  return study(truth, darkroom({ rpm, pace: truth.pace, topPace: 0.995 }), { seed })
 }
 
 function usedOf({ settled }: Report): number {
@@ -91,10 +91,10 @@ test('high demand that meets one request in fifty at random costs no more than t
 
 test('the study can tell: what was tried before falls short where the level does not', () => {
   const truth = cases.find(({ name }) => name === 'a  cut to a half')!.truth(60)
-  const limits = { rpm: 60, pace: 0.98 }
+  const limits = { rpm: 60, pace: 0.98, topPace: 0.995 }
   expect(usedOf(study(truth, linear(limits)))).toBeLessThan(0.8)
   const busy = cases.find(({ name }) => name === 'e  high demand, 1 in 50')!.truth(600)
-  expect(usedOf(study(busy, cubic({ rpm: 600, pace: 0.98 })))).toBeLessThan(0.6)
+  expect(usedOf(study(busy, cubic({ rpm: 600, pace: 0.98, topPace: 0.995 })))).toBeLessThan(0.6)
   const reckless = study(truth, constant(59))
   expect(reckless.refused / reckless.starts).toBeGreaterThan(0.03)
 })

@@ -37,7 +37,7 @@ for (const { name, truth } of cases.filter(({ name }) => name.includes(values.ca
 }
 
 function row(name: string, rpm: number, truth: Truth): void {
-  const limits = { rpm, pace: truth.pace }
+  const limits = { rpm, pace: truth.pace, topPace: 0.995 }
   const run = (controller: Controller): Report =>
     study(truth, controller, { seed: values.seed, verbose: values.log })
   const ours = run(darkroom(limits))
