@@ -160,6 +160,8 @@ export type WorkMessage = JobRef & {
   readonly quota: string
   readonly deployment: string
   readonly slotAt: number
+  /** When the pacer decided it. */
+  readonly givenAt: number
   readonly wakeAt: number
 }
 

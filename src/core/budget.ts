@@ -30,7 +30,7 @@ export type Ledger = {
   readonly leadLowerAt: number
 }
 
-/** Of a batch that was cancelled `all` slots are recalled, of one that has got a cap the `unreserved`. */
+/** What was given before. Of a batch that was cancelled `all` slots are recalled, of one that has got a cap the `unreserved`. */
 export type Recall = { readonly batch: string; readonly slots: 'all' | 'unreserved'; readonly at: number }
 
 /** A deployment that draws on the quota. */
@@ -149,9 +149,12 @@ export function withRecall(ledger: Ledger, recall: Recall): Ledger {
 
 export function isRecalled(
   ledger: Ledger,
-  { batch, isReserved }: { readonly batch: string; readonly isReserved: boolean },
+  slot: { readonly batch: string; readonly givenAt: number; readonly isReserved: boolean },
 ): boolean {
-  return ledger.recalled.some((recall) => recall.batch === batch && (recall.slots === 'all' || !isReserved))
+  return ledger.recalled.some(
+    ({ batch, slots, at }) =>
+      batch === slot.batch && slot.givenAt <= at + timing.skewMs && (slots === 'all' || !slot.isReserved),
+  )
 }
 
 /** Whether a job that holds a slot of the deployment may still start at it. */

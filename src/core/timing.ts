@@ -22,6 +22,8 @@ export const timing = {
   leadRaisedQuietMs: 1_200_000,
   /** Ticks all run by one instance for this long: there is hardly another one. */
   aloneMs: 300_000,
+  /** How far the clocks of two instances may be apart. */
+  skewMs: 100,
   /** No slot that was given before a recall is this far ahead of it. */
   recallKnownMs: 180_000,
   /** The longest that a cancellation is waited for; what is left then is cancelled by the pacer. */

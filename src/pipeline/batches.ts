@@ -40,9 +40,10 @@ export async function cancelBatch(room: Darkroom, batch: string, reason: string)
   if (decided.kind !== 'done') return decided
   const stored = await room.jobs.readBatch(batch)
   const pool = stored?.pool ?? ''
-  const recalled = recall(room, pool, { batch, slots: 'all', at })
-  await sweep(room, batch, at + timing.cancelWaitMs)
-  await recalled
+  await Promise.all([
+    recall(room, pool, { batch, slots: 'all' }),
+    sweep(room, batch, at + timing.cancelWaitMs),
+  ])
   await nudge(room, pool)
   return decided
 }
@@ -51,7 +52,9 @@ export async function cancelBatch(room: Darkroom, batch: string, reason: string)
  * Takes back slots that were given, and those that a tick under way is still giving. Each worker looks at the ledger
  * again within the time that this takes, and one that has looked before starts at its slot by then, or never.
  */
-async function recall(room: Darkroom, pool: string, recalled: Recall): Promise<void> {
+async function recall(room: Darkroom, pool: string, what: Omit<Recall, 'at'>): Promise<void> {
+  // No tick that read the pool before the decision can have decided anything after this time.
+  const recalled = { ...what, at: room.clock.now() }
   const quotas = poolNamed(room, pool)?.quotas ?? []
   await Promise.all(
     quotas.map(async ({ quota }) =>
@@ -95,7 +98,7 @@ export async function changeBatch(
   })
   // Slots that were given without regard to the cap are given anew under it.
   if (typeof capMicroUsd === 'number') {
-    await recall(room, opened.pool, { batch, slots: 'unreserved', at: room.clock.now() })
+    await recall(room, opened.pool, { batch, slots: 'unreserved' })
   }
   await nudge(room, opened.pool)
 }

@@ -54,6 +54,7 @@ async function isCommitted(room: Darkroom, { change }: Plan): Promise<boolean> {
 }
 
 type Plan = {
+  readonly givenAt: number
   readonly change: PoolChange
   readonly grants: readonly SlotGrant[]
   readonly leads: ReadonlyMap<string, number>
@@ -123,6 +124,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
     capMicroUsd === null ? [] : [[batch, capMicroUsd]],
   )
   return {
+    givenAt: now,
     change: {
       pool: settings.name,
       ledgers: [...ledgers.values()].flatMap((ledger) => {
@@ -192,7 +194,8 @@ async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
   }
   const sent = await sendInOrder(granted, async ({ batch, key, slotAt, quota, deployment }) => {
     const wakeAt = Math.max(room.clock.now(), slotAt - (plan.leads.get(quota) ?? timing.leadMs))
-    await room.messages.sendWork({ pool, quota, deployment, batch, key, slotAt, wakeAt }, wakeAt)
+    const { givenAt } = plan
+    await room.messages.sendWork({ pool, quota, deployment, batch, key, slotAt, givenAt, wakeAt }, wakeAt)
   })
   faults.push(...sent)
   if (dueAt !== null) await room.messages.sendTick({ pool, epoch }, dueAt)

@@ -67,7 +67,7 @@ async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSna
   const lease = keepLease(room, claim)
   try {
     await room.clock.sleepUntil(slotAt, room.stopping)
-    const held = { batch: message.batch, slotAt, isReserved }
+    const held = { ...message, slotAt, isReserved }
     const why = (await whyNot(room, message, held)) ?? (lease.isLost() ? 'its lease was lost' : undefined)
     if (why !== undefined) return await snoozeUnsent(room, lease, why)
     return await call(room, message, lease)
@@ -101,7 +101,7 @@ async function holdForSlot(room: Darkroom, message: WorkMessage, isReserved: boo
   const slotAt = isLate ? await freshSlot(room, message, wokeAt) : message.slotAt
   if (slotAt === undefined) return { kind: 'none', why: 'its message came too late for its slot' }
   await clock.sleepUntil(slotAt - timing.claimAheadMs, room.stopping)
-  const why = await whyNot(room, message, { batch: message.batch, slotAt, isReserved })
+  const why = await whyNot(room, message, { ...message, slotAt, isReserved })
   return why === undefined ? { kind: 'slot', slotAt } : { kind: 'none', why }
 }
 
@@ -125,7 +125,7 @@ async function freshSlot(room: Darkroom, message: WorkMessage, now: number): Pro
   return freshAt
 }
 
-type Held = { readonly batch: string; readonly slotAt: number; readonly isReserved: boolean }
+type Held = Pick<WorkMessage, 'batch' | 'slotAt' | 'givenAt'> & { readonly isReserved: boolean }
 
 /** Why a call may not start at that slot, if it may not. */
 async function whyNot(room: Darkroom, message: WorkMessage, slot: Held): Promise<string | undefined> {

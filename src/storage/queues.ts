@@ -34,6 +34,7 @@ export const workMessageSchema = z.object({
   batch: z.string(),
   key: z.string(),
   slotAt: z.number(),
+  givenAt: z.number(),
   wakeAt: z.number(),
 }) satisfies z.ZodType<WorkMessage>
 

@@ -6,6 +6,7 @@ import {
   takeSlot,
   throttled,
   toldLimit,
+  withRecall,
   type Ledger,
 } from '../../src/core/budget.ts'
 import { newFlow, type Flow } from '../../src/core/fairness.ts'
@@ -80,8 +81,12 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
     const refused = throttled(slots, refusal)
     const busy = throttled(refused, { ...refusal, slotAt: now + 900_000, cause: 'capacity' })
     const pause = toldLimit(busy, 42)!
-    const fault = { deployment: 'gpt-image-1', now, code: '401', message: 'the key is wrong' }
-    const after: Ledger = takeSlot(faulted(stopped(pause, fault), fault), now + 60_000).ledger
+    const fault = { deployment: 'gpt-image-1', slotAt: now, now, code: '401', message: 'the key is wrong' }
+    const after: Ledger = withRecall(takeSlot(faulted(stopped(pause, fault), fault), now + 60_000).ledger, {
+      batch: 'batch-a',
+      slots: 'unreserved',
+      at: now,
+    })
     const flow: Flow = {
       ...newFlow('batch-a', { share: 0.5 }),
       priority: 'high',

@@ -5,6 +5,7 @@ import {
   faulted,
   horizonMs,
   isInService,
+  isRecalled,
   lowerLead,
   mayStart,
   memberOf,
@@ -19,11 +20,13 @@ import {
   throttled,
   toldLimit,
   underSettings,
+  withRecall,
   type Breaker,
   type Ledger,
   type Member,
 } from '../../src/core/budget.ts'
 import { newLevel, resumeGapMs, topPaces } from '../../src/core/level.ts'
+import { limits } from '../../src/core/limits.ts'
 import { startsBetween } from '../../src/core/starts.ts'
 import { timing } from '../../src/core/timing.ts'
 import { assertNeverFasterThan } from '../support/never-faster-than.ts'
@@ -167,7 +170,7 @@ describe('a quota that several deployments share', () => {
 
   test('knows nothing of a deployment that does not draw on it', () => {
     const now = t0
-    const nobody = { deployment: 'south', now, code: '401', message: 'key refused' }
+    const nobody = { deployment: 'south', slotAt: t0, now, code: '401', message: 'key refused' }
     expect(memberOf(shared, 'south')).toBeUndefined()
     expect(mayStart(shared, { slotAt: t0, deployment: 'south' })).toBe(false)
     expect(takeFreshSlot(shared, { now, slotAt: t0, deployment: 'south' })).toBeUndefined()
@@ -221,7 +224,7 @@ describe('a fresh slot', () => {
     expect(breakerOf(fresh?.ledger ?? ledgerOf())).toEqual({
       ...breakerOf(probe.ledger),
       probeSlotAt: now,
-      nextProbeAt: now + 2 * timing.probeFirstMs,
+      nextProbeAt: now + timing.probeLostMs,
     })
     const { deployment } = late
     expect(mayStart(fresh?.ledger ?? ledgerOf(), { slotAt: now, deployment })).toBe(true)
@@ -384,30 +387,71 @@ describe('the breaker', () => {
     expect(mayStartAt(probe.ledger, probe.slotAt + 1)).toBe(false)
   })
 
-  test('keeps its opening time and shows the newest reason', () => {
-    const gone = { deployment: 'images', now: t0 + 60_000, code: '404', message: 'gone' }
-    const again = breakerOf(stopped(stopAt(ledgerOf(), t0), gone))
-    expect(again).toMatchObject({ openedAt: t0, code: '404', message: 'gone', probeSlotAt: null })
+  test('keeps its opening time and shows the reason of its newest probe', () => {
+    const { slotAt, ledger } = takeSlot(stopAt(ledgerOf(), t0), t0)
+    const gone = { deployment: 'images', slotAt, now: slotAt + 5_000, code: '404', message: 'gone' }
+    expect(breakerOf(stopped(ledger, gone))).toEqual({
+      openedAt: t0,
+      code: '404',
+      message: 'gone',
+      probeSlotAt: null,
+      nextProbeAt: slotAt + 5_000 + 2 * timing.probeFirstMs,
+      probes: 1,
+    })
   })
 
-  test('probes at growing intervals, doubled up to a bound', () => {
+  test('is told nothing new by calls that were under way when it opened', () => {
+    const open = stopAt(ledgerOf(), t0)
+    const late = { deployment: 'images', slotAt: t0 - 500, now: t0 + 1_000, code: '404', message: 'gone' }
+    expect(stopped(open, late)).toBe(open)
+    const probe = takeSlot(open, t0).ledger
+    expect(stopped(probe, late)).toBe(probe)
+    expect(breakerOf(faulted(probe, late))).toBe(breakerOf(probe))
+  })
+
+  test('probes at intervals that grow with each that fails, doubled up to a bound', () => {
     let ledger = stopAt(ledgerOf(), t0)
     let before = t0
     const intervals = Array.from({ length: 14 }, () => {
       const probe = takeSlot(ledger, before)
       const intervalMs = probe.slotAt - before
-      before = probe.slotAt
-      ledger = stopAt(probe.ledger, probe.slotAt)
+      before = probe.slotAt + 3_000
+      ledger = stopAt(probe.ledger, before, 'images', probe.slotAt)
       return intervalMs
     })
     const doubled = intervals.map((_, i) => Math.min(timing.probeMaxMs, timing.probeFirstMs * 2 ** i))
     expect(intervals).toEqual(doubled)
   })
 
-  test('does not move a probe that a later slot stands for', () => {
+  test('sends another probe after one that was lost, no more rarely for it', () => {
+    let ledger = stopAt(ledgerOf(), t0)
+    const slots = Array.from({ length: 4 }, () => {
+      const probe = takeSlot(ledger, t0)
+      ledger = probe.ledger
+      return probe.slotAt
+    })
+    const first = t0 + timing.probeFirstMs
+    expect(slots).toEqual([0, 1, 2, 3].map((lost) => first + lost * timing.probeLostMs))
+    expect(breakerOf(ledger).probes).toBe(0)
+  })
+
+  test('grows its intervals also by faults of its probes', () => {
     const probe = takeSlot(stopAt(ledgerOf(), t0), t0)
-    const planned = breakerOf(probe.ledger).nextProbeAt
-    expect(breakerOf(stopAt(probe.ledger, t0 + 1)).nextProbeAt).toBe(planned)
+    const now = probe.slotAt + 9_000
+    const after = faulted(probe.ledger, {
+      deployment: 'images',
+      slotAt: probe.slotAt,
+      now,
+      code: 'ETIMEDOUT',
+      message: 'no answer',
+    })
+    expect(breakerOf(after)).toMatchObject({
+      code: 'failing',
+      openedAt: t0,
+      probeSlotAt: null,
+      probes: 1,
+      nextProbeAt: now + 2 * timing.probeFirstMs,
+    })
   })
 
   test('closes on an answer', () => {
@@ -491,6 +535,44 @@ describe('a deployment that answers with faults', () => {
   })
 })
 
+describe('a recall', () => {
+  const recall = { batch: 'a', slots: 'all', at: t0 } as const
+  const unreserved = { batch: 'a', slots: 'unreserved', at: t0 } as const
+  const slotOf = (batch: string, isReserved: boolean): Parameters<typeof isRecalled>[1] => ({
+    batch,
+    isReserved,
+  })
+
+  test('of all slots of a batch is of every one of them, and of no other batch', () => {
+    const ledger = withRecall(ledgerOf(), recall)
+    expect(isRecalled(ledger, slotOf('a', true))).toBe(true)
+    expect(isRecalled(ledger, slotOf('a', false))).toBe(true)
+    expect(isRecalled(ledger, slotOf('b', false))).toBe(false)
+    expect(isRecalled(ledgerOf(), slotOf('a', false))).toBe(false)
+  })
+
+  test('of slots that were given without a cap leaves those that were given under it', () => {
+    const ledger = withRecall(ledgerOf(), unreserved)
+    expect(isRecalled(ledger, slotOf('a', true))).toBe(false)
+    expect(isRecalled(ledger, slotOf('a', false))).toBe(true)
+    expect(isRecalled(withRecall(ledger, recall), slotOf('a', true))).toBe(true)
+  })
+
+  test('is remembered for as long as a slot may lie ahead, each once, and the newest to a bound', () => {
+    const twice = withRecall(withRecall(ledgerOf(), recall), { ...recall, at: t0 + 1 })
+    expect(twice.recalled).toEqual([{ ...recall, at: t0 + 1 }])
+    const both = withRecall(twice, unreserved)
+    expect(both.recalled).toHaveLength(2)
+    const old = withRecall(both, { ...recall, batch: 'b', at: t0 + timing.recallKnownMs + 1 })
+    expect(old.recalled.map(({ batch }) => batch)).toEqual(['b'])
+    let many = ledgerOf()
+    for (let i = 0; i <= limits.recallsMax; i += 1) many = withRecall(many, { ...recall, batch: `${i}` })
+    expect(many.recalled).toHaveLength(limits.recallsMax)
+    expect(isRecalled(many, slotOf('0', false))).toBe(false)
+    expect(isRecalled(many, slotOf(`${limits.recallsMax}`, false))).toBe(true)
+  })
+})
+
 describe('settings that are read anew', () => {
   const same = { quota: 'images', rpm: 9, pace: 0.9, deployments: [settingsOf('east'), settingsOf('west')] }
   const used = stopAt(
@@ -539,6 +621,7 @@ test('a new ledger starts at its settings, unlearned and free', () => {
     pausedUntil: 0,
     pauseReason: null,
     starts: [],
+    recalled: [],
     leadMs: timing.leadMs,
     leadLowerAt: t0 + timing.leadQuietMs,
   })
@@ -600,12 +683,12 @@ function refusedAt(ledger: Ledger, now: number, retryAfterMs: number | null, rea
   return throttled(ledger, { now, slotAt: now, retryAfterMs, cause: 'rate', reason })
 }
 
-function stopAt(ledger: Ledger, now: number, deployment = 'images'): Ledger {
-  return frozen(stopped(ledger, { deployment, now, code: '401', message: 'key refused' }))
+function stopAt(ledger: Ledger, now: number, deployment = 'images', slotAt = now): Ledger {
+  return frozen(stopped(ledger, { deployment, slotAt, now, code: '401', message: 'key refused' }))
 }
 
 function fault(ledger: Ledger, now: number, deployment = 'images'): Ledger {
-  return faulted(ledger, { deployment, now, code: 'ETIMEDOUT', message: 'no answer' })
+  return faulted(ledger, { deployment, slotAt: now, now, code: 'ETIMEDOUT', message: 'no answer' })
 }
 
 function only(ledger: Ledger): Member {

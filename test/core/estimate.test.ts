@@ -199,5 +199,5 @@ function slotsBefore(flows: readonly Flow[], jobsBefore: number): number {
 }
 
 function stop(ledger: Ledger, deployment: string): Ledger {
-  return stopped(ledger, { deployment, now: t0, code: '401', message: 'key refused' })
+  return stopped(ledger, { deployment, slotAt: t0, now: t0, code: '401', message: 'key refused' })
 }

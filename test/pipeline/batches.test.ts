@@ -58,12 +58,12 @@ describe('a paused batch', () => {
     })
     await playFor(world, room, 10 * minuteMs)
     expect(await countsOf(room)).toMatchObject({ waiting, running: 0, succeeded: 40 - waiting })
-    const pausedMs = world.clock.now()
+    const resumedAt = world.clock.now()
     expect(await world.clock.run(resumeBatch(room, batch, 'all is well'))).toEqual({ kind: 'done' })
     await playFor(world, room, 2 * minuteMs)
     expect(await countsOf(room)).toMatchObject({ waiting: 0, succeeded: 40 })
-    const next = world.model.calls.find(({ startedAt }) => startedAt > pausedMs)
-    expect(next!.startedAt - pausedMs).toBeLessThan(timing.firstSlotMs + 1_000)
+    const next = world.model.calls.find(({ startedAt }) => startedAt > resumedAt)
+    expect(next!.startedAt - resumedAt).toBeLessThan(timing.tickMs + timing.firstSlotMs)
     expect((await statusOf(room)).terms.decision).toMatchObject({ kind: 'resumed', reason: 'all is well' })
   })
 
@@ -299,7 +299,6 @@ describe('a batch that is changed before its first job', () => {
     await world.clock.run(changeBatch(room, ref, { priority: 'high', capMicroUsd: 15_000 }))
     expect(await statusOf(room)).toMatchObject({
       pool: 'pool',
-      createdAt: world.clock.now(),
       counts: { total: 0 },
       terms: { priority: 'high', capMicroUsd: 15_000, decision: null },
     })
@@ -393,7 +392,7 @@ describe('a cap', () => {
         'the cap of $0.05 is reached: $0.05 are spent, may have been spent, or are under way; raise cap_usd to go on',
       at: expect.any(Number),
     })
-    await playFor(world, room, 35_000)
+    await playFor(world, room, minuteMs)
     expect((await statusOf(room)).counters.succeeded).toBeGreaterThan(5)
     await playFor(world, room, 5 * minuteMs)
     expect(await statusOf(room)).toMatchObject({
@@ -534,9 +533,8 @@ describe('a cap', () => {
     },
   )
 
-  test('set when all have their slots, and nothing waited for long, gives them anew at once', async () => {
-    const cap = { microUsd: 200_000 }
-    const { world, assertCapHeld } = worldUnder(cap)
+  test('set when all have their slots, and nothing waited for long, gives them anew behind those', async () => {
+    const world = newWorld()
     const room = roomIn(world)
     await takeMany(world, room, { count: 1 })
     const ledger = { pool: 'pool', quota: (await ledgerIn(room)).quota }
@@ -549,13 +547,41 @@ describe('a cap', () => {
     const { waiting } = await countsOf(room)
     expect(waiting).toBeGreaterThan(10)
     expect((await room.jobs.firstWaiting({ batch, limit: 1 })).length).toBe(0)
-    cap.microUsd = Infinity
-    const changedAt = world.clock.now()
+    const { nextFreeAt } = await ledgerIn(room)
     await world.clock.run(changeBatch(room, ref, { capMicroUsd: 1_000_000 }))
-    await play(world, [room], changedAt + 15_000)
-    const since = world.model.calls.filter(({ startedAt }) => startedAt > changedAt + timing.claimAheadMs)
-    expect(since.length).toBeGreaterThan(5)
-    assertCapHeld()
+    const changedAt = world.clock.now()
+    await play(world, [room], nextFreeAt + waiting * 1_100 + 30_000)
+    expect(world.model.calls.filter(({ startedAt }) => startedAt > changedAt)).toHaveLength(waiting)
+    expect(await countsOf(room)).toMatchObject({ waiting: 0, running: 0 })
+    expect((await statusOf(room)).counters.unsureMicroUsd).toBe(0)
+  })
+
+  test.each([
+    ['before the first job', 0],
+    ['while slots are given', 20],
+  ])('that is set and taken away again, %s, is as if it had never been', async (_when, already) => {
+    const world = newWorld()
+    const room = roomIn(world)
+    await takeMany(world, room, { count: already })
+    await world.clock.run(changeBatch(room, ref, { capMicroUsd: 10_000 }))
+    await world.clock.run(changeBatch(room, ref, { capMicroUsd: null }))
+    await takeMany(world, room, { count: 40 })
+    await playFor(world, room, 2 * minuteMs)
+    expect(await countsOf(room)).toMatchObject({ succeeded: 40, waiting: 0 })
+  })
+
+  test('set on one batch leaves the slots of others alone', async () => {
+    const world = newWorld()
+    const room = roomIn(world)
+    for (const name of [batch, 'other']) await takeMany(world, room, { count: 20, name })
+    await play(world, [room], world.clock.now() + 3_000)
+    await world.clock.run(changeBatch(room, ref, { capMicroUsd: 1_000_000 }))
+    await play(world, [room], world.clock.now() + 2 * minuteMs)
+    expect(await countsOf(room)).toMatchObject({ succeeded: 20 })
+    const { counters } = await statusOf(room, 'other')
+    expect(counters).toMatchObject({ succeeded: 20 })
+    const starts = world.model.calls.filter(({ prompt }) => prompt.includes('line')).length
+    expect(starts).toBe(40)
   })
 
   test('that was reached by many batches is looked at in each of them', async () => {

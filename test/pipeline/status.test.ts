@@ -63,7 +63,13 @@ test('nothing is foretold while every deployment is stopped', async () => {
     await world.clock.run(takeMessage(room, messageOf(`line-${index}`)))
   await world.clock.run(
     changeLedger(room, { pool: 'pool', quota: deployment }, (ledger) =>
-      stopped(ledger, { deployment, now: world.clock.now(), code: '401', message: 'the key is wrong' }),
+      stopped(ledger, {
+        deployment,
+        slotAt: 0,
+        now: world.clock.now(),
+        code: '401',
+        message: 'the key is wrong',
+      }),
     ),
   )
   const waiting = (await room.jobs.firstWaiting({ batch, limit: 1 }))[0]!
@@ -282,7 +288,7 @@ describe('a forecast', () => {
     const world = newWorld()
     const room = roomIn(world)
     await world.clock.run(takeMessage(room, messageOf('cat')))
-    const stop = { deployment, now: world.clock.now(), code: '401', message: 'the key is wrong' }
+    const stop = { deployment, slotAt: 0, now: world.clock.now(), code: '401', message: 'the key is wrong' }
     await changeLedger(room, { pool: 'pool', quota: deployment }, (ledger) => stopped(ledger, stop))
     const made = await forecast(roomIn(world), lines(2))
     expect(made).toMatchObject({ forecast: { jobs: 2, startAt: null, finishAt: null } })

@@ -287,7 +287,13 @@ describe('a stopped deployment', () => {
     const { world, room, message } = await slottedJob()
     await world.clock.run(
       changeLedger(room, ref, (ledger) =>
-        stopped(ledger, { deployment, now: world.clock.now(), code: '401', message: 'the key is wrong' }),
+        stopped(ledger, {
+          deployment,
+          slotAt: 0,
+          now: world.clock.now(),
+          code: '401',
+          message: 'the key is wrong',
+        }),
       ),
     )
     expect(await run(world, roomIn(world), message)).toEqual({ kind: 'snoozed', why: 'the key is wrong' })
@@ -415,7 +421,7 @@ describe('who wakes too late for its slot', () => {
 
   test('takes none from a deployment that is stopped', async () => {
     const { world, room, message } = await freeIn(0)
-    const stop = { deployment, now: world.clock.now(), code: '401', message: 'the key is wrong' }
+    const stop = { deployment, slotAt: 0, now: world.clock.now(), code: '401', message: 'the key is wrong' }
     await world.clock.run(changeLedger(room, ref, (ledger) => stopped(ledger, stop)))
     expect((await run(world, roomIn(world), message)).kind).toBe('snoozed')
     expect(world.model.calls).toEqual([])

@@ -21,7 +21,7 @@ const cases: readonly {
     what: 'a quota that is cut to a half',
     rpm: 60,
     faults: { quota: [{ from: at(5), rpm: 30 }] },
-    available: [{ from: at(10), until: at(45), rpm: 30 }],
+    available: [{ from: at(10), until: at(60), rpm: 30 }],
   },
   {
     what: 'another client that draws a fifth of the quota, then a half',
@@ -34,7 +34,7 @@ const cases: readonly {
     },
     available: [
       { from: at(7), until: at(22), rpm: 48 },
-      { from: at(27), until: at(45), rpm: 30 },
+      { from: at(27), until: at(60), rpm: 30 },
     ],
   },
   {
