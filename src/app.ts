@@ -11,6 +11,7 @@ import { readSettings, type DeploymentSettings, type Settings } from './settings
 import { azureTable } from './storage/azure-table.ts'
 import { budgetTable } from './storage/budget-table.ts'
 import { connectStorage, type StorageConnection } from './storage/connection.ts'
+import { correctedClock } from './storage/corrected-clock.ts'
 import { azureImageStore, imageContainer } from './storage/images.ts'
 import { jobTable } from './storage/job-table.ts'
 import { azureMessages, queueNames } from './storage/queues.ts'
@@ -44,7 +45,11 @@ async function open(settings: Settings): Promise<Darkroom> {
   let identity: Promise<TokenCredential> | undefined
   const credential = async (): Promise<TokenCredential> =>
     (identity ??= defaultCredential(deployment.clientId))
-  const storage = await connectStorage(settings.storage, credential)
+  const clock = correctedClock(machineClock, log)
+  const storage = await connectStorage(settings.storage, credential, {
+    now: Date.now,
+    heard: clock.heard,
+  })
   await prepareStorage(storage)
   return {
     clock,
@@ -53,8 +58,8 @@ async function open(settings: Settings): Promise<Darkroom> {
     log,
     jobs: jobTable(azureTable(storage.table(tableNames.jobs)), { chance: Math.random, newId: randomUUID }),
     budgets: budgetTable(azureTable(storage.table(tableNames.budget))),
-    messages: azureMessages(storage.queues),
-    images: azureImageStore(storage),
+    messages: azureMessages(storage.queues, clock),
+    images: azureImageStore(storage, clock),
     model: azureImageModel(
       {
         endpoint: deployment.endpoint,
@@ -118,7 +123,7 @@ async function tokens(credential: () => Promise<TokenCredential>): Promise<() =>
 }
 
 /** Timers wake a little late, never early; the last stretch before a slot is waited for on its own. */
-const clock: Clock = {
+const machineClock: Clock = {
   now: Date.now,
   async sleepUntil(at, signal) {
     for (let restMs = at - Date.now(); restMs > 0; restMs = at - Date.now()) {
