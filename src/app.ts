@@ -16,6 +16,7 @@ import { readSettings, type DeploymentSettings, type PoolSettings, type Settings
 import { azureTable } from './storage/azure-table.ts'
 import { budgetTable } from './storage/budget-table.ts'
 import { connectStorage, type StorageConnection } from './storage/connection.ts'
+import { correctedClock } from './storage/corrected-clock.ts'
 import { azureImageStore, imageContainer } from './storage/images.ts'
 import { jobTable } from './storage/job-table.ts'
 import { azureMessages, queueNames } from './storage/queues.ts'
@@ -50,7 +51,11 @@ async function open(settings: Settings): Promise<Darkroom> {
   const clientId = deployments[0]?.clientId
   let identity: Promise<TokenCredential> | undefined
   const credential = async (): Promise<TokenCredential> => (identity ??= defaultCredential(clientId))
-  const storage = await connectStorage(settings.storage, credential)
+  const clock = correctedClock(machineClock, log)
+  const storage = await connectStorage(settings.storage, credential, {
+    now: Date.now,
+    heard: clock.heard,
+  })
   await prepareStorage(storage)
   return {
     clock,
@@ -60,9 +65,9 @@ async function open(settings: Settings): Promise<Darkroom> {
     log,
     jobs: jobTable(azureTable(storage.table(tableNames.jobs)), { chance: Math.random, newId: randomUUID }),
     budgets: budgetTable(azureTable(storage.table(tableNames.budget))),
-    messages: azureMessages(storage.queues),
-    images: azureImageStore(storage),
-    model: await modelOf(deployments, settings.callTimeoutMs, credential),
+    messages: azureMessages(storage.queues, clock),
+    images: azureImageStore(storage, clock),
+    model: await modelOf(deployments, settings.callTimeoutMs, { credential, clock }),
     parse: submissionParser({ pools: settings.pools.map(rulesOf) }),
     pools: poolsOf(settings),
     attemptsMax: settings.attemptsMax,
@@ -117,7 +122,7 @@ function deploymentsOf({ pools }: Settings): readonly DeploymentSettings[] {
 async function modelOf(
   deployments: readonly DeploymentSettings[],
   callTimeoutMs: number,
-  credential: () => Promise<TokenCredential>,
+  { credential, clock }: { credential: () => Promise<TokenCredential>; clock: Clock },
 ): Promise<ImageModel> {
   let source: ReturnType<typeof tokens> | undefined
   const tokenSource = async () => (source ??= tokens(credential))
@@ -160,7 +165,7 @@ async function tokens(credential: () => Promise<TokenCredential>): Promise<() =>
 }
 
 /** Timers wake a little late, never early; the last stretch before a slot is waited for on its own. */
-const clock: Clock = {
+const machineClock: Clock = {
   now: Date.now,
   async sleepUntil(at, signal) {
     for (let restMs = at - Date.now(); restMs > 0; restMs = at - Date.now()) {

@@ -1,8 +1,13 @@
 import { TableClient } from '@azure/data-tables'
 import type { TokenCredential } from '@azure/identity'
-import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob'
-import { QueueServiceClient } from '@azure/storage-queue'
+import {
+  BlobServiceClient,
+  newPipeline as blobPipeline,
+  StorageSharedKeyCredential,
+} from '@azure/storage-blob'
+import { QueueServiceClient, newPipeline as queuePipeline } from '@azure/storage-queue'
 import type { StorageSettings } from '../settings.ts'
+import { hearDatesOf, hearsDates, type DateListener } from './server-dates.ts'
 
 /** The clients of one storage account. */
 export type StorageConnection = {
@@ -13,33 +18,58 @@ export type StorageConnection = {
   readonly signing: 'account-key' | 'user-delegation' | 'none'
 }
 
-/** `credential` is asked for only where the settings name no key. */
+/**
+ * `credential` is asked for only where the settings name no key. `listener` is told the dates of the answers that come
+ * through these clients.
+ */
 export async function connectStorage(
   settings: StorageSettings,
   credential: () => Promise<TokenCredential>,
+  listener: DateListener = nobody,
 ): Promise<StorageConnection> {
   if (settings.kind === 'connection-string') {
     const { connectionString } = settings
-    const blobs = BlobServiceClient.fromConnectionString(connectionString)
-    const hasKey = blobs.credential instanceof StorageSharedKeyCredential
+    const { url, credential: key } = BlobServiceClient.fromConnectionString(connectionString)
+    const { url: queueUrl } = QueueServiceClient.fromConnectionString(connectionString)
+    const blobs = listenedBlobs(url, key, listener)
+    const hasKey = key instanceof StorageSharedKeyCredential
+    const allowInsecureConnection = isLocal(url)
     return {
       blobs,
-      queues: QueueServiceClient.fromConnectionString(connectionString),
+      queues: listenedQueues(queueUrl, key, listener),
       table: (name) =>
-        TableClient.fromConnectionString(connectionString, name, {
-          allowInsecureConnection: isLocal(blobs.url),
-        }),
+        hearDatesOf(
+          TableClient.fromConnectionString(connectionString, name, { allowInsecureConnection }),
+          listener,
+        ),
       // A link over plain HTTP would carry its signature in the open.
-      signing: hasKey && blobs.url.startsWith('https:') ? 'account-key' : 'none',
+      signing: hasKey && url.startsWith('https:') ? 'account-key' : 'none',
     }
   }
   const token = await credential()
   return {
-    blobs: new BlobServiceClient(settings.blobUri, token),
-    queues: new QueueServiceClient(settings.queueUri, token),
-    table: (name) => new TableClient(settings.tableUri, name, token),
+    blobs: listenedBlobs(settings.blobUri, token, listener),
+    queues: listenedQueues(settings.queueUri, token, listener),
+    table: (name) => hearDatesOf(new TableClient(settings.tableUri, name, token), listener),
     signing: 'user-delegation',
   }
+}
+
+const nobody: DateListener = { now: () => 0, heard() {} }
+
+type Credential = BlobServiceClient['credential']
+
+/** A pipeline takes policies only before its first client is made of it. */
+function listenedBlobs(url: string, credential: Credential, listener: DateListener): BlobServiceClient {
+  const pipeline = blobPipeline(credential)
+  pipeline.factories.push(hearsDates(listener))
+  return new BlobServiceClient(url, pipeline)
+}
+
+function listenedQueues(url: string, credential: Credential, listener: DateListener): QueueServiceClient {
+  const pipeline = queuePipeline(credential)
+  pipeline.factories.push(hearsDates(listener))
+  return new QueueServiceClient(url, pipeline)
 }
 
 function isLocal(url: string): boolean {

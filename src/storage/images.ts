@@ -14,7 +14,7 @@ import {
 import { z } from 'zod'
 import type { Image } from '../core/job.ts'
 import { imageBlobName, imageBlobStem } from '../core/keys.ts'
-import type { ImageStore, JobRef } from '../ports.ts'
+import type { Clock, ImageStore, JobRef } from '../ports.ts'
 import type { StorageConnection } from './connection.ts'
 
 export const imageContainer = 'images'
@@ -23,9 +23,12 @@ export const imageContainer = 'images'
 const linkMs = 15 * 60_000
 
 /** Pictures in the container `images`; the facts of their call are in each blob's metadata. */
-export function azureImageStore({ blobs, signing }: StorageConnection): ImageStore {
+export function azureImageStore(
+  { blobs, signing }: StorageConnection,
+  clock: Pick<Clock, 'now'>,
+): ImageStore {
   const container = blobs.getContainerClient(imageContainer)
-  const signer = signing === 'none' ? undefined : linkSigner(blobs, signing)
+  const signer = signing === 'none' ? undefined : linkSigner(blobs, signing, clock)
 
   return {
     async save({ job, facts, images }) {
@@ -137,10 +140,14 @@ function parseMetadata(blob: BlobItem): unknown {
 
 type Signer = (image: Image) => Promise<string>
 
-function linkSigner(blobs: BlobServiceClient, signing: 'account-key' | 'user-delegation'): Signer {
+function linkSigner(
+  blobs: BlobServiceClient,
+  signing: 'account-key' | 'user-delegation',
+  clock: Pick<Clock, 'now'>,
+): Signer {
   let delegation: { readonly key: UserDelegationKey; readonly until: number } | undefined
   return async (image) => {
-    const now = Date.now()
+    const now = clock.now()
     const parameters = {
       containerName: imageContainer,
       blobName: image.blob,

@@ -1,6 +1,6 @@
 import type { QueueClient, QueueServiceClient } from '@azure/storage-queue'
 import { z } from 'zod'
-import type { Messages, TickMessage, WorkMessage } from '../ports.ts'
+import type { Clock, Messages, TickMessage, WorkMessage } from '../ports.ts'
 
 /** The queues; each has a `-poison` queue, which the functions host makes when it needs it. */
 export const queueNames = { jobs: 'image-jobs', work: 'image-work', pacer: 'pacer' } as const
@@ -16,9 +16,10 @@ const noExpiry = -1
  * Messages of the pipeline to itself. Their fields avoid the names of the queue's own facts (`id`, `dequeueCount`, …),
  * which the host would let them override.
  */
-export function azureMessages(queues: QueueServiceClient): Messages {
+export function azureMessages(queues: QueueServiceClient, clock: Pick<Clock, 'now'>): Messages {
   const work = queues.getQueueClient(queueNames.work)
   const pacer = queues.getQueueClient(queueNames.pacer)
+  const secondsUntil = (time: number): number => Math.max(0, (time - clock.now()) / 1_000)
   return {
     // A worker rather wakes early than late.
     sendWork: async (message, visibleAt) => send(work, message, Math.floor(secondsUntil(visibleAt))),
@@ -42,10 +43,6 @@ export const tickMessageSchema = z.object({
   pool: z.string(),
   epoch: z.int(),
 }) satisfies z.ZodType<TickMessage>
-
-function secondsUntil(time: number): number {
-  return Math.max(0, (time - Date.now()) / 1_000)
-}
 
 async function send(
   queue: QueueClient,

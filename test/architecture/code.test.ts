@@ -29,6 +29,11 @@ test('only app, settings and local name the environment', () => {
   expect(findings(/\bprocess\.env\b|\bprocess\[|[{,]\s*env\s*[,}][^\n]*\bprocess\b/, others)).toEqual([])
 })
 
+test("only app and local read the machine's clock: everybody else takes the corrected one", () => {
+  const others = sources.filter(({ path }) => !/^(?:app\.ts|local\/.*)$/.test(path))
+  expect(findings(/\bDate\.now\b|\bnew Date\(\s*\)|\bperformance\b/, others)).toEqual([])
+})
+
 describe('no type is talked away', () => {
   // Lint holds the rest; what is lost when somebody switches it off is caught here.
   test.each([

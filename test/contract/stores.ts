@@ -53,7 +53,7 @@ export const stores: readonly Store[] = [
     async makeImages() {
       const storage = await connect()
       await storage.blobs.getContainerClient(imageContainer).createIfNotExists()
-      return azureImageStore(storage)
+      return azureImageStore(storage, Date)
     },
     async makeMessages() {
       const { queues } = await connect()
@@ -66,7 +66,7 @@ export const stores: readonly Store[] = [
         return peekedMessageItems.map(({ messageText }) => JSON.parse(messageText) as unknown)
       }
       return {
-        messages: azureMessages(queues),
+        messages: azureMessages(queues, Date),
         visibleNow: async () => ({
           work: (await peek(queueNames.work)).map((body) => workMessageSchema.parse(body)),
           ticks: (await peek(queueNames.pacer)).map((body) => tickMessageSchema.parse(body)),

@@ -1,6 +1,7 @@
 import { nothingSeen, type Darkroom } from '../../src/pipeline/darkroom.ts'
-import type { Chance, Clock, ImageModel, ImageStore, Messages } from '../../src/ports.ts'
+import type { Chance, Clock, ImageModel, ImageStore, Log, Messages } from '../../src/ports.ts'
 import { budgetTable } from '../../src/storage/budget-table.ts'
+import { correctedClock } from '../../src/storage/corrected-clock.ts'
 import { jobTable } from '../../src/storage/job-table.ts'
 import type { Table } from '../../src/storage/table.ts'
 import type { MemoryImages } from '../support/memory-images.ts'
@@ -40,7 +41,7 @@ export type InstanceSettings = {
     Darkroom,
     'parse' | 'pools' | 'attemptsMax' | 'onUnknown' | 'refusalShareMax' | 'jobsAtOnce'
   >
-  /** Its clock's difference from the world's. */
+  /** Its machine's clock's difference from the world's, which is storage's; it corrects that as the product does. */
   readonly skewMs: number
   readonly storageMs: () => number
   /** How often storage fails before, and as often after, it did as it was asked; out of 1. */
@@ -78,6 +79,17 @@ export function startInstance(world: InstanceSettings): Instance {
     world.onKilled()
   }
 
+  const machineClock: Clock = {
+    now: () => clock.now() + skewMs,
+    async sleepUntil(at, signal) {
+      if (at > clock.now() + skewMs) await passes(at - skewMs + timerLateMs(), signal)
+      else if (!isAlive) await never()
+    },
+  }
+  const log: Log = { info() {}, warn() {}, error() {} }
+  const ownClock = correctedClock(machineClock, log)
+  const storageDate = (): number => Math.floor(clock.now() / 1_000) * 1_000
+
   /**
    * The way to storage and back. An instance that is killed never hears the answer: half of the time what it asked
    * for is done nevertheless.
@@ -85,6 +97,7 @@ export function startInstance(world: InstanceSettings): Instance {
   async function through<T>(act: () => Promise<T>, actInPart?: () => void): Promise<T> {
     if (!isAlive) return never()
     operations += 1
+    const sentAt = machineClock.now()
     if (operations === world.diesAtOperation) kill()
     else await clock.sleepUntil(clock.now() + world.storageMs() / 2)
     if (!isAlive) {
@@ -98,10 +111,12 @@ export function startInstance(world: InstanceSettings): Instance {
       throw new Error('simulated: storage did not get the request')
     }
     const result = await act()
+    const serverDate = storageDate()
     await passes(clock.now() + (isCutOff ? requestTimeoutMs : world.storageMs() / 2))
     if (isCutOff || chance() < world.storageFaults()) {
       throw new Error('simulated: storage did it, its answer was lost')
     }
+    ownClock.heard({ sentAt, receivedAt: machineClock.now(), serverDate })
     return result
   }
 
@@ -111,14 +126,6 @@ export function startInstance(world: InstanceSettings): Instance {
     transact: async (partition, writes) => through(async () => table.transact(partition, writes)),
     remove: async (ref) => through(async () => table.remove(ref)),
   })
-
-  const ownClock: Clock = {
-    now: () => clock.now() + skewMs,
-    async sleepUntil(at, signal) {
-      if (at > clock.now() + skewMs) await passes(at - skewMs + timerLateMs(), signal)
-      else if (!isAlive) await never()
-    },
-  }
 
   const images: ImageStore = {
     save: async (answer) =>
@@ -144,6 +151,12 @@ export function startInstance(world: InstanceSettings): Instance {
     },
   }
 
+  // Before anything else it asks for its tables and queues.
+  const startedAt = machineClock.now()
+  ownClock.heard({ sentAt: startedAt, receivedAt: startedAt, serverDate: storageDate() })
+  /** Messages become visible after a time, not at one. */
+  const toWorldTime = (at: number): number => at - (ownClock.now() - clock.now())
+
   let ids = 0
   const instanceId = chance()
   const room: Darkroom = {
@@ -153,12 +166,18 @@ export function startInstance(world: InstanceSettings): Instance {
     chance,
     instance: String(instanceId),
     newId: () => `${instanceId}-${(ids += 1)}`,
-    log: { info() {}, warn() {}, error() {} },
+    log,
     jobs: jobTable(reach(stores.jobs), { chance, newId: () => `${instanceId}-${(ids += 1)}` }),
     budgets: budgetTable(reach(stores.budget)),
     messages: {
-      sendWork: async (message, at) => through(async () => stores.messages.sendWork(message, at - skewMs)),
-      sendTick: async (message, at) => through(async () => stores.messages.sendTick(message, at - skewMs)),
+      sendWork: async (message, at) => {
+        const visibleAt = toWorldTime(at)
+        return through(async () => stores.messages.sendWork(message, visibleAt))
+      },
+      sendTick: async (message, at) => {
+        const visibleAt = toWorldTime(at)
+        return through(async () => stores.messages.sendTick(message, visibleAt))
+      },
     },
     images,
     model,
