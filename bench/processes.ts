@@ -1,27 +1,42 @@
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { pause } from './progress.ts'
 
 export const rootDir = join(import.meta.dirname, '..')
 
 export type Child = AsyncDisposable & {
+  readonly pid: number
   /** The part of the ready line that `ready` caught. */
   readonly said: string
   /** When it came, in `performance.now()` of this process. */
   readonly readyAt: number
   /** Resolves when the process has ended. */
   readonly ended: Promise<void>
+  hasEnded(): boolean
   send(message: string): void
-  /** Sends a message and resolves with the next one that comes back. */
-  ask(message: string): Promise<unknown>
+  /** Sends a message and resolves with the next one that comes back. Throws when none does in time. */
+  ask(message: string, limitMs?: number): Promise<unknown>
   /** Lines that tell of trouble: `[warn]`, `[error]` and whatever came on standard error. */
   troubles(): readonly string[]
   stop(): Promise<void>
+  /** Ends it at once, as a crash does. */
+  kill(): Promise<void>
 }
 
-const readyLimitMs = 30_000
+export type Command = {
+  readonly path: string
+  readonly args?: readonly string[]
+  /** Options of Node itself. */
+  readonly nodeArgs?: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
+  readonly ready: RegExp
+}
+
+const readyLimitMs = 60_000
 const stopLimitMs = 5_000
+const askLimitMs = 10_000
 const troublesMax = 1_000
 
 const running = new Set<Child>()
@@ -30,6 +45,7 @@ const running = new Set<Child>()
 const passedOn = ['PATH', 'HOME', 'TMPDIR', 'TEMP', 'SystemRoot']
 
 let isVerbose = false
+let isOver = false
 
 /** Every line of every process goes to standard error from now on. */
 export function beVerbose(): void {
@@ -37,27 +53,10 @@ export function beVerbose(): void {
 }
 
 /** Starts a TypeScript file as a process of its own, and resolves when it has printed the line that `ready` matches. */
-export async function startChild(options: {
-  readonly path: string
-  readonly args?: readonly string[]
-  readonly env: Readonly<Record<string, string>>
-  readonly ready: RegExp
-}): Promise<Child> {
-  const { path, args = [], env, ready } = options
-  const inherited = passedOn.flatMap((name) => {
-    const value = process.env[name]
-    return value === undefined ? [] : [[name, value]]
-  })
-  const leash = join(import.meta.dirname, 'leash.ts')
-  const child = spawn(
-    process.execPath,
-    ['--expose-gc', '--import', leash, '--disable-warning=ExperimentalWarning', join(rootDir, path), ...args],
-    {
-      cwd: rootDir,
-      env: { ...Object.fromEntries(inherited), ...env },
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    },
-  )
+export async function startChild(command: Command): Promise<Child> {
+  if (isOver) throw new Error('the benchmark is being ended')
+  const { path, ready } = command
+  const child = spawned(command)
   const lines: string[] = []
   const troubles: string[] = []
   const isReady = Promise.withResolvers<string>()
@@ -73,11 +72,18 @@ export async function startChild(options: {
   const { stdout, stderr } = child
   if (stdout !== null) createInterface({ input: stdout }).on('line', (line) => read(line, false))
   if (stderr !== null) createInterface({ input: stderr }).on('line', (line) => read(line, true))
-  const ended = once(child, 'exit').then(() => undefined)
-  const stop = async (): Promise<void> => {
-    running.delete(started)
-    if (child.exitCode !== null || child.signalCode !== null) return
-    child.kill('SIGTERM')
+  // A message to a process that has just died ends here; that it died is seen by its exit.
+  child.on('error', (error) => read(`${error}`, true))
+  const hasEnded = (): boolean =>
+    child.pid === undefined || child.exitCode !== null || child.signalCode !== null
+  const ended = new Promise<void>((resolve) => {
+    child.once('exit', () => resolve())
+    // It could not even be started: there is no exit then.
+    child.once('error', () => child.pid === undefined && resolve())
+  }).then(() => void running.delete(started))
+  const end = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
+    if (hasEnded()) return
+    child.kill(signal)
     const timer = setTimeout(() => child.kill('SIGKILL'), stopLimitMs)
     await ended
     clearTimeout(timer)
@@ -85,6 +91,7 @@ export async function startChild(options: {
   let said = ''
   let readyAt = 0
   const started: Child = {
+    pid: child.pid ?? 0,
     get said() {
       return said
     },
@@ -92,16 +99,13 @@ export async function startChild(options: {
       return readyAt
     },
     ended,
-    send: (message) => void child.send(message),
-    ask: async (message) => {
-      const answer = once(child, 'message')
-      child.send(message)
-      const [received]: unknown[] = await answer
-      return received
-    },
+    hasEnded,
+    send: (message) => void (child.connected && child.send(message)),
+    ask: async (message, limitMs = askLimitMs) => answerOf(child, message, limitMs),
     troubles: () => troubles,
-    stop,
-    [Symbol.asyncDispose]: stop,
+    stop: async () => end('SIGTERM'),
+    kill: async () => end('SIGKILL'),
+    [Symbol.asyncDispose]: async () => end('SIGTERM'),
   }
   running.add(started)
   const timer = setTimeout(() => isReady.reject(new Error('it was not ready in time')), readyLimitMs)
@@ -114,7 +118,7 @@ export async function startChild(options: {
     ])
     readyAt = performance.now()
   } catch (cause) {
-    await stop()
+    await started.stop()
     throw new Error(`${path} did not start: ${String(cause)}\n${lines.join('\n')}`, { cause })
   } finally {
     clearTimeout(timer)
@@ -122,7 +126,43 @@ export async function startChild(options: {
   return started
 }
 
-/** Ends all that is still running, by its own process ids. */
+function spawned({ path, args = [], nodeArgs = [], env = {} }: Command): ChildProcess {
+  const inherited = passedOn.flatMap((name) => {
+    const value = process.env[name]
+    return value === undefined ? [] : [[name, value]]
+  })
+  const leash = join(import.meta.dirname, 'leash.ts')
+  return spawn(
+    process.execPath,
+    [
+      '--expose-gc',
+      '--disable-warning=ExperimentalWarning',
+      ...nodeArgs,
+      '--import',
+      leash,
+      join(rootDir, path),
+      ...args,
+    ],
+    {
+      cwd: rootDir,
+      env: { ...Object.fromEntries(inherited), ...env },
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    },
+  )
+}
+
+async function answerOf(child: ChildProcess, message: string, limitMs: number): Promise<unknown> {
+  const answer = once(child, 'message', { signal: AbortSignal.timeout(limitMs) })
+  child.send(message)
+  const [received]: unknown[] = await answer
+  return received
+}
+
+/** Ends all that is still running, by its own process ids, and lets nothing new start. */
 export async function stopAll(): Promise<void> {
-  await Promise.all([...running].map(async (child) => child.stop()))
+  isOver = true
+  for (let tries = 0; running.size > 0 && tries < 3; tries += 1) {
+    await Promise.all([...running].map(async (child) => child.stop()))
+    await pause(10)
+  }
 }

@@ -1,0 +1,31 @@
+import type { Bench } from './bench.ts'
+import { intake } from './parts/intake.ts'
+import { kill } from './parts/kill.ts'
+import { memory } from './parts/memory.ts'
+import { oneSecond } from './parts/one-second.ts'
+import { operations } from './parts/operations.ts'
+import { pace } from './parts/pace.ts'
+import { peersAt60, peersAt600 } from './parts/peers.ts'
+import { poll } from './parts/poll.ts'
+import { ticks } from './parts/ticks.ts'
+import type { Report } from './report.ts'
+
+export type Part = {
+  /** As `--only` has it. */
+  readonly name: string
+  readonly run: (bench: Bench) => Promise<Report>
+}
+
+/** In the order of results.md. A part bounds its own time. */
+export const parts: readonly Part[] = [
+  { name: 'pace', run: pace },
+  { name: 'one-second', run: oneSecond },
+  { name: 'peers-60', run: peersAt60 },
+  { name: 'peers-600', run: peersAt600 },
+  { name: 'kill', run: kill },
+  { name: 'intake', run: intake },
+  { name: 'operations', run: operations },
+  { name: 'poll', run: poll },
+  { name: 'ticks', run: ticks },
+  { name: 'memory', run: memory },
+]
