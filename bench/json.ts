@@ -17,3 +17,8 @@ export async function getJson(url: string): Promise<unknown> {
   if (found === undefined) throw new Error(`${new URL(url).pathname} answered 404`)
   return found
 }
+
+/** The process that was asked is gone, or too busy to answer in time. */
+export function isNoAnswer(error: unknown): boolean {
+  return error instanceof TypeError || (error instanceof DOMException && error.name === 'TimeoutError')
+}

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { deploymentUnder, type Sizes } from './conditions.ts'
 import { getJson } from './json.ts'
 import { untilDone } from './progress.ts'
-import { measure, startsOf, type LoggedRequest, type Measured } from './requests.ts'
+import { answered, measure, startsOf, type LoggedRequest, type Measured } from './requests.ts'
 import { batch, prepareDarkroom } from './runners/darkroom.ts'
 import type { State } from './runners/runner.ts'
 import { promptOf } from './work.ts'
@@ -14,6 +14,7 @@ export type OwnRun = Measured &
     readonly hosts: number
     readonly rpm: number
     readonly jobs: number
+    readonly isCutOff: boolean
     /** When its requests reached the deployment, in order. */
     readonly starts: readonly number[]
     /** How long after its slot each job's request reached the deployment. */
@@ -42,17 +43,29 @@ async function runOwn({ hosts, rpm }: OwnPlan, jobs: number): Promise<OwnRun> {
   await using running = await prepareDarkroom({ deployment, jobs, rpm }, hosts)
   await running.go()
   const limitMs = (jobs / rpm) * 120_000 + 60_000
+  const endsAt = performance.now() + limitMs
+  let isOver = false
+  let log: readonly LoggedRequest[] = []
   await untilDone(
-    { what: `darkroom, ${hosts} host(s) at ${rpm} RPM`, total: 1, everyMs: 2_000, limitMs },
-    async () => ((await running.isOver()) ? 1 : 0),
+    {
+      what: `darkroom, ${hosts} host(s) at ${rpm} RPM`,
+      total: jobs,
+      everyMs: 2_000,
+      limitMs: limitMs + 60_000,
+    },
+    async () => {
+      isOver = await running.isOver()
+      log = await deployment.log()
+      return isOver || performance.now() > endsAt ? jobs : Math.min(answered(log), jobs - 1)
+    },
   )
-  const log = await deployment.log()
   return {
     ...measure(log, rpm),
     ...(await running.state()),
     hosts,
     rpm,
     jobs,
+    isCutOff: !isOver,
     starts: startsOf(log),
     lateMs: await latenesses(running.hosts(), jobs, log),
     troubles: running.hosts().flatMap(({ child }) => child.troubles()),

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Bench } from '../bench.ts'
 import { batchCounts, putJobs } from '../jobs.ts'
+import { isNoAnswer } from '../json.ts'
 import { pause, untilDone } from '../progress.ts'
 import { decimal, percent, type Report } from '../report.ts'
 import { World, type Host } from '../world.ts'
@@ -58,8 +59,7 @@ async function finishedInTime(
       try {
         succeeded = (await batchCounts(host, batch)).succeeded
       } catch (error) {
-        // No answer in time, or the host is gone.
-        if (!(error instanceof DOMException || error instanceof TypeError)) throw error
+        if (!isNoAnswer(error)) throw error
       }
       return performance.now() > endsAt || host.child.hasEnded() ? jobs : succeeded
     },

@@ -17,7 +17,7 @@ export async function peersAt60(bench: Bench): Promise<Report> {
 }
 
 export async function peersAt600(bench: Bench): Promise<Report> {
-  return peers(bench, { rpm: 600, size: bench.sizes.at600, processesAtOnce: 12, deploymentsPerProcess: 1 })
+  return peers(bench, { rpm: 600, size: bench.sizes.at600, processesAtOnce: 10, deploymentsPerProcess: 1 })
 }
 
 type Level = {
@@ -105,7 +105,7 @@ async function paceRun(bench: Bench, runner: Runner, rpm: 60 | 600): Promise<Run
   const conditions = { rpm, isStrict: true, hasFaults: false }
   try {
     const run = await bench.ownRuns({ hosts: runner.processes, rpm })
-    return { ...run, runner, conditions, kind: 'measured', isCutOff: false }
+    return { ...run, runner, conditions, kind: 'measured' }
   } catch (error) {
     return { runner, conditions, kind: 'broken', why: error instanceof Error ? error.message : String(error) }
   }

@@ -1,3 +1,4 @@
+import { isNoAnswer } from '../json.ts'
 import { answered } from '../requests.ts'
 import { batchCounts, putJobs } from '../jobs.ts'
 import { World, type Host } from '../world.ts'
@@ -41,8 +42,14 @@ export async function prepareDarkroom(
         const log = await deployment.log()
         if (log.length !== seen.requests) seen = { requests: log.length, at: performance.now() }
         if (answered(log) < jobs && performance.now() < seen.at + quietMs) return false
-        const { succeeded, failed } = await counts()
-        return succeeded + failed >= jobs
+        try {
+          const { succeeded, failed } = await counts()
+          return succeeded + failed >= jobs
+        } catch (error) {
+          // A host that is too busy now is asked again.
+          if (isNoAnswer(error)) return false
+          throw error
+        }
       },
       async state() {
         const { succeeded, failed, possiblyRepeated } = await counts()
