@@ -17,7 +17,12 @@ export function operationOf(operation: {
       }
       return `queue ${messageVerbs[method] ?? method} ${name}`
     case 'table': {
-      if (name === '$batch') return `table transaction ${/devstoreaccount1\/(\w+)/.exec(sent)?.[1] ?? ''}`
+      if (name === '$batch') {
+        const table = /devstoreaccount1\/(\w+)/.exec(sent)?.[1] ?? ''
+        const steps = Object.entries(stepMarks).flatMap(([step, mark]) => (mark.test(sent) ? [step] : []))
+        const end = /HTTP\/1\.1 4\d\d/.test(received) ? ' CONFLICT' : ''
+        return `table transaction ${table} ${steps.join('+')}${end}`
+      }
       const table = name.replace(/\(.*$/, '')
       if (method === 'GET') return `table ${name.includes('PartitionKey=') ? 'read' : 'query'} ${table}`
       return `table ${method.toLowerCase()} ${table}`
@@ -27,6 +32,17 @@ export function operationOf(operation: {
         ? `${service} ${method.toLowerCase()} container`
         : `${service} ${method.toLowerCase()} ${name}`
   }
+}
+
+/** How the rows of a transaction tell what steps of the pipeline share it. */
+const stepMarks = {
+  intake: /"RowKey":"job:[^"]*","prompt"|"RowKey":"wait:/,
+  slot: /"RowKey":"slot:/,
+  claim: /"RowKey":"run:/,
+  end: /DELETE [^\n]*RowKey='run%3A/i,
+  tick: /"RowKey":"tick"/,
+  ledger: /"RowKey":"ledger:/,
+  flow: /"RowKey":"flow:/,
 }
 
 /** A receive that found nothing. */

@@ -1,13 +1,18 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { TokenCredential } from '@azure/identity'
+import { actualMicroUsd, expected, leastMicroUsd, upperBoundMicroUsd } from './core/cost.ts'
+import { shareOf } from './core/fairness.ts'
 import { fingerprint } from './core/keys.ts'
 import { limits } from './core/limits.ts'
-import { submissionParser } from './core/submission.ts'
+import { pricesOf, type ModelPrices } from './core/prices.ts'
+import type { ModelProfile } from './core/profiles.ts'
+import { submissionParser, type PoolRules } from './core/submission.ts'
 import { azureImageModel } from './model/azure-openai.ts'
-import { nothingSeen, type Darkroom } from './pipeline/darkroom.ts'
-import type { Clock, Log, LogFacts } from './ports.ts'
-import { readSettings, type DeploymentSettings, type Settings } from './settings.ts'
+import { modelByDeployment } from './model/by-deployment.ts'
+import { nothingSeen, type Costs, type Darkroom, type PoolSettings as Pool } from './pipeline/darkroom.ts'
+import type { Clock, ImageModel, Log, LogFacts } from './ports.ts'
+import { readSettings, type DeploymentSettings, type PoolSettings, type Settings } from './settings.ts'
 import { azureTable } from './storage/azure-table.ts'
 import { budgetTable } from './storage/budget-table.ts'
 import { connectStorage, type StorageConnection } from './storage/connection.ts'
@@ -40,53 +45,90 @@ export function stopDarkroom(): void {
 const modelScope = 'https://cognitiveservices.azure.com/.default'
 
 async function open(settings: Settings): Promise<Darkroom> {
-  const { deployment } = settings
+  const deployments = deploymentsOf(settings)
+  // They all have the same: that of storage.
+  const clientId = deployments[0]?.clientId
   let identity: Promise<TokenCredential> | undefined
-  const credential = async (): Promise<TokenCredential> =>
-    (identity ??= defaultCredential(deployment.clientId))
+  const credential = async (): Promise<TokenCredential> => (identity ??= defaultCredential(clientId))
   const storage = await connectStorage(settings.storage, credential)
   await prepareStorage(storage)
   return {
     clock,
     chance: Math.random,
+    instance: randomUUID(),
     newId: randomUUID,
     log,
     jobs: jobTable(azureTable(storage.table(tableNames.jobs)), { chance: Math.random, newId: randomUUID }),
     budgets: budgetTable(azureTable(storage.table(tableNames.budget))),
     messages: azureMessages(storage.queues),
     images: azureImageStore(storage),
-    model: azureImageModel(
-      {
-        endpoint: deployment.endpoint,
-        name: deployment.name,
-        apiVersion: deployment.apiVersion,
-        credential:
-          deployment.apiKey === undefined
-            ? { token: await tokens(credential) }
-            : { apiKey: deployment.apiKey },
-        callTimeoutMs: settings.callTimeoutMs,
-      },
-      clock,
-    ),
-    parse: submissionParser({ profile: deployment.profile, deployment: deployment.name }),
-    pool: {
-      // Not the model's name: what waits must outlive the model.
-      name: 'default',
-      deployments: [
-        {
-          deployment: deployment.name,
-          settingsMark: markOf(deployment),
-          rpm: settings.rpm,
-          pace: settings.pace,
-        },
-      ],
-    },
+    model: await modelOf(deployments, settings.callTimeoutMs, credential),
+    parse: submissionParser({ pools: settings.pools.map(rulesOf) }),
+    pools: poolsOf(settings),
     attemptsMax: settings.attemptsMax,
     onUnknown: 'retry',
+    refusalShareMax: settings.refusalShareMax,
+    shareOf: (batch) => shareOf(settings.batchShares, batch),
     jobsAtOnce: limits.jobsAtOnce,
     stopping: stopping.signal,
     seen: nothingSeen(),
   }
+}
+
+/** The pools as the pipeline knows them: what their budgets may start, and what calls cost; no key, no address. */
+export function poolsOf({ pools, pace, prices }: Settings): readonly Pool[] {
+  return pools.map(({ name, profile, quotas }) => ({
+    name,
+    quotas: quotas.map(({ quota, rpm, deployments }) => ({
+      quota,
+      rpm,
+      pace,
+      deployments: deployments.map((deployment) => ({
+        deployment: deployment.name,
+        settingsMark: markOf(deployment),
+      })),
+    })),
+    costs: costsOf(profile, pricesOf(prices, profile.model)),
+  }))
+}
+
+function costsOf(profile: ModelProfile, prices: ModelPrices): Costs {
+  const { model, asOf, source } = prices
+  return {
+    leastMicroUsd: leastMicroUsd(profile, prices),
+    upperMicroUsd: (request) => upperBoundMicroUsd(request, prices),
+    actualMicroUsd: (request, usage) => actualMicroUsd(usage, request, prices),
+    expected: (request) => expected(request, prices),
+    prices: { model, asOf, source },
+  }
+}
+
+/** A job may name its model, or one of the deployments that serve it; either way it goes to the whole pool. */
+function rulesOf({ name, profile, quotas }: PoolSettings): PoolRules {
+  const names = quotas.flatMap(({ deployments }) => deployments.map((deployment) => deployment.name))
+  return { pool: name, profile, names }
+}
+
+function deploymentsOf({ pools }: Settings): readonly DeploymentSettings[] {
+  return pools.flatMap(({ quotas }) => quotas.flatMap(({ deployments }) => deployments))
+}
+
+/** Tokens are shared by all deployments without a key, and their source is loaded here: at a slot it would come late. */
+async function modelOf(
+  deployments: readonly DeploymentSettings[],
+  callTimeoutMs: number,
+  credential: () => Promise<TokenCredential>,
+): Promise<ImageModel> {
+  let source: ReturnType<typeof tokens> | undefined
+  const tokenSource = async () => (source ??= tokens(credential))
+  const token = async (): Promise<string> => (await tokenSource())()
+  if (deployments.some(({ apiKey }) => apiKey === undefined)) await tokenSource()
+  const makers = deployments.map(({ name, endpoint, deployment, apiVersion, apiKey }) => {
+    const credential = apiKey === undefined ? { token } : { apiKey }
+    const address = { endpoint, name: deployment, apiVersion }
+    return [name, () => azureImageModel({ ...address, credential, callTimeoutMs }, clock)] as const
+  })
+  return modelByDeployment(new Map(makers))
 }
 
 const tableNames = { jobs: 'jobs', budget: 'budget' } as const
@@ -102,8 +144,8 @@ async function prepareStorage(storage: StorageConnection): Promise<void> {
 }
 
 /** Changes with the key and the address, and gives neither away. */
-function markOf({ endpoint, name, apiVersion, apiKey }: DeploymentSettings): string {
-  return fingerprint(JSON.stringify([endpoint, name, apiVersion, apiKey ?? null])).slice(0, 8)
+function markOf({ endpoint, deployment, apiVersion, apiKey }: DeploymentSettings): string {
+  return fingerprint(JSON.stringify([endpoint, deployment, apiVersion, apiKey ?? null])).slice(0, 8)
 }
 
 /** Loaded only where identity is used: it is a third of the bundle. */

@@ -1,9 +1,9 @@
 import type { Ledger } from './core/budget.ts'
 import type { Counters } from './core/counters.ts'
 import type { ModelFailure } from './core/failure.ts'
-import type { Flow } from './core/fairness.ts'
+import type { Flow, Terms } from './core/fairness.ts'
 import type { Image, Job, Usage } from './core/job.ts'
-import type { ImageRequest } from './core/submission.ts'
+import type { ImageRequest, Priority } from './core/submission.ts'
 
 /** What the pipeline needs from the world. Every method may throw for a broken world; what is expected is returned. */
 
@@ -31,9 +31,19 @@ export type JobRef = Pick<Job, 'batch' | 'key'>
 export type JobSnapshot = { readonly job: Job; readonly version: string }
 
 /** A row of the waiting line. */
-export type WaitingJob = JobRef & { readonly dueAt: number }
+export type WaitingJob = JobRef & {
+  readonly dueAt: number
+  readonly priority: Priority | null
+  readonly upperMicroUsd: number
+}
 
-export type Batch = { readonly batch: string; readonly createdAt: number }
+/** `terms` are those of a batch without a flow; one that has a flow has its terms there. */
+export type Batch = {
+  readonly batch: string
+  readonly pool: string
+  readonly createdAt: number
+  readonly terms: Terms
+}
 
 /** The jobs and counters of batches. Every change is one transaction: record, index row and counters agree. */
 export type JobTable = {
@@ -42,10 +52,23 @@ export type JobTable = {
   get(ref: JobRef): Promise<JobSnapshot | undefined>
   /** Undefined when the job was changed by somebody else since it was read. */
   change(before: JobSnapshot, after: Job): Promise<JobSnapshot | undefined>
-  /** Gives slots to waiting jobs. Answers those that got theirs: others were taken by somebody else. */
-  slot(grants: readonly SlotGrant[]): Promise<readonly SlotGrant[]>
-  /** The first of the batch's waiting jobs in order of their due times, later ones included. */
-  firstWaiting(query: { batch: string; limit: number }): Promise<readonly WaitingJob[]>
+  /**
+   * Gives slots to waiting jobs of one batch. Under a cap no job gets one whose cost could exceed it, whoever else gives
+   * slots at the same time: what is spent, what may be spent and what is reserved stay within it.
+   */
+  slot(order: { grants: readonly SlotGrant[]; capMicroUsd: number | null }): Promise<SlotsGiven>
+  /** Cancels jobs that wait, or where none waits those that hold a slot, up to the limit. */
+  cancelQueued(query: {
+    batch: string
+    limit: number
+    now: number
+  }): Promise<{ readonly found: number; readonly cancelled: number }>
+  /** The batch's waiting jobs in order of priority and due time, later ones included; from the given line on. */
+  firstWaiting(query: {
+    batch: string
+    limit: number
+    from?: Priority | null
+  }): Promise<readonly WaitingJob[]>
   /** How many wait before this one, counted up to the limit. */
   countBefore(query: { waiting: WaitingJob; limit: number }): Promise<number>
   /** Jobs whose slot, or whose lease, lies before the given time. */
@@ -55,12 +78,22 @@ export type JobTable = {
     before: number
     limit: number
   }): Promise<readonly JobRef[]>
-  /** Makes the batch known; true when this call made it. */
-  openBatch(batch: Batch): Promise<boolean>
+  /** Makes the batch known; answers it as it was opened first. */
+  openBatch(batch: Batch): Promise<Batch>
+  saveTerms(batch: string, terms: Terms): Promise<void>
+  readBatch(batch: string): Promise<Batch | undefined>
+  /** With its counters. */
   getBatch(batch: string): Promise<{ readonly batch: Batch; readonly counters: Counters } | undefined>
 }
 
-export type SlotGrant = WaitingJob & { readonly slotAt: number; readonly deployment: string }
+/** Who is not among the granted was taken by somebody else, or is kept back by the cap. */
+export type SlotsGiven = { readonly granted: readonly SlotGrant[]; readonly isCapReached: boolean }
+
+export type SlotGrant = WaitingJob & {
+  readonly slotAt: number
+  readonly quota: string
+  readonly deployment: string
+}
 
 /** When a pool's next tick is due; `epoch` counts ticks, so that of two only one lives. */
 export type TickState = {
@@ -69,6 +102,9 @@ export type TickState = {
   /** The tick left slots within its horizon: a job that comes may start before the next one. */
   readonly hasRoom: boolean
   readonly virtualTime: number
+  /** Who ran it, and since when nobody else has run one: all starts are then made by one clock. */
+  readonly instance: string
+  readonly aloneSince: number
   /** Tells whose commit it was, when its answer was lost. */
   readonly mark: string
 }
@@ -97,14 +133,23 @@ export type BudgetTable = {
   /** All or nothing; `conflict` when any of the rows was changed since it was read. */
   commit(change: PoolChange): Promise<'committed' | 'conflict'>
   readTick(pool: string): Promise<TickState | undefined>
-  readLedger(ref: { pool: string; deployment: string }): Promise<Versioned<Ledger> | undefined>
+  readLedger(ref: { pool: string; quota: string }): Promise<Versioned<Ledger> | undefined>
   changeLedger(change: {
     pool: string
     before: Versioned<Ledger>
     after: Ledger
   }): Promise<'committed' | 'conflict'>
-  /** Sees to it that the batch has a flow, and that it does not count as idle. */
-  wakeFlow(ref: { pool: string; batch: string }): Promise<void>
+  readFlow(ref: { pool: string; batch: string }): Promise<Versioned<Flow> | undefined>
+  /**
+   * Changes a batch's flow against what it is now, or what `fresh` makes when it has none. `change` answers undefined to
+   * leave it alone, and may be asked several times. Answers the flow as it stands in the end.
+   */
+  changeFlow(order: {
+    pool: string
+    batch: string
+    fresh: () => Promise<Flow>
+    change: (flow: Flow) => Flow | undefined
+  }): Promise<Flow>
   /** Takes the flow out of the pool, unless it was changed since it was read. */
   removeFlow(flow: { pool: string; before: Versioned<Flow> }): Promise<void>
 }
@@ -112,6 +157,7 @@ export type BudgetTable = {
 /** Sent by the pacer, one for each slot; visible at `wakeAt`. */
 export type WorkMessage = JobRef & {
   readonly pool: string
+  readonly quota: string
   readonly deployment: string
   readonly slotAt: number
   readonly wakeAt: number
@@ -166,10 +212,12 @@ export type ModelAnswer =
       readonly images: readonly PictureBytes[]
       readonly usage: Usage
       readonly requestId: string | undefined
+      /** The limit of requests a minute that its headers spoke of. */
+      readonly limitRpm: number | null
     }
   | { readonly kind: 'failure'; readonly failure: ModelFailure }
 
-/** One image deployment. `generate` sends exactly one request: retries are the pipeline's. */
+/** The image deployments. `generate` sends exactly one request to the one named: retries are the pipeline's. */
 export type ImageModel = {
   generate(call: { readonly deployment: string; readonly request: ImageRequest }): Promise<ModelAnswer>
 }

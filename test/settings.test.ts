@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { pricesOf, priceTable } from '../src/core/prices.ts'
+import { profileNamed } from '../src/core/profiles.ts'
 import { readSettings, settingNames, SettingsError } from '../src/settings.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -58,21 +60,65 @@ describe('the names of the settings', () => {
     const settings = readSettings({ ...example.Values, AZURE_OPENAI_TARGET_URI: targetUri })
     expect(settings).toEqual(readSettings({ ...storage, AZURE_OPENAI_TARGET_URI: targetUri }))
   })
+
+  it('and with the list of the README in the place of a deployment it lacks nothing but the rate taken out', () => {
+    const readme = readFileSync(join(root, 'README.md'), 'utf8')
+    const section = readme.slice(readme.indexOf('### Several deployments'))
+    const list = /```json\n(.*?)```/s.exec(section)?.[1] ?? ''
+    const example: { Values: Record<string, string> } = JSON.parse(
+      readFileSync(join(root, 'local.settings.json.example'), 'utf8'),
+    )
+    const environment = { ...example.Values, IMAGE_DEPLOYMENTS: list, SWEDEN_KEY: 'secret' }
+    expect(faultsOf(environment)).toBe(
+      '1 of the settings cannot be used:\n  IMAGE_RPM: found "60"; wanted nothing beside IMAGE_DEPLOYMENTS, ' +
+        'which says it of each deployment',
+    )
+    const { pools } = readSettings({ ...environment, IMAGE_RPM: '' })
+    expect(pools.map(({ name, profile, quotas }) => [name, profile.model, quotas.length])).toEqual([
+      ['default', 'gpt-image-1', 2],
+      ['gpt-image-2', 'gpt-image-2', 1],
+    ])
+    // Every field that the schema knows is explained, and no other.
+    const fields = [...section.matchAll(/^\| `(\w+)`\s+\|([^|]*)\|/gm)].flatMap(
+      ([, name = '', meaning = '']) =>
+        name === 'target_uri'
+          ? [name, ...[...meaning.matchAll(/`([a-z_]+)`/g)].map(([, part]) => part)]
+          : [name],
+    )
+    const known = /there are (.*)$/m.exec(faultsOf({ ...storage, IMAGE_DEPLOYMENTS: '[{"no":1}]' }))?.[1]
+    expect(new Set(fields)).toEqual(new Set(known?.split(', ')))
+  })
 })
 
 describe('readSettings', () => {
   it('takes endpoint, deployment and version from the Target URI', () => {
-    const { deployment } = readSettings({
+    const { pools } = readSettings({
       ...storage,
       AZURE_OPENAI_TARGET_URI: targetUri,
       AZURE_API_KEY: 'secret',
     })
-    expect(deployment).toMatchObject({
-      endpoint: 'https://studio.cognitiveservices.azure.com',
-      name: 'gpt-image-1',
-      apiVersion: '2025-04-01-preview',
-      apiKey: 'secret',
-    })
+    expect(pools).toEqual([
+      {
+        name: 'default',
+        profile: profileNamed('gpt-image-1'),
+        quotas: [
+          {
+            quota: 'gpt-image-1',
+            rpm: 60,
+            deployments: [
+              {
+                name: 'gpt-image-1',
+                endpoint: 'https://studio.cognitiveservices.azure.com',
+                deployment: 'gpt-image-1',
+                apiVersion: '2025-04-01-preview',
+                apiKey: 'secret',
+                clientId: undefined,
+              },
+            ],
+          },
+        ],
+      },
+    ])
   })
 
   it('takes the profile from the deployment, or from IMAGE_MODEL', () => {
@@ -81,18 +127,20 @@ describe('readSettings', () => {
       AZURE_OPENAI_ENDPOINT: 'https://a.openai.azure.com/',
       AZURE_OPENAI_DEPLOYMENT: 'team-gpt-image-2',
     }
-    expect(readSettings(environment).deployment.profile.model).toBe('gpt-image-2')
-    expect(readSettings({ ...environment, IMAGE_MODEL: 'gpt-image-1-mini' }).deployment.profile.model).toBe(
-      'gpt-image-1-mini',
-    )
+    const modelIn = (changes: Record<string, string>) =>
+      readSettings({ ...environment, ...changes }).pools.map(
+        ({ name, profile }) => `${name}: ${profile.model}`,
+      )
+    expect(modelIn({})).toEqual(['default: gpt-image-2'])
+    expect(modelIn({ IMAGE_MODEL: 'gpt-image-1-mini' })).toEqual(['default: gpt-image-1-mini'])
   })
 
   it('prefers AZURE_OPENAI_API_KEY, and goes without a key', () => {
     const environment = { ...storage, AZURE_OPENAI_TARGET_URI: targetUri }
-    expect(
-      readSettings({ ...environment, AZURE_OPENAI_API_KEY: 'a', AZURE_API_KEY: 'b' }).deployment.apiKey,
-    ).toBe('a')
-    expect(readSettings(environment).deployment.apiKey).toBeUndefined()
+    const keyIn = (changes: Record<string, string>) =>
+      readSettings({ ...environment, ...changes }).pools[0]!.quotas[0]!.deployments[0]!.apiKey
+    expect(keyIn({ AZURE_OPENAI_API_KEY: 'a', AZURE_API_KEY: 'b' })).toBe('a')
+    expect(keyIn({})).toBeUndefined()
   })
 
   it('makes the three addresses of an account under identity', () => {
@@ -102,6 +150,20 @@ describe('readSettings', () => {
       AZURE_OPENAI_TARGET_URI: targetUri,
     })
     expect(found).toMatchObject({ kind: 'identity', queueUri: 'https://darkroomdata.queue.core.windows.net' })
+  })
+
+  it('takes the list prices, and from PRICES what differs', () => {
+    const environment = { ...storage, AZURE_OPENAI_TARGET_URI: targetUri }
+    expect(readSettings(environment).prices).toEqual(priceTable())
+    const readme = readFileSync(join(root, 'README.md'), 'utf8')
+    const PRICES = /^`PRICES` .*?^ {4}(\{[^\n]*\})$/ms.exec(readme)?.[1] ?? ''
+    const { prices } = readSettings({ ...environment, PRICES })
+    expect(pricesOf(prices, 'gpt-image-2').output).toEqual({ kind: 'tokens', millionMicroUsd: 27_000_000 })
+    expect(
+      faultsOf({ ...environment, PRICES: '{"gpt-image-1":{"text_in":-1},"gpt-image-2":{"image_out":"x"}}' }),
+    ).toMatch(
+      /^1 of the settings.*\n {2}PRICES: found .*; wanted gpt-image-1\.text_in: .*; not -1; gpt-image-2\..*; not "x"$/,
+    )
   })
 
   it('lists every fault in one message, and masks what is secret', () => {
@@ -133,6 +195,11 @@ describe('readSettings', () => {
     expect(
       faultsOf({ ...storage, AZURE_OPENAI_TARGET_URI: targetUri, AZURE_OPENAI_DEPLOYMENT: 'other' }),
     ).toContain('AZURE_OPENAI_DEPLOYMENT: found other; wanted nothing, or gpt-image-1')
+    // What cannot be read hides no other fault.
+    const both = { AZURE_OPENAI_TARGET_URI: targetUri, AZURE_OPENAI_DEPLOYMENT: 'other', PACE: 'fast' }
+    expect(faultsOf({ ...storage, ...both })).toMatch(
+      /^2 of the settings.*PACE: found "fast".*_DEPLOYMENT: /s,
+    )
     expect(faultsOf({ ...storage, AZURE_OPENAI_ENDPOINT: 'http://models.example.com' })).toContain('https')
   })
 })

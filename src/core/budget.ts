@@ -1,25 +1,40 @@
 import { addToBucket, recentCount, type Bucket } from './counters.ts'
 import { roundToMicros } from './keys.ts'
+import { newLevel, passed, resumeGapMs, rpmInForce, told, topPaces, type Level } from './level.ts'
+import { refused, type Refusal } from './refusal.ts'
+import { startsBetween, withoutSlots, withSlot, type Starts } from './starts.ts'
 import { timing } from './timing.ts'
 
-/** What one deployment may start, and when. Times are epoch milliseconds. */
+/** What one quota may start, and when; several deployments may draw on it. Times are epoch milliseconds. */
 export type Ledger = {
-  readonly deployment: string
-  /** Names the settings this ledger was kept under: a corrected key or address closes the breaker at once. */
-  readonly settingsMark: string
+  readonly quota: string
+  /** The next slot goes to the first that can serve; who got one moves to the end. */
+  readonly deployments: readonly Member[]
   readonly rpm: number
   readonly pace: number
-  /** The learned share of the pace that the deployment bears. */
-  readonly factor: number
+  /** What the pace may rise to by itself. */
+  readonly topPace: number
+  /** How many starts a minute the deployments really bear, as far as their refusals show. */
+  readonly level: Level
   readonly nextFreeAt: number
   readonly pausedUntil: number
   readonly pauseReason: string | null
-  readonly breaker: Breaker | null
+  /** Slots of the last two minutes, and ahead. */
+  readonly starts: Starts
   /** How long before its slot a work message becomes visible. */
   readonly leadMs: number
-  readonly leadChangedAt: number
-  /** Slots by time, for the starts of the last minute. */
-  readonly slotsRecently: readonly Bucket[]
+  /** When it may be lowered next. */
+  readonly leadLowerAt: number
+}
+
+/** A deployment that draws on the quota. */
+export type Member = {
+  readonly deployment: string
+  /** Names the settings it was kept under: a corrected key or address closes the breaker at once. */
+  readonly settingsMark: string
+  readonly breaker: Breaker | null
+  /** Calls that came to nothing through a fault of the deployment, by the time of the fault. */
+  readonly faultsRecently: readonly Bucket[]
 }
 
 /** A stopped deployment: nothing starts but one probe at a time. */
@@ -33,139 +48,288 @@ export type Breaker = {
   readonly probes: number
 }
 
-export type DeploymentLimits = Pick<Ledger, 'deployment' | 'settingsMark' | 'rpm' | 'pace'>
+/** A quota as the settings have it. */
+export type QuotaLimits = Pick<Ledger, 'quota' | 'rpm' | 'pace'> & {
+  readonly deployments: readonly Pick<Member, 'deployment' | 'settingsMark'>[]
+}
 
-export function newLedger(deployment: DeploymentLimits, now: number): Ledger {
+export type Slot = { readonly slotAt: number; readonly deployment: string; readonly ledger: Ledger }
+
+export function newLedger({ quota, rpm, pace, deployments }: QuotaLimits, now: number): Ledger {
   return {
-    ...deployment,
-    factor: 1,
+    quota,
+    rpm,
+    pace,
+    topPace: topPaces.severalClocks,
+    deployments: deployments.map(newMember),
+    level: newLevel(now),
     nextFreeAt: 0,
     pausedUntil: 0,
     pauseReason: null,
-    breaker: null,
+    starts: [],
     leadMs: timing.leadMs,
-    leadChangedAt: now,
-    slotsRecently: [],
+    leadLowerAt: now + timing.leadQuietMs,
   }
 }
 
 /** The ledger under the settings in force: limits are taken over, and what a changed key or address has ended. */
-export function underSettings(ledger: Ledger, deployment: DeploymentLimits): Ledger {
-  const isSame = ledger.settingsMark === deployment.settingsMark
-  return { ...ledger, ...deployment, breaker: isSame ? ledger.breaker : null }
+export function underSettings(ledger: Ledger, { rpm, pace, deployments }: QuotaLimits): Ledger {
+  const settingsOf = new Map(deployments.map((settings) => [settings.deployment, settings]))
+  const kept = ledger.deployments.flatMap((member) => {
+    const settings = settingsOf.get(member.deployment)
+    settingsOf.delete(member.deployment)
+    if (settings === undefined) return []
+    return [
+      settings.settingsMark === member.settingsMark ? member : { ...member, ...settings, breaker: null },
+    ]
+  })
+  return { ...ledger, rpm, pace, deployments: [...kept, ...[...settingsOf.values()].map(newMember)] }
 }
 
 /** Milliseconds from one start to the next. */
-export function spacingMs(ledger: Pick<Ledger, 'rpm' | 'pace' | 'factor'>): number {
-  return 60_000 / (ledger.rpm * ledger.pace * ledger.factor)
+export function spacingMs(ledger: Pick<Ledger, 'rpm' | 'pace' | 'topPace' | 'level'>): number {
+  return 60_000 / rpmInForce(ledger.level, ledger)
 }
 
 /**
- * The next slot of a deployment, no earlier than `earliestAt`; of a stopped one the slot of its next probe.
- * `nextFreeAt` only moves forward, one spacing a slot: a crash can waste a slot, it cannot exceed the limit.
+ * The quota's next slot, no earlier than `earliestAt`, and the deployment it is for; a stopped one gets the slot of its
+ * next probe. `nextFreeAt` only moves forward, one spacing a slot: a crash can waste a slot, it cannot exceed the limit.
  */
-export function takeSlot(
-  ledger: Ledger,
-  earliestAt: number,
-): { readonly slotAt: number; readonly ledger: Ledger } {
-  const { breaker } = ledger
-  const from = Math.max(earliestAt, ledger.nextFreeAt, ledger.pausedUntil, breaker?.nextProbeAt ?? 0)
-  const slotAt = roundToMicros(from)
-  const next: Ledger = {
-    ...ledger,
-    nextFreeAt: slotAt + spacingMs(ledger),
-    slotsRecently: addToBucket(ledger.slotsRecently, slotAt, 1),
-  }
-  if (breaker === null) return { slotAt, ledger: next }
-  const probes = breaker.probes + 1
+export function takeSlot(ledger: Ledger, earliestAt: number): Slot {
+  const from = Math.max(earliestAt, ledger.nextFreeAt, ledger.pausedUntil)
+  const { member, at } = firstReady(ledger.deployments, from)
+  const slotAt = roundToMicros(at)
+  const others = ledger.deployments.filter((other) => other !== member)
   return {
     slotAt,
-    ledger: {
-      ...next,
-      breaker: { ...breaker, probes, probeSlotAt: slotAt, nextProbeAt: slotAt + probeIntervalMs(probes) },
-    },
+    deployment: member.deployment,
+    ledger: { ...afterSlot(ledger, slotAt), deployments: [...others, probed(member, slotAt)] },
   }
 }
 
 /**
- * A worker that woke too late for its slot takes the next free one; the lead is raised in the same write. Of a stopped
- * deployment only the probe under way does so: a probe that is given up whenever it comes late would never be sent.
+ * A worker that woke too late for its slot takes the next free one of the same deployment. Of a stopped deployment only
+ * the probe under way does so: a probe that is given up whenever it comes late would never be sent.
  */
 export function takeFreshSlot(
   ledger: Ledger,
-  late: { readonly now: number; readonly slotAt: number; readonly wakeAt: number; readonly wokeAt: number },
-): { readonly slotAt: number; readonly ledger: Ledger } | undefined {
-  const { breaker } = ledger
-  if (breaker !== null && breaker.probeSlotAt !== late.slotAt) return undefined
-  const raised = raiseLead(ledger, late)
-  const withoutMissed = { ...raised, slotsRecently: addToBucket(raised.slotsRecently, late.slotAt, -1) }
-  const fresh = takeSlot({ ...withoutMissed, breaker: null }, late.now)
-  if (breaker === null) return fresh
-  const { slotAt } = fresh
+  late: { readonly now: number; readonly slotAt: number; readonly deployment: string },
+): Slot | undefined {
+  const { deployment } = late
+  const missed = memberOf(ledger, deployment)
+  if (missed === undefined || (missed.breaker !== null && missed.breaker.probeSlotAt !== late.slotAt)) {
+    return undefined
+  }
+  const slotAt = roundToMicros(Math.max(late.now, ledger.nextFreeAt, ledger.pausedUntil))
+  const starts = withoutSlots(ledger.starts, late.slotAt, late.slotAt + 0.001)
+  const { breaker } = missed
   // The next probe keeps its distance from this one, wherever it has moved to.
-  const nextProbeAt = Math.max(breaker.nextProbeAt, slotAt + probeIntervalMs(breaker.probes))
-  return { slotAt, ledger: { ...fresh.ledger, breaker: { ...breaker, probeSlotAt: slotAt, nextProbeAt } } }
-}
-
-/** Whether a job that holds a slot may still start at it. */
-export function mayStart(ledger: Ledger, slotAt: number): boolean {
-  if (ledger.breaker !== null) return ledger.breaker.probeSlotAt === slotAt
-  return slotAt >= ledger.pausedUntil
-}
-
-/** The model asked for a rest: no slot before its end, for any worker on any instance. */
-export function paused(
-  ledger: Ledger,
-  pause: { now: number; retryAfterMs: number | null; reason: string },
-): Ledger {
-  const waitMs = Math.min(timing.pauseMaxMs, pause.retryAfterMs ?? timing.pauseDefaultMs)
-  const until = pause.now + waitMs
-  if (until <= ledger.pausedUntil) return ledger
+  const moved = breaker && {
+    ...breaker,
+    probeSlotAt: slotAt,
+    nextProbeAt: Math.max(breaker.nextProbeAt, slotAt + probeIntervalMs(breaker.probes)),
+  }
   return {
-    ...ledger,
-    pausedUntil: until,
-    pauseReason: pause.reason,
-    nextFreeAt: Math.max(ledger.nextFreeAt, until),
+    slotAt,
+    deployment,
+    ledger: withMember(afterSlot({ ...ledger, starts }, slotAt), { ...missed, breaker: moved }),
   }
 }
 
-/** The deployment cannot serve (key, address, block, retirement): nothing starts but probes at growing intervals. */
-export function stopped(ledger: Ledger, stop: { now: number; code: string; message: string }): Ledger {
-  const { now, code, message } = stop
-  const probes = ledger.breaker?.probes ?? 0
-  const openedAt = ledger.breaker?.openedAt ?? now
+/** Whether a job that holds a slot of the deployment may still start at it. */
+export function mayStart(
+  ledger: Ledger,
+  { slotAt, deployment }: { readonly slotAt: number; readonly deployment: string },
+): boolean {
+  const member = memberOf(ledger, deployment)
+  if (member === undefined) return false
+  if (member.breaker !== null) return member.breaker.probeSlotAt === slotAt
+  return slotAt >= ledger.pausedUntil
+}
+
+/**
+ * A 429: the level learns from it, and where it asks for a pause no slot comes before its end, for any worker on any
+ * instance. Slots in the pause are given back unsent.
+ */
+export function throttled(
+  ledger: Ledger,
+  {
+    reason,
+    ...refusal
+  }: Pick<Refusal, 'now' | 'slotAt' | 'retryAfterMs' | 'cause'> & { readonly reason: string },
+): Ledger {
+  const { now, slotAt } = refusal
+  const { level, pausedUntil } = refused(ledger.level, ledger, {
+    ...refusal,
+    givenUntil: ledger.nextFreeAt,
+    startsSince: (from) => startsBetween(ledger.starts, from, slotAt),
+  })
+  if (pausedUntil <= ledger.pausedUntil) return { ...ledger, level }
+  return {
+    ...ledger,
+    level,
+    pausedUntil,
+    pauseReason: reason,
+    nextFreeAt: Math.max(ledger.nextFreeAt, pausedUntil),
+    starts: withoutSlots(ledger.starts, now, pausedUntil),
+  }
+}
+
+/** An answer's headers spoke of the limit. Undefined when they say nothing new. */
+export function toldLimit(ledger: Ledger, limitRpm: number): Ledger | undefined {
+  const level = told(ledger.level, { limitRpm })
+  return level === ledger.level ? undefined : { ...ledger, level }
+}
+
+/** Time passed, and slots with it: quiet minutes let the level rise. */
+export function afterQuiet(ledger: Ledger, now: number): Ledger {
+  const level = passed(ledger.level, ledger, {
+    now,
+    startsLastMinute: startsLastMinute(ledger, now),
+    givenUntil: Math.max(ledger.nextFreeAt, now + timing.firstSlotMs),
+  })
+  return level === ledger.level ? ledger : { ...ledger, level }
+}
+
+/**
+ * The deployment cannot serve (key, address, block, retirement, faults without end): nothing starts on it but probes at
+ * growing intervals.
+ */
+export function stopped(
+  ledger: Ledger,
+  stop: {
+    readonly deployment: string
+    readonly now: number
+    readonly code: string
+    readonly message: string
+  },
+): Ledger {
+  const { deployment, now, code, message } = stop
+  const member = memberOf(ledger, deployment)
+  if (member === undefined) return ledger
+  const probes = member.breaker?.probes ?? 0
+  const openedAt = member.breaker?.openedAt ?? now
   // The interval runs from the answer; a probe that a later slot already stands for is not moved.
-  const nextProbeAt = Math.max(ledger.breaker?.nextProbeAt ?? 0, now + probeIntervalMs(probes))
-  return { ...ledger, breaker: { code, message, openedAt, probeSlotAt: null, nextProbeAt, probes } }
+  const nextProbeAt = Math.max(member.breaker?.nextProbeAt ?? 0, now + probeIntervalMs(probes))
+  const breaker = { code, message, openedAt, probeSlotAt: null, nextProbeAt, probes }
+  return withMember(ledger, { ...member, breaker })
+}
+
+/** A call came to nothing through a fault of the deployment; one of which nothing else comes is stopped. */
+export function faulted(
+  ledger: Ledger,
+  fault: {
+    readonly deployment: string
+    readonly now: number
+    readonly code: string
+    readonly message: string
+  },
+): Ledger {
+  const { deployment, now, message } = fault
+  const member = memberOf(ledger, deployment)
+  if (member === undefined) return ledger
+  const faultsRecently = addToBucket(member.faultsRecently, now, 1)
+  const noted = withMember(ledger, { ...member, faultsRecently })
+  const faults = recentCount(faultsRecently, now, timing.faultWindowMs)
+  // Members take turns.
+  const slots = startsBetween(ledger.starts, now - timing.faultWindowMs, now) / ledger.deployments.length
+  const isFailing = faults >= timing.faultsMin && faults >= slots * timing.faultShare
+  return isFailing && member.breaker === null
+    ? stopped(noted, {
+        deployment,
+        now,
+        code: 'failing',
+        message: `${faults} calls failed one after the other, the last: ${message}`,
+      })
+    : noted
 }
 
 /** An answer came: the breaker closes. */
-export function reopened(ledger: Ledger): Ledger {
-  return { ...ledger, breaker: null }
+export function reopened(ledger: Ledger, deployment: string): Ledger {
+  const member = memberOf(ledger, deployment)
+  return member === undefined ? ledger : withMember(ledger, { ...member, breaker: null, faultsRecently: [] })
+}
+
+/** A worker woke too late for its slot: later messages become visible earlier. Undefined when the lead is long enough. */
+export function raisedLead(
+  ledger: Ledger,
+  { now, wakeAt, wokeAt }: { readonly now: number; readonly wakeAt: number; readonly wokeAt: number },
+): Ledger | undefined {
+  // The latest seen so far is hardly the latest there will be.
+  const latestMs = (wokeAt - wakeAt) * timing.leadAllowance + timing.leadMarginMs
+  const leadMs = Math.min(timing.leadMaxMs, latestMs)
+  return leadMs <= ledger.leadMs
+    ? undefined
+    : { ...ledger, leadMs, leadLowerAt: now + timing.leadRaisedQuietMs }
 }
 
 /** Punctual minutes lower the lead slowly. */
 export function lowerLead(ledger: Ledger, now: number): Ledger {
-  if (now - ledger.leadChangedAt < timing.leadQuietMs || ledger.leadMs <= timing.leadMinMs) return ledger
-  return { ...ledger, leadMs: Math.max(timing.leadMinMs, ledger.leadMs * 0.95), leadChangedAt: now }
+  if (now < ledger.leadLowerAt || ledger.leadMs <= timing.leadMinMs) return ledger
+  const leadMs = Math.max(timing.leadMinMs, ledger.leadMs * 0.95)
+  return { ...ledger, leadMs, leadLowerAt: now + timing.leadQuietMs }
 }
 
-export function horizonMs(ledger: Ledger): number {
+export function horizonMs(ledger: Pick<Ledger, 'leadMs'>): number {
   return ledger.leadMs + 2 * timing.tickMs
 }
 
-/** Slots that came due in the last minute, to the width of a bucket. */
+/** Slots that came due in the last minute. */
 export function startsLastMinute(ledger: Ledger, now: number): number {
-  return Math.max(0, recentCount(ledger.slotsRecently, now))
+  return startsBetween(ledger.starts, now - timing.rateWindowMs, now)
 }
 
-function raiseLead(
-  ledger: Ledger,
-  { now, wakeAt, wokeAt }: { now: number; wakeAt: number; wokeAt: number },
-): Ledger {
-  const neededMs = Math.min(timing.leadMaxMs, wokeAt - wakeAt + timing.leadMarginMs)
-  if (neededMs <= ledger.leadMs) return ledger
-  return { ...ledger, leadMs: neededMs, leadChangedAt: now }
+export function memberOf(ledger: Ledger, deployment: string): Member | undefined {
+  return ledger.deployments.find((member) => member.deployment === deployment)
+}
+
+/** Whether anything but probes can start. */
+export function isInService(ledger: Ledger): boolean {
+  return ledger.deployments.some(({ breaker }) => breaker === null)
+}
+
+function newMember(settings: Pick<Member, 'deployment' | 'settingsMark'>): Member {
+  return { ...settings, breaker: null, faultsRecently: [] }
+}
+
+/**
+ * Of those that can serve at the same time a stopped one whose probe is due goes first: it would otherwise never be
+ * taken back. A quota has one deployment at least.
+ */
+function firstReady(members: readonly Member[], from: number): { member: Member; at: number } {
+  return members
+    .map((member) => ({ member, at: Math.max(from, member.breaker?.nextProbeAt ?? from) }))
+    .reduce((first, next) => {
+      const isProbe = next.member.breaker !== null && first.member.breaker === null
+      return next.at < first.at || (next.at === first.at && isProbe) ? next : first
+    })
+}
+
+/** The first slot after a pause is a probe: until its answer is known everywhere no other starts. */
+function afterSlot(ledger: Ledger, slotAt: number): Ledger {
+  const gapMs = slotAt === roundToMicros(ledger.pausedUntil) ? resumeGapMs : 0
+  return {
+    ...ledger,
+    nextFreeAt: slotAt + Math.max(spacingMs(ledger), gapMs),
+    starts: withSlot(ledger.starts, slotAt),
+  }
+}
+
+function probed(member: Member, slotAt: number): Member {
+  const { breaker } = member
+  if (breaker === null) return member
+  const probes = breaker.probes + 1
+  return {
+    ...member,
+    breaker: { ...breaker, probes, probeSlotAt: slotAt, nextProbeAt: slotAt + probeIntervalMs(probes) },
+  }
+}
+
+function withMember(ledger: Ledger, changed: Member): Ledger {
+  const deployments = ledger.deployments.map((member) =>
+    member.deployment === changed.deployment ? changed : member,
+  )
+  return { ...ledger, deployments }
 }
 
 function probeIntervalMs(probes: number): number {

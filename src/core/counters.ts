@@ -15,13 +15,23 @@ export type Counters = {
   readonly inputTokens: number
   readonly outputTokens: number
   readonly possiblyRepeated: number
+  /** What the calls that were answered with images have cost. */
+  readonly spentMicroUsd: number
+  /** The most that calls of unknown cost may have: those without an answer, and refused ones. */
+  readonly unsureMicroUsd: number
+  /** The most that calls under way, and those of jobs whose slot was charged to a cap, can cost. */
+  readonly reservedMicroUsd: number
   /** Time spent in the calls that succeeded, for estimates. */
   readonly callMs: number
   readonly firstStartedAt: number | null
   readonly lastFinishedAt: number | null
   /** Jobs finished per bucket of `timing.rateBucketMs`, for the last minute's rate. */
   readonly finishedRecently: readonly Bucket[]
+  /** The newest jobs that the model has answered for good, and how: for the share of refusals. */
+  readonly answersRecently: readonly Answer[]
 }
+
+export type Answer = { readonly at: number; readonly isRefused: boolean }
 
 export type Bucket = { readonly at: number; readonly count: number }
 
@@ -35,10 +45,14 @@ export const noCounters: Counters = {
   inputTokens: 0,
   outputTokens: 0,
   possiblyRepeated: 0,
+  spentMicroUsd: 0,
+  unsureMicroUsd: 0,
+  reservedMicroUsd: 0,
   callMs: 0,
   firstStartedAt: null,
   lastFinishedAt: null,
   finishedRecently: [],
+  answersRecently: [],
 }
 
 /** Numbers of jobs as a poll shows them: none below zero, and their sum is the total. */
@@ -58,7 +72,7 @@ export function count(counters: Counters, before: Job | null, after: Job): Count
   return {
     ...sum([
       counters,
-      { ...is, firstStartedAt: null, lastFinishedAt: null, finishedRecently: [] },
+      { ...is, firstStartedAt: null, lastFinishedAt: null, answersRecently: [] },
       negated(was),
     ]),
     firstStartedAt: earliest(counters.firstStartedAt, is.firstStartedAt),
@@ -67,12 +81,36 @@ export function count(counters: Counters, before: Job | null, after: Job): Count
       is.lastFinishedAt === null
         ? counters.finishedRecently
         : addToBucket(counters.finishedRecently, is.lastFinishedAt, 1),
+    answersRecently: newest([...counters.answersRecently, ...is.answersRecently]),
   }
 }
 
-/** Whether a change of a job leaves every counter as it was, so that its shard need not be written. */
+/** Takes the cost of one call into account before it is made, if the cap allows for it. */
+export function reserve(counters: Counters, microUsd: number): Counters {
+  return { ...counters, reservedMicroUsd: counters.reservedMicroUsd + microUsd }
+}
+
+/** What is spent, may be spent, and is about to be: what a cap stands above. */
+export function committedMicroUsd(counters: Counters): number {
+  return counters.spentMicroUsd + counters.unsureMicroUsd + counters.reservedMicroUsd
+}
+
+/** How many of the newest answers, up to `answersKept`, were refusals; those before `since` do not count. */
+export function refusedRecently(counters: Counters, since: number): number {
+  return newest(counters.answersRecently).filter(({ at, isRefused }) => isRefused && at >= since).length
+}
+
+/** The design's last 50 jobs. */
+export const answersKept = 50
+
+function newest(answers: readonly Answer[]): readonly Answer[] {
+  return [...answers].sort((a, b) => a.at - b.at).slice(-answersKept)
+}
+
+/** Whether a change of a job changes any counter, so that a shard must be written. */
 export function changesCounters(before: Job, after: Job): boolean {
-  return before.phase.kind !== after.phase.kind && !(isQueued(before) && isQueued(after))
+  if (before.phase.kind === after.phase.kind) return false
+  return JSON.stringify(countersOf(before)) !== JSON.stringify(countersOf(after))
 }
 
 export function sum(shards: readonly Counters[]): Counters {
@@ -88,10 +126,14 @@ export function sum(shards: readonly Counters[]): Counters {
     inputTokens: add((c) => c.inputTokens),
     outputTokens: add((c) => c.outputTokens),
     possiblyRepeated: add((c) => c.possiblyRepeated),
+    spentMicroUsd: add((c) => c.spentMicroUsd),
+    unsureMicroUsd: add((c) => c.unsureMicroUsd),
+    reservedMicroUsd: add((c) => c.reservedMicroUsd),
     callMs: add((c) => c.callMs),
     firstStartedAt: shards.reduce((first, c) => earliest(first, c.firstStartedAt), noCounters.firstStartedAt),
     lastFinishedAt: shards.reduce((last, c) => latest(last, c.lastFinishedAt), noCounters.lastFinishedAt),
     finishedRecently: shards.flatMap((c) => c.finishedRecently),
+    answersRecently: shards.flatMap((c) => c.answersRecently),
   }
 }
 
@@ -111,10 +153,14 @@ export function ratePerMinute(counters: Counters, now: number): number {
   return recentCount(counters.finishedRecently, now)
 }
 
-/** Things counted within the last minute, to the width of a bucket. */
-export function recentCount(buckets: readonly Bucket[], now: number): number {
+/** Things counted within the last minute, or another window, to the width of a bucket. */
+export function recentCount(
+  buckets: readonly Bucket[],
+  now: number,
+  windowMs: number = timing.rateWindowMs,
+): number {
   return buckets
-    .filter(({ at }) => at > now - timing.rateWindowMs && at <= now)
+    .filter(({ at }) => at > now - windowMs && at <= now)
     .reduce((total, bucket) => total + bucket.count, 0)
 }
 
@@ -127,27 +173,38 @@ export function addToBucket(buckets: readonly Bucket[], time: number, count: num
 }
 
 function countersOf(job: Job): Counters {
-  const base = { ...noCounters, possiblyRepeated: job.possiblyRepeated, firstStartedAt: job.startedAt }
-  switch (job.phase.kind) {
+  const { possiblyRepeated, unsureMicroUsd, upperMicroUsd, startedAt, phase } = job
+  const base = { ...noCounters, possiblyRepeated, unsureMicroUsd, firstStartedAt: startedAt }
+  switch (phase.kind) {
     case 'waiting':
-    case 'slotted':
       return { ...base, waiting: 1 }
+    case 'slotted':
+      return { ...base, waiting: 1, reservedMicroUsd: phase.isReserved ? upperMicroUsd : 0 }
     case 'running':
-      return { ...base, running: 1 }
+      return { ...base, running: 1, reservedMicroUsd: upperMicroUsd }
     case 'succeeded':
       return {
         ...base,
         succeeded: 1,
-        images: job.phase.images.length,
-        inputTokens: job.phase.usage.inputTokens,
-        outputTokens: job.phase.usage.outputTokens,
-        callMs: Math.max(0, job.phase.finishedAt - (job.startedAt ?? job.phase.finishedAt)),
-        lastFinishedAt: job.phase.finishedAt,
+        images: phase.images.length,
+        inputTokens: phase.usage.inputTokens,
+        outputTokens: phase.usage.outputTokens,
+        spentMicroUsd: phase.costMicroUsd,
+        callMs: Math.max(0, phase.finishedAt - (startedAt ?? phase.finishedAt)),
+        lastFinishedAt: phase.finishedAt,
+        answersRecently: [{ at: phase.finishedAt, isRefused: false }],
       }
-    case 'failed':
-      return { ...base, failed: 1, lastFinishedAt: job.phase.finishedAt }
+    case 'failed': {
+      const isRefused = phase.failure.kind === 'refused'
+      return {
+        ...base,
+        failed: 1,
+        lastFinishedAt: phase.finishedAt,
+        answersRecently: startedAt === null ? [] : [{ at: phase.finishedAt, isRefused }],
+      }
+    }
     case 'cancelled':
-      return { ...base, cancelled: 1, lastFinishedAt: job.phase.finishedAt }
+      return { ...base, cancelled: 1, lastFinishedAt: phase.finishedAt }
   }
 }
 
@@ -162,15 +219,15 @@ function negated(counters: Counters): Counters {
     inputTokens: -counters.inputTokens,
     outputTokens: -counters.outputTokens,
     possiblyRepeated: -counters.possiblyRepeated,
+    spentMicroUsd: -counters.spentMicroUsd,
+    unsureMicroUsd: -counters.unsureMicroUsd,
+    reservedMicroUsd: -counters.reservedMicroUsd,
     callMs: -counters.callMs,
     firstStartedAt: null,
     lastFinishedAt: null,
     finishedRecently: [],
+    answersRecently: [],
   }
-}
-
-function isQueued(job: Job): boolean {
-  return job.phase.kind === 'waiting' || job.phase.kind === 'slotted'
 }
 
 function earliest(a: number | null, b: number | null): number | null {

@@ -20,8 +20,12 @@ export type Failure = { readonly kind: FailureKind; readonly code: string; reado
 export type ModelFailure = Failure & {
   readonly status: number | null
   readonly requestId: string | undefined
+  /** Of a 429: whether the deployment's limit was meant, or Azure is short of machines. */
+  readonly cause: 'rate' | 'capacity'
   /** The wait the answer asked for. */
   readonly retryAfterMs: number | null
+  /** The limit of requests a minute that its headers spoke of. */
+  readonly limitRpm: number | null
 }
 
 export function failure(kind: FailureKind, code: string, message: string): Failure {

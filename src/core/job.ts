@@ -1,4 +1,5 @@
 import type { Failure } from './failure.ts'
+import type { Priority } from './submission.ts'
 import { limits } from './limits.ts'
 import type { ImageRequest } from './submission.ts'
 
@@ -6,7 +7,13 @@ import type { ImageRequest } from './submission.ts'
 export type Job = {
   readonly batch: string
   readonly key: string
+  /** The pool of deployments that it draws on, the same for all jobs of a batch. */
+  readonly pool: string
   readonly customId: string | null
+  /** Null: its batch's. */
+  readonly priority: Priority | null
+  /** The most that one call of it can cost. */
+  readonly upperMicroUsd: number
   /** Null only for a message that was no valid job. */
   readonly request: ImageRequest | null
   readonly metadata: Readonly<Record<string, string>> | null
@@ -17,6 +24,8 @@ export type Job = {
   readonly attempts: number
   /** Calls made although an earlier one may have been paid for. */
   readonly possiblyRepeated: number
+  /** The most that calls without an answer, and refused ones, may have cost. */
+  readonly unsureMicroUsd: number
   readonly slotAt: number | null
   readonly deployment: string | null
   /** When the newest attempt started. */
@@ -28,13 +37,15 @@ export type Job = {
 /** Where a job stands. Each of the first three owns one index row; the others own none. */
 export type Phase =
   | { readonly kind: 'waiting'; readonly dueAt: number }
-  | { readonly kind: 'slotted'; readonly slotAt: number }
+  /** `isReserved`: the cost of its call is held against its batch's cap. */
+  | { readonly kind: 'slotted'; readonly slotAt: number; readonly isReserved: boolean }
   | { readonly kind: 'running'; readonly leaseUntil: number }
   | {
       readonly kind: 'succeeded'
       readonly finishedAt: number
       readonly images: readonly Image[]
       readonly usage: Usage
+      readonly costMicroUsd: number
     }
   | { readonly kind: 'failed'; readonly finishedAt: number; readonly failure: Failure }
   | { readonly kind: 'cancelled'; readonly finishedAt: number }
@@ -71,6 +82,7 @@ export const transitions = {
   retried: { from: ['running'], to: 'waiting' },
   succeeded: { from: ['running', 'waiting', 'slotted'], to: 'succeeded' },
   failed: { from: ['running'], to: 'failed' },
+  cancelled: { from: ['waiting', 'slotted'], to: 'cancelled' },
 } as const satisfies Record<string, { readonly from: readonly PhaseKind[]; readonly to: PhaseKind }>
 
 export type JobEvent = keyof typeof transitions
@@ -84,10 +96,13 @@ export function stateOf(job: Job): JobState {
   return kind === 'waiting' || kind === 'slotted' ? 'queued' : kind
 }
 
-export type NewJob = Pick<Job, 'batch' | 'key' | 'customId' | 'metadata'> & { readonly now: number }
+export type NewJob = Pick<Job, 'batch' | 'key' | 'pool' | 'customId' | 'metadata'> & { readonly now: number }
 
-export function newJob({ now, request, ...fields }: NewJob & { readonly request: ImageRequest }): Job {
-  return { ...blankJob({ now, ...fields }), request, phase: { kind: 'waiting', dueAt: now } }
+export type Order = Pick<Job, 'priority' | 'upperMicroUsd'> & { readonly request: ImageRequest }
+
+export function newJob({ now, request, priority, upperMicroUsd, ...fields }: NewJob & Order): Job {
+  const job = blankJob({ now, ...fields })
+  return { ...job, request, priority, upperMicroUsd, phase: { kind: 'waiting', dueAt: now } }
 }
 
 /** A message that was no valid job: final from the start, and never sent to the model. */
@@ -121,11 +136,6 @@ export function claimed(
   return next && { ...next, attempts: job.attempts + 1, slotAt, deployment, startedAt: slotAt }
 }
 
-/** A claimed job that missed its slot starts at a later one. */
-export function startsAt(job: Job, slotAt: number): Job {
-  return { ...job, slotAt, startedAt: slotAt }
-}
-
 export function renewed(job: Job, { leaseUntil }: { leaseUntil: number }): Job | undefined {
   return enter(job, 'renewed', { kind: 'running', leaseUntil })
 }
@@ -146,7 +156,8 @@ export function retried(
   }: { dueAt: number; possiblyPaid: boolean; requestId?: string | undefined },
 ): Job | undefined {
   const next = enter(withRequestId(job, requestId), 'retried', { kind: 'waiting', dueAt })
-  return next && { ...next, possiblyRepeated: job.possiblyRepeated + (possiblyPaid ? 1 : 0) }
+  if (next === undefined || !possiblyPaid) return next
+  return { ...withUnsureCost(next), possiblyRepeated: job.possiblyRepeated + 1 }
 }
 
 /**
@@ -159,18 +170,24 @@ export function succeeded(
     finishedAt: number
     images: readonly Image[]
     usage: Usage
+    costMicroUsd: number
     requestId?: string | undefined
   },
 ): Job | undefined {
-  const { finishedAt, images, usage } = result
+  const { finishedAt, images, usage, costMicroUsd } = result
   const next = enter(withRequestId(job, result.requestId), 'succeeded', {
     kind: 'succeeded',
     finishedAt,
     images,
     usage,
+    costMicroUsd,
   })
   if (next === undefined || job.phase.kind === 'running') return next
-  return { ...next, possiblyRepeated: Math.max(0, job.possiblyRepeated - 1) }
+  return {
+    ...next,
+    possiblyRepeated: Math.max(0, job.possiblyRepeated - 1),
+    unsureMicroUsd: Math.max(0, job.unsureMicroUsd - job.upperMicroUsd),
+  }
 }
 
 export function failed(
@@ -181,7 +198,19 @@ export function failed(
     requestId,
   }: { finishedAt: number; failure: Failure; requestId?: string | undefined },
 ): Job | undefined {
-  return enter(withRequestId(job, requestId), 'failed', { kind: 'failed', finishedAt, failure })
+  const next = enter(withRequestId(job, requestId), 'failed', { kind: 'failed', finishedAt, failure })
+  // Whether a refused call is billed differs from document to document: the cap counts it.
+  const isSure = failure.kind !== 'unknown' && failure.kind !== 'refused'
+  return next === undefined || isSure ? next : withUnsureCost(next)
+}
+
+/** A call that is under way goes on, and its images are kept: only who has none can be cancelled. */
+export function cancelled(job: Job, { finishedAt }: { finishedAt: number }): Job | undefined {
+  return enter(job, 'cancelled', { kind: 'cancelled', finishedAt })
+}
+
+function withUnsureCost(job: Job): Job {
+  return { ...job, unsureMicroUsd: job.unsureMicroUsd + job.upperMicroUsd }
 }
 
 /** Undefined when the table of transitions has no such step: somebody else moved the job. */
@@ -193,11 +222,14 @@ function enter(job: Job, event: JobEvent, phase: Phase): Job | undefined {
 function blankJob({ now, ...fields }: NewJob): Omit<Job, 'phase'> {
   return {
     ...fields,
+    priority: null,
+    upperMicroUsd: 0,
     request: null,
     input: null,
     createdAt: now,
     attempts: 0,
     possiblyRepeated: 0,
+    unsureMicroUsd: 0,
     slotAt: null,
     deployment: null,
     startedAt: null,

@@ -1,13 +1,15 @@
 import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
-import type { Job, Phase } from './job.ts'
+import type { Priority } from './submission.ts'
+import type { Job } from './job.ts'
 import { limits } from './limits.ts'
 
 /** Names of things in storage and URLs. All of them are URL-safe and valid as table keys and blob names. */
 
-/** Where single jobs go: one batch a day, in UTC. */
-export function inboxName(now: number): string {
-  return `inbox-${new Date(now).toISOString().slice(0, 10)}`
+/** Where single jobs go: one batch a day, in UTC, for each pool. The first pool's has the plain name. */
+export function inboxName(now: number, pool: string | null = null): string {
+  const day = `inbox-${new Date(now).toISOString().slice(0, 10)}`
+  return pool === null ? day : `${day}_${pool.replaceAll(/[^A-Za-z0-9_-]/g, '-')}`
 }
 
 /**
@@ -53,12 +55,12 @@ export function imageBlobStem(job: Pick<Job, 'batch' | 'key'>, index: number): s
 
 /**
  * The one index row of an unfinished job; whoever moves the job must delete it, so it is the job's lock.
- * Times are zero-padded microseconds: rows sort by time.
+ * Times are zero-padded microseconds: rows sort by time, those of waiting jobs by priority first.
  */
-export function indexRowOf(key: string, phase: Phase): string | null {
+export function indexRowOf({ key, priority, phase }: Pick<Job, 'key' | 'priority' | 'phase'>): string | null {
   switch (phase.kind) {
     case 'waiting':
-      return `wait:${sortableTime(phase.dueAt)}|${key}`
+      return `wait:${lineOf(priority)}${sortableTime(phase.dueAt)}|${key}`
     case 'slotted':
       return `slot:${sortableTime(phase.slotAt)}|${key}`
     case 'running':
@@ -72,11 +74,26 @@ export function indexRowOf(key: string, phase: Phase): string | null {
 
 export type IndexKind = 'wait' | 'slot' | 'run'
 
-export function parseIndexRow(row: string): { readonly at: number; readonly key: string } | undefined {
-  const match = /^(?:wait|slot|run):(\d{17})\|(.+)$/.exec(row)
-  return match?.[1] !== undefined && match[2] !== undefined
-    ? { at: Number(match[1]) / 1000, key: match[2] }
+export type IndexRow = { readonly at: number; readonly key: string; readonly priority: Priority | null }
+
+export function parseIndexRow(row: string): IndexRow | undefined {
+  const match = /^(?:wait:(\d)|slot:|run:)(\d{17})\|(.+)$/.exec(row)
+  return match?.[2] !== undefined && match[3] !== undefined
+    ? {
+        at: Number(match[2]) / 1000,
+        key: match[3],
+        priority: priorityLines[Number(match[1] ?? ownLine)] ?? null,
+      }
     : undefined
+}
+
+/** In the order in which a batch's jobs go; those without a priority of their own stand with the normal ones. */
+export const priorityLines: readonly (Priority | null)[] = ['high', 'normal', null, 'low']
+
+const ownLine = 2
+
+function lineOf(priority: Priority | null): number {
+  return priorityLines.indexOf(priority)
 }
 
 export function sortableTime(time: number): string {

@@ -18,12 +18,17 @@ export const limits = {
   metadataValueCharsMax: 512,
   /** A prompt in four-byte characters, every other field at its longest, and the JSON around them. */
   requestBodyBytesMax: 256 * 1024,
+  /** A batch to be estimated: 10,000 lines of some 800 characters. */
+  estimateBodyBytesMax: 8 * 1024 * 1024,
+  estimateLinesMax: 10_000,
   /** What of an unreadable message is kept with its failed job, so that its sender can find it. */
   rejectedInputCharsMax: 1_000,
   /** A value quoted in an error message. */
   quotedValueCharsMax: 80,
   /** A failure message that is stored with a job; the model's own texts are longer at times. */
   failureMessageCharsMax: 1_000,
+  /** Why a batch was paused, resumed or cancelled. */
+  reasonCharsMax: 500,
   /** The model's request ids kept with a job: attempts are bounded, but snoozes are not. */
   requestIdsMax: 20,
 
@@ -37,10 +42,16 @@ export const limits = {
   placeInLineMax: 1_000,
   /** Jobs the pacer places in one tick: 6,000 RPM over the longest horizon. */
   slotsPerTickMax: 6_000,
+  /** Deployments in the settings; more would be a mistake, or a list for another tool. */
+  deploymentsMax: 50,
   /** What host.json lets one instance have in hand (batchSize + newBatchThreshold). */
   jobsAtOnce: 96,
   /** Waiting lines a tick looks at: most of many flows are empty. */
   linesPerTickMax: 200,
+  /** Batches at their cap that a tick looks at: each costs five reads. */
+  capsPerTickMax: 10,
+  /** Cancelled batches in which a tick cancels what came to wait since. */
+  sweepsPerTickMax: 10,
   /** Ledgers and changed flows share one transaction with the tick row. */
   flowsPerTickMax: 80,
   /** Batches whose deadlines one rescue looks at, and rows it brings back in each, before the next minute's run. */
@@ -48,6 +59,16 @@ export const limits = {
   rescueRowsMax: 200,
   /** Rows of a pool (deployments, flows) read at once. */
   poolRowsMax: 5_000,
+
+  /** A batch's cap in US dollars: a larger one is a slip of the hand. Its micro-USD add up exactly. */
+  capUsdMax: 1_000_000,
+  /** A price in US dollars, for a million tokens or for an image: twelve times today's dearest. */
+  priceUsdMax: 500,
+  /**
+   * Tokens of one call that are believed: ten of the largest images, with 16 and a mask sent along, take 2.6 million.
+   * With the bound on prices, the cost of a call is counted in exact integers.
+   */
+  usageTokensMax: 3_000_000,
 
   /** An answer of the model: ten images of 20 MB in base64, and the JSON around them. */
   answerImageBytesMax: 64 * 1024 * 1024,

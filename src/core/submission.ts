@@ -1,6 +1,8 @@
 import { z } from 'zod'
+import { isRecord, nameOf, readJson } from './json.ts'
 import { limits } from './limits.ts'
 import { freeSizeProblem, type ModelProfile } from './profiles.ts'
+import { describeIssue, type SubmissionFault } from './submission-fault.ts'
 
 /** The body of a call to the model, in the API's own words; what the user left out is left out. */
 export type ImageRequest = {
@@ -15,20 +17,22 @@ export type ImageRequest = {
   readonly user?: string | undefined
 }
 
+export const priorities = ['low', 'normal', 'high'] as const
+
+export type Priority = (typeof priorities)[number]
+
 /** What a producer asks for: one job. */
 export type Submission = {
+  /** The name of the pool whose model the job asked for. */
+  readonly pool: string
   readonly customId: string | null
   readonly batch: string | null
+  readonly priority: Priority | null
   readonly request: ImageRequest
   readonly metadata: Readonly<Record<string, string>> | null
 }
 
-/** Why something is no valid job: the field, and a sentence with the value got and what is allowed. */
-export type SubmissionFault = {
-  readonly param: string | null
-  readonly code: string
-  readonly message: string
-}
+export type { SubmissionFault }
 
 /** A faulty submission still names its batch and custom id where those are readable, so that it can be found. */
 export type ParsedSubmission =
@@ -40,8 +44,15 @@ export type ParsedSubmission =
       readonly batch: string | null
     }
 
-/** The deployment's name is accepted as `model` beside the model's own. */
-export type SubmissionRules = { readonly profile: ModelProfile; readonly deployment: string }
+/** A pool as its jobs name it: by its model, or by one of these names of its deployments. */
+export type PoolRules = {
+  readonly pool: string
+  readonly profile: ModelProfile
+  readonly names: readonly string[]
+}
+
+/** The first pool takes the jobs that name no model. */
+export type SubmissionRules = { readonly pools: readonly PoolRules[] }
 
 /** Whether two requests ask for the same, whatever the order of their fields. */
 export function isSameRequest(a: ImageRequest, b: ImageRequest): boolean {
@@ -58,27 +69,27 @@ export type SubmissionParser = (text: string) => ParsedSubmission
 
 /**
  * A parser of one job from JSON text: the flat body of the portal's sample, or a line of an OpenAI batch file.
- * Unknown fields are faults: a misspelt one would be paid for and ignored. Make it once: schemas cost time.
+ * Unknown fields are faults: a misspelt one would be paid for and ignored. The job's `model` chooses its pool, and with
+ * it what the other fields may be. Make it once: schemas cost time.
  */
-export function submissionParser(rules: SubmissionRules): SubmissionParser {
-  const body = bodyFields(rules)
-  const flat = z
-    .strictObject({ ...envelopeFields, ...body })
-    .superRefine(checkCombinations)
-    .transform(({ custom_id, batch, metadata, model: _model, ...request }) =>
-      toSubmission({ custom_id, batch, metadata }, request),
-    )
-  const line = z
-    .strictObject({
-      ...envelopeFields,
-      method: z.literal('POST'),
-      url: z.enum(['/v1/images/generations']),
-      body: z.strictObject(body).superRefine(checkCombinations),
-    })
-    .transform(({ body: { model: _model, ...request }, ...envelope }) => toSubmission(envelope, request))
+export function submissionParser({ pools }: SubmissionRules): SubmissionParser {
+  const [first] = pools
+  if (first === undefined) throw new Error('a parser of jobs needs a pool that takes them')
+  const poolOfModel = new Map(
+    pools.flatMap((rules) => [rules.profile.model, ...rules.names].map((model) => [model, rules] as const)),
+  )
+  const models = [...poolOfModel.keys()]
+  // Most apps never see a job for another pool than the first: those schemas are made when one comes.
+  const made = new Map([[first, schemasOf(first, models)]])
+  const schemasFor = (model: unknown): Schemas => {
+    const rules = (typeof model === 'string' ? poolOfModel.get(model) : undefined) ?? first
+    const schemas = made.get(rules) ?? schemasOf(rules, models)
+    made.set(rules, schemas)
+    return schemas
+  }
 
   return (text) => {
-    const json = parseJson(text)
+    const json = readJson(plainText(text))
     if (json.kind === 'unreadable') {
       return invalid(
         null,
@@ -87,33 +98,55 @@ export function submissionParser(rules: SubmissionRules): SubmissionParser {
         {},
       )
     }
-    const value = json.value
+    const { value } = json
     if (!isRecord(value)) {
       return invalid(null, 'invalid_type', `the message is ${nameOf(value)}; wanted one JSON object`, {})
     }
     const isLine = 'body' in value || 'url' in value || 'method' in value
-    const parsed = (isLine ? line : flat).safeParse(value, { reportInput: true })
+    const asked = isLine ? value['body'] : value
+    const schemas = schemasFor(isRecord(asked) ? asked['model'] : undefined)
+    const parsed = (isLine ? schemas.line : schemas.flat).safeParse(value, { reportInput: true })
     if (parsed.success) return { kind: 'valid', submission: parsed.data }
-    const bodyNames = Object.keys(body)
+    const { bodyNames } = schemas
     const names = isLine
       ? [...Object.keys(envelopeFields), 'method', 'url', 'body']
       : [...bodyNames, ...Object.keys(envelopeFields)]
     const faults = parsed.error.issues.map((issue) => describeIssue(issue, { names, bodyNames }))
     // The first fault is enough to act on; a failed parse has at least one.
-    const { param, code, message } = faults.reduce((first) => first)
+    const { param, code, message } = faults.reduce((earliest) => earliest)
     return invalid(param, code, message, value)
   }
 }
 
+type Schemas = ReturnType<typeof schemasOf>
+
+/** `models` are those of all pools: an unknown one is told what there is, wherever it would have gone. */
+function schemasOf({ pool, profile }: PoolRules, models: readonly string[]) {
+  const body = bodyFields(profile, models)
+  const flat = z
+    .strictObject({ ...envelopeFields, ...body })
+    .superRefine(checkCombinations)
+    .transform(({ custom_id, batch, priority, metadata, model: _model, ...request }) =>
+      toSubmission(pool, { custom_id, batch, priority, metadata }, request),
+    )
+  const line = z
+    .strictObject({
+      ...envelopeFields,
+      method: z.literal('POST'),
+      url: z.enum(['/v1/images/generations']),
+      body: z.strictObject(body).superRefine(checkCombinations),
+    })
+    .transform(({ body: { model: _model, ...request }, ...envelope }) =>
+      toSubmission(pool, envelope, request),
+    )
+  return { flat, line, bodyNames: Object.keys(body) }
+}
+
 export const batchNamePattern = /^[A-Za-z0-9_-]+$/
 
-function parseJson(text: string): { kind: 'json'; value: unknown } | { kind: 'unreadable'; reason: string } {
-  try {
-    const plain = fromBase64(text) ?? text
-    return { kind: 'json', value: JSON.parse(plain.startsWith('\uFEFF') ? plain.slice(1) : plain) }
-  } catch (error) {
-    return { kind: 'unreadable', reason: withoutQuotedInput(String(error)) }
-  }
+function plainText(text: string): string {
+  const plain = fromBase64(text) ?? text
+  return plain.startsWith('\uFEFF') ? plain.slice(1) : plain
 }
 
 /** Many clients, the portal among them, encode queue messages as base64 unless told not to. JSON never looks like it. */
@@ -128,13 +161,16 @@ function fromBase64(text: string): string | undefined {
 type Envelope = {
   readonly custom_id?: string | undefined
   readonly batch?: string | undefined
+  readonly priority?: Priority | undefined
   readonly metadata?: Readonly<Record<string, string>> | undefined
 }
 
-function toSubmission(envelope: Envelope, request: ImageRequest): Submission {
+function toSubmission(pool: string, envelope: Envelope, request: ImageRequest): Submission {
   return {
+    pool,
     customId: envelope.custom_id ?? null,
     batch: envelope.batch ?? null,
+    priority: envelope.priority ?? null,
     request,
     metadata: envelope.metadata ?? null,
   }
@@ -158,6 +194,7 @@ const batchSchema = z.string().min(1).max(limits.batchNameCharsMax).regex(batchN
 const envelopeFields = {
   custom_id: customIdSchema.optional(),
   batch: batchSchema.optional(),
+  priority: z.enum(priorities).optional(),
   metadata: z
     .record(label(1, limits.metadataKeyCharsMax), label(0, limits.metadataValueCharsMax))
     .refine((pairs) => Object.keys(pairs).length <= limits.metadataPairsMax, {
@@ -166,7 +203,7 @@ const envelopeFields = {
     .optional(),
 }
 
-function bodyFields({ profile, deployment }: SubmissionRules) {
+function bodyFields(profile: ModelProfile, models: readonly string[]) {
   const size = profile.freeSizes
     ? z.string().superRefine((value, context) => {
         if (profile.sizes.includes(value)) return
@@ -182,7 +219,7 @@ function bodyFields({ profile, deployment }: SubmissionRules) {
       .refine((prompt) => prompt.isWellFormed() && prompt.trim() !== '', {
         message: 'well-formed Unicode that is not blank',
       }),
-    model: z.enum([...new Set([profile.model, deployment])]).optional(),
+    model: z.enum(models).optional(),
     size: size.optional(),
     quality: z.enum(profile.qualities).optional(),
     output_format: z.enum(profile.outputFormats).optional(),
@@ -217,56 +254,6 @@ function checkCombinations(body: ImageRequest, context: z.core.$RefinementCtx<Im
   }
 }
 
-/** One sentence a person can act on: field, value got, what is allowed. The prompt itself is never quoted. */
-function describeIssue(
-  issue: z.core.$ZodIssue,
-  { names, bodyNames }: { readonly names: readonly string[]; readonly bodyNames: readonly string[] },
-): SubmissionFault {
-  const path = issue.path.map(String)
-  if (issue.code === 'unrecognized_keys') {
-    const field = [...path, ...issue.keys.slice(0, 1)].join('.')
-    const allowed = path.includes('body') ? bodyNames : names
-    return {
-      param: named(field),
-      code: 'unknown_parameter',
-      message: `unknown field ${quote(field)}; allowed: ${allowed.join(', ')}`,
-    }
-  }
-  const param = named(path.join('.'))
-  const found = issue.input
-  // A body that is no object may be the prompt itself.
-  const mayBePrompt = path.at(-1) === 'prompt' || path.at(-1) === 'body'
-  const got = found === undefined ? 'it is missing' : `got ${mayBePrompt ? sizeOf(found) : quote(found)}`
-  return {
-    param,
-    code: found === undefined ? 'missing_required_parameter' : 'invalid_value',
-    message: `${param}: ${got}; allowed: ${allowedBy(issue)}`,
-  }
-}
-
-function allowedBy(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case 'invalid_value':
-      return issue.values.map(String).join(', ')
-    case 'too_big':
-      return issue.origin === 'string' ? `at most ${issue.maximum} characters` : `at most ${issue.maximum}`
-    case 'too_small':
-      return issue.origin === 'string' ? `at least ${issue.minimum} character` : `at least ${issue.minimum}`
-    case 'invalid_type':
-      if (issue.expected === 'int') return 'a whole number'
-      return issue.expected === 'record' || issue.expected === 'object' ? 'an object' : `a ${issue.expected}`
-    case 'invalid_key':
-      return `keys of 1 to ${limits.metadataKeyCharsMax} characters`
-    case 'invalid_format':
-    case 'custom':
-    case 'invalid_element':
-    case 'invalid_union':
-    case 'not_multiple_of':
-    case 'unrecognized_keys':
-      return issue.message
-  }
-}
-
 function invalid(param: string | null, code: string, message: string, value: object): ParsedSubmission {
   const customId = customIdSchema.safeParse('custom_id' in value ? value.custom_id : undefined)
   const batch = batchSchema.safeParse('batch' in value ? value.batch : undefined)
@@ -276,36 +263,4 @@ function invalid(param: string | null, code: string, message: string, value: obj
     customId: customId.success ? customId.data : null,
     batch: batch.success ? batch.data : null,
   }
-}
-
-/** V8 quotes the input in its message; the input may be a prompt. */
-function withoutQuotedInput(message: string): string {
-  const reason = message.replace(/^SyntaxError: /, '').replace(/,? ?(\.\.\.)?".*$/s, '')
-  return reason === '' ? 'unexpected text' : reason.slice(0, limits.quotedValueCharsMax)
-}
-
-/** The name of an unknown field, or of a pair of metadata, may be of any length. */
-function named(field: string): string {
-  return field.slice(0, limits.quotedValueCharsMax).toWellFormed()
-}
-
-/** Lists and objects are named only: a prompt may be inside. */
-function quote(value: unknown): string {
-  if (typeof value === 'object') return nameOf(value)
-  const json = JSON.stringify(value)
-  return json.length <= limits.quotedValueCharsMax ? json : `${json.slice(0, limits.quotedValueCharsMax)}…`
-}
-
-function sizeOf(value: unknown): string {
-  return typeof value === 'string' ? `${value.length} characters` : nameOf(value)
-}
-
-function nameOf(value: unknown): string {
-  if (value === null) return 'null'
-  if (typeof value === 'object') return Array.isArray(value) ? 'an array' : 'an object'
-  return `a ${typeof value}`
-}
-
-function isRecord(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -14,16 +14,20 @@ export const timing = {
   leadMs: 5_000,
   leadMinMs: 3_000,
   leadMaxMs: 45_000,
-  /** Added to the lateness seen when the lead is raised. */
+  /** The lead is raised to the lateness seen, times this, and a little. */
+  leadAllowance: 1.3,
   leadMarginMs: 1_000,
-  /** A lead that was enough for this long is lowered a little. */
+  /** A lead that was enough for this long is lowered a little; one that had to be raised is left alone for longer. */
   leadQuietMs: 60_000,
+  leadRaisedQuietMs: 1_200_000,
+  /** Ticks all run by one instance for this long: there is hardly another one. */
+  aloneMs: 300_000,
   /** A worker may start at most this long after its slot; later it takes a fresh one. */
   lateMs: 50,
   /** The claim is made this long before the slot, so that its own duration does not move the start. */
   claimAheadMs: 300,
-  /** The longest beyond its first slot that a worker holds a job for fresh ones; then the job goes back to waiting. */
-  holdMaxMs: 60_000,
+  /** A worker that missed its slot holds the job for a fresh one this far away at most; else the job waits again. */
+  freshSlotMs: 3_000,
   /** A run whose lease is not renewed for this long has died; renewed at half. */
   leaseMs: 90_000,
   /** A slot this long past has lost its message or its worker: longer than any hold. */
@@ -42,12 +46,12 @@ export const timing = {
   /** Waits between attempts after a passing fault: full jitter up to base x 2^attempt, at most the ceiling. */
   retryBaseMs: 2_000,
   retryCeilingMs: 300_000,
-  /** A rate 429 without a wait in it. */
-  pauseDefaultMs: 10_000,
-  /** The longest a deployment is paused on the model's word before one request may ask again. */
-  pauseMaxMs: 86_400_000,
+  /** A deployment of which so many calls, and such a share of its slots, came to nothing in this time is stopped. */
+  faultWindowMs: 30_000,
+  faultsMin: 5,
+  faultShare: 0.5,
   /** The first probe of a stopped deployment, doubled for each that fails. */
-  probeFirstMs: 30_000,
+  probeFirstMs: 10_000,
   probeMaxMs: 900_000,
   /** Width of the buckets from which rates of the last minute are summed. */
   rateBucketMs: 5_000,

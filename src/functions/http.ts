@@ -1,11 +1,18 @@
-import { getBatch } from '../http/batches.ts'
+import { getBatch, patchBatch, postCancel, postPause, postResume } from '../http/batches.ts'
 import { getBudget, getHealth } from '../http/budget.ts'
-import { getImage, getJob, postJob } from '../http/jobs.ts'
+import { postEstimate } from '../http/estimate.ts'
+import { getImage, getJob, postCancelJob, postJob } from '../http/jobs.ts'
 import { route } from './route.ts'
 
 route('post-job', { method: 'POST', path: 'v1/jobs' }, postJob)
 route('get-job', { method: 'GET', path: 'v1/jobs/{id}' }, getJob)
+route('cancel-job', { method: 'POST', path: 'v1/jobs/{id}/cancel' }, postCancelJob)
 route('get-image', { method: 'GET', path: 'v1/jobs/{id}/images/{k}' }, getImage)
 route('get-batch', { method: 'GET', path: 'v1/batches/{name}' }, getBatch)
+route('patch-batch', { method: 'PATCH', path: 'v1/batches/{name}' }, patchBatch)
+route('pause-batch', { method: 'POST', path: 'v1/batches/{name}/pause' }, postPause)
+route('resume-batch', { method: 'POST', path: 'v1/batches/{name}/resume' }, postResume)
+route('cancel-batch', { method: 'POST', path: 'v1/batches/{name}/cancel' }, postCancel)
+route('post-estimate', { method: 'POST', path: 'v1/estimate' }, postEstimate)
 route('get-budget', { method: 'GET', path: 'v1/budget' }, getBudget)
 route('get-health', { method: 'GET', path: 'healthz', isOpen: true }, getHealth)

@@ -1,14 +1,14 @@
 import { app } from '@azure/functions'
 import { darkroom } from '../app.ts'
 import { nudge } from '../pipeline/announce.ts'
-import { onTickMessage } from '../pipeline/pacer.ts'
+import { runTick } from '../pipeline/pacer.ts'
 import { poisonName, queueNames, tickMessageSchema } from '../storage/queues.ts'
 
 app.storageQueue('pacer', {
   queueName: queueNames.pacer,
   connection: 'AzureWebJobsStorage',
   handler: async (message: unknown, context) => {
-    const result = await onTickMessage(await darkroom(), tickMessageSchema.parse(message))
+    const result = await runTick(await darkroom(), tickMessageSchema.parse(message))
     context.debug(`tick ${result}`)
   },
 })
@@ -18,6 +18,7 @@ app.storageQueue('pacer-poison', {
   connection: 'AzureWebJobsStorage',
   handler: async (_message: unknown, context) => {
     context.error('a tick could not be run, each time it was tried; the pacer is woken')
-    await nudge(await darkroom())
+    const room = await darkroom()
+    await Promise.all(room.pools.map(async ({ name }) => nudge(room, name)))
   },
 })

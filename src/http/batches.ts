@@ -1,19 +1,97 @@
-import { batchNamePattern } from '../core/submission.ts'
+import { z } from 'zod'
+import { capUsdSchema } from '../core/money.ts'
+import { type Decision } from '../core/fairness.ts'
+import { limits } from '../core/limits.ts'
+import { batchNamePattern, priorities } from '../core/submission.ts'
+import { cancelBatch, changeBatch, pauseBatch, resumeBatch, type Decided } from '../pipeline/batches.ts'
 import { batchStatus, type BatchStatus } from '../pipeline/status.ts'
-import { notFound, reply, seconds, type Call, type Reply } from './reply.ts'
+import { readBody } from './body.ts'
+import { notFound, reply, replyError, seconds, usd, type Call, type Reply } from './reply.ts'
 
 /** GET /v1/batches/{name} */
 export async function getBatch({ request, room }: Call): Promise<Reply> {
-  const { name = '' } = request.params
-  const status = batchNamePattern.test(name) ? await batchStatus(room, name.slice(0, 64)) : undefined
-  return status === undefined
-    ? notFound(`batch ${JSON.stringify(name.slice(0, 64))}`)
-    : reply(200, batchBody(status))
+  const name = batchName(request.params)
+  const status = name === undefined ? undefined : await batchStatus(room, name)
+  return status === undefined ? noBatch(request.params) : reply(200, batchBody(status))
+}
+
+const changesSchema = z.strictObject({
+  priority: z.enum(priorities).optional(),
+  cap_usd: capUsdSchema.nullable().optional(),
+})
+
+/** PATCH /v1/batches/{name}: priority and cap, also while it runs, and before its first job. */
+export async function patchBatch(call: Call): Promise<Reply> {
+  const { request, room } = call
+  const name = batchName(request.params)
+  if (name === undefined) return noBatch(request.params)
+  const body = await readBody(request, changesSchema)
+  if (body.kind === 'refused') return body.reply
+  const { priority, cap_usd: capMicroUsd } = body.value
+  const [first] = room.pools
+  const known = await batchStatus(room, name)
+  const pool = known?.pool ?? first?.name ?? ''
+  const least = room.pools.find((each) => each.name === pool)?.costs.leastMicroUsd ?? 0
+  if (typeof capMicroUsd === 'number' && capMicroUsd < least) {
+    const message = `cap_usd: got ${usd(capMicroUsd)}; allowed: at least ${usd(least)}, what one image can cost, or null for no cap`
+    return replyError({ status: 400, param: 'cap_usd', code: 'invalid_value', message })
+  }
+  await changeBatch(room, { pool, batch: name }, { priority, capMicroUsd })
+  return getBatch(call)
+}
+
+const reasonSchema = z.strictObject({ reason: z.string().trim().max(limits.reasonCharsMax).optional() })
+
+/** POST /v1/batches/{name}/pause: nothing of it gets a slot until it is resumed. */
+export async function postPause(call: Call): Promise<Reply> {
+  return decided(call, 'paused', async (name, reason) => pauseBatch(call.room, name, reason))
+}
+
+/** POST /v1/batches/{name}/resume */
+export async function postResume(call: Call): Promise<Reply> {
+  return decided(call, 'resumed', async (name, reason) => resumeBatch(call.room, name, reason))
+}
+
+/** POST /v1/batches/{name}/cancel: answers when no further call of it will start. */
+export async function postCancel(call: Call): Promise<Reply> {
+  return decided(call, 'cancelled', async (name, reason) => cancelBatch(call.room, name, reason))
+}
+
+async function decided(
+  call: Call,
+  what: Decision['kind'],
+  act: (name: string, reason: string) => Promise<Decided>,
+): Promise<Reply> {
+  const { request } = call
+  const name = batchName(request.params)
+  if (name === undefined) return noBatch(request.params)
+  const body = await readBody(request, reasonSchema)
+  if (body.kind === 'refused') return body.reply
+  const done = await act(name, body.value.reason ?? `${what} by request`)
+  switch (done.kind) {
+    case 'done':
+      return getBatch(call)
+    case 'unknown-batch':
+      return noBatch(request.params)
+    case 'cancelled-before': {
+      const message = `batch ${name} was cancelled and stays so; send its jobs under another name`
+      return replyError({ status: 409, code: 'batch_cancelled', message })
+    }
+  }
+}
+
+function batchName({ name = '' }: Call['request']['params']): string | undefined {
+  return batchNamePattern.test(name) && name.length <= limits.batchNameCharsMax ? name : undefined
+}
+
+function noBatch({ name = '' }: Call['request']['params']): Reply {
+  return notFound(`batch ${JSON.stringify(name.slice(0, limits.batchNameCharsMax))}`)
 }
 
 /** OpenAI's Batch object, and fields of ours beside it. A batch that was sent job by job has no input file. */
 function batchBody(status: BatchStatus): object {
-  const { counts, counters } = status
+  const { counts, counters, terms } = status
+  const isCancelled = terms.decision?.kind === 'cancelled'
   return {
     id: status.batch,
     object: 'batch',
@@ -27,6 +105,8 @@ function batchBody(status: BatchStatus): object {
     created_at: seconds(status.createdAt),
     in_progress_at: seconds(counters.firstStartedAt),
     completed_at: status.status === 'completed' ? seconds(counters.lastFinishedAt) : null,
+    cancelling_at: isCancelled ? seconds(terms.decision?.at ?? null) : null,
+    cancelled_at: status.status === 'cancelled' ? seconds(counters.lastFinishedAt) : null,
     request_counts: { total: counts.total, completed: counts.succeeded, failed: counts.failed },
     usage: {
       input_tokens: counters.inputTokens,
@@ -36,10 +116,22 @@ function batchBody(status: BatchStatus): object {
       total_tokens: counters.inputTokens + counters.outputTokens,
     },
     metadata: null,
+    pool: status.pool,
+    priority: terms.priority,
+    paused: terms.decision?.kind === 'paused' ? decisionBody(terms.decision) : null,
+    last_decision: terms.decision && { decision: terms.decision.kind, ...decisionBody(terms.decision) },
+    cap_usd: usd(terms.capMicroUsd),
+    cost_usd: usd(counters.spentMicroUsd),
+    possible_cost_usd: usd(counters.unsureMicroUsd),
+    reserved_usd: usd(counters.reservedMicroUsd),
     counts,
     images: counters.images,
     possibly_repeated_calls: counters.possiblyRepeated,
     rate_per_minute: status.ratePerMinute,
     estimated_finish_at: seconds(status.estimatedFinishAt),
   }
+}
+
+function decisionBody({ by, reason, at }: Decision): object {
+  return { by, reason, at: seconds(at) }
 }

@@ -1,34 +1,43 @@
+import { limitRpm, rpmInForce } from '../core/level.ts'
+import { opinion } from '../core/opinion.ts'
 import { budgetStatus, type DeploymentStatus } from '../pipeline/status.ts'
 import { exactSeconds, reply, seconds, type Call, type Reply } from './reply.ts'
 
 /** GET /v1/budget: what each deployment may start, and when. */
 export async function getBudget({ room }: Call): Promise<Reply> {
-  const { pool, deployments } = await budgetStatus(room)
+  const deployments = await budgetStatus(room)
   const now = room.clock.now()
   return reply(200, {
     object: 'budget',
-    pool,
     deployments: deployments.map((status) => deploymentBody(status, now)),
   })
 }
 
 /** GET /healthz: whether storage answers, and which deployments are stopped, with their reasons. */
 export async function getHealth({ room }: Call): Promise<Reply> {
-  const { deployments } = await budgetStatus(room)
-  const stopped = deployments.flatMap(({ ledger: { deployment, breaker } }) =>
+  const deployments = await budgetStatus(room)
+  const stopped = deployments.flatMap(({ member: { deployment, breaker } }) =>
     breaker === null ? [] : [{ deployment, code: breaker.code, message: breaker.message }],
   )
   return reply(200, { status: stopped.length === 0 ? 'ok' : 'degraded', stopped })
 }
 
-function deploymentBody({ ledger, spacingMs, startsLastMinute }: DeploymentStatus, now: number): object {
-  const { breaker } = ledger
+/** Pace and slots are those of the quota, which several deployments may share. */
+function deploymentBody(
+  { pool, ledger, member, spacingMs, startsLastMinute }: DeploymentStatus,
+  now: number,
+): object {
+  const { breaker } = member
   const isPaused = ledger.pausedUntil > now
   return {
-    deployment: ledger.deployment,
+    deployment: member.deployment,
+    pool,
+    quota: ledger.quota,
     rpm: ledger.rpm,
     pace: ledger.pace,
-    factor: ledger.factor,
+    limit_rpm: limitRpm(ledger.level, ledger),
+    starts_per_minute: Math.round(rpmInForce(ledger.level, ledger) * 100) / 100,
+    opinion: opinion(ledger.level, ledger, now),
     spacing_seconds: exactSeconds(spacingMs),
     next_free_slot_at: exactSeconds(Math.max(now, ledger.nextFreeAt)),
     lead_seconds: exactSeconds(ledger.leadMs),

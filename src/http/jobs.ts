@@ -1,10 +1,11 @@
-import type { HttpRequest } from '@azure/functions'
 import { stateOf, type Image, type Job, type Usage } from '../core/job.ts'
 import { jobId, parseJobId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
+import { cancelJob } from '../pipeline/batches.ts'
 import { takeRequest } from '../pipeline/intake.ts'
 import { estimateStart, imageContent, jobStatus } from '../pipeline/status.ts'
-import { exactSeconds, notFound, reply, replyError, seconds, type Call, type Reply } from './reply.ts'
+import { boundedText, tooLong } from './body.ts'
+import { exactSeconds, notFound, reply, replyError, seconds, usd, type Call, type Reply } from './reply.ts'
 
 /** POST /v1/jobs: 202 with the job, also when it was there already; 409 when it was, and asked for something else. */
 export async function postJob({ request, room, id }: Call): Promise<Reply> {
@@ -18,10 +19,7 @@ export async function postJob({ request, room, id }: Call): Promise<Reply> {
     return replyError({ status: 400, param: 'Idempotency-Key', code: 'invalid_value', message })
   }
   const text = await boundedText(request)
-  if (text === undefined) {
-    const message = `the body is too long; allowed: at most ${limits.requestBodyBytesMax} bytes`
-    return replyError({ status: 413, code: 'request_too_large', message })
-  }
+  if (text === undefined) return tooLong()
   const taken = await takeRequest(room, { text, idempotencyKey, requestId: id })
   if (taken.kind === 'invalid') return replyError({ status: 400, ...taken.fault })
   const { job, isNew, isSame } = taken
@@ -50,6 +48,18 @@ export async function getJob({ request, room }: Call): Promise<Reply> {
   const status = ref && (await jobStatus(room, ref))
   if (status === undefined) return notFound(`job ${quoted(id)}`)
   return reply(200, jobBody(request.url, status.job, status.estimatedStartAt))
+}
+
+/** POST /v1/jobs/{id}/cancel: a call that is under way goes on, and its images are kept. */
+export async function postCancelJob({ request, room }: Call): Promise<Reply> {
+  const { id = '' } = request.params
+  const ref = parseJobId(id)
+  const done = ref && (await cancelJob(room, ref))
+  if (done === undefined || done.kind === 'unknown-job') return notFound(`job ${quoted(id)}`)
+  if (done.kind === 'cancelled') return reply(200, jobBody(request.url, done.job, null))
+  const state = stateOf(done.job)
+  const message = `job ${jobId(done.job)} is ${state}; allowed: to cancel what is queued`
+  return replyError({ status: 409, code: `job_${state}`, message })
 }
 
 /** GET /v1/jobs/{id}/images/{k}: the image, or a redirect to a link that works for a quarter of an hour. */
@@ -82,6 +92,9 @@ function jobBody(url: string, job: Job, estimatedStartAt: number | null): object
     metadata: job.metadata,
     attempts: job.attempts,
     possibly_repeated_calls: job.possiblyRepeated,
+    priority: job.priority,
+    cost_usd: phase.kind === 'succeeded' ? usd(phase.costMicroUsd) : null,
+    possible_cost_usd: usd(job.unsureMicroUsd),
     deployment: job.deployment,
     created_at: seconds(job.createdAt),
     slot_at: exactSeconds(job.slotAt),
@@ -114,13 +127,6 @@ function usageBody(usage: Usage): object {
     output_tokens: usage.outputTokens,
     input_tokens_details: { text_tokens: usage.inputTextTokens, image_tokens: usage.inputImageTokens },
   }
-}
-
-/** Undefined when it is longer than any job can be; where the length is told it is not even read. */
-async function boundedText(request: HttpRequest): Promise<string | undefined> {
-  if (Number(request.headers.get('content-length') ?? 0) > limits.requestBodyBytesMax) return undefined
-  const text = await request.text()
-  return Buffer.byteLength(text) > limits.requestBodyBytesMax ? undefined : text
 }
 
 function quoted(value: string): string {

@@ -53,6 +53,13 @@ export function seconds(time: number | null): number | null {
   return time === null ? null : Math.floor(time / 1_000)
 }
 
+/** Micro-dollars to dollars. */
+export function usd(microUsd: number): number
+export function usd(microUsd: number | null): number | null
+export function usd(microUsd: number | null): number | null {
+  return microUsd === null ? null : microUsd / 1_000_000
+}
+
 /** Slots keep their decimals. */
 export function exactSeconds(time: number | null): number | null {
   return time === null ? null : Math.round(time) / 1_000

@@ -4,6 +4,7 @@ import type { Server } from 'node:http'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { quickenMessages, type MessageStore } from './azurite-messages.ts'
 
 /** Where Azurite's three services listen, on 127.0.0.1. */
 export type AzuritePorts = { readonly blob: number; readonly queue: number; readonly table: number }
@@ -129,7 +130,7 @@ function createServers(location: string | undefined, ports: AzuritePorts) {
   const BlobConfiguration = loadClass<object>('blob/BlobConfiguration')
   const BlobServer = loadClass<AzuriteServer>('blob/BlobServer')
   const QueueConfiguration = loadClass<object>('queue/QueueConfiguration')
-  const QueueServer = loadClass<AzuriteServer>('queue/QueueServer')
+  const QueueServer = loadClass<AzuriteServer & { readonly metadataStore: MessageStore }>('queue/QueueServer')
   const TableConfiguration = loadClass<object>('table/TableConfiguration')
   const TableServer = loadClass<AzuriteServer>('table/TableServer')
   const blob = new BlobConfiguration(
@@ -161,7 +162,13 @@ function createServers(location: string | undefined, ports: AzuritePorts) {
     ...security,
     inMemory,
   )
-  return { blob: new BlobServer(blob), queue: new QueueServer(queue), table: new TableServer(table) }
+  const servers = {
+    blob: new BlobServer(blob),
+    queue: new QueueServer(queue),
+    table: new TableServer(table),
+  }
+  quickenMessages(servers.queue.metadataStore)
+  return servers
 }
 
 /** Azurite's own default. */

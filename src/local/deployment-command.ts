@@ -1,12 +1,13 @@
 import { once } from 'node:events'
 import { z } from 'zod'
+import { readJson } from '../core/json.ts'
 import type { DeploymentOptions } from './deployment/deployment.ts'
 import { startDeployment } from './deployment/deployment.ts'
 import { ratedFaults } from './deployment/faults.ts'
 import { changeSettings, defaultSettings } from './deployment/settings.ts'
 
 /**
- * Runs one simulated deployment as a process of its own, until SIGINT or SIGTERM. Options come from the environment,
+ * Runs a simulated deployment, or several of one resource, as a process of its own, until SIGINT or SIGTERM. Options come from the environment,
  * each named as in `optionsFrom`; what is not set keeps its default. Prints one line when it is ready.
  */
 async function run(): Promise<void> {
@@ -37,6 +38,7 @@ function optionsFrom(
     deployment: given.DEPLOYMENT_NAME,
     model: given.DEPLOYMENT_MODEL,
     rpm: given.DEPLOYMENT_RPM,
+    others: given.DEPLOYMENT_OTHERS,
     windowsMs: given.DEPLOYMENT_WINDOWS_MS,
     countRejected: given.DEPLOYMENT_COUNT_REJECTED,
     apiKey: given.DEPLOYMENT_API_KEY,
@@ -63,6 +65,16 @@ const environmentSchema = z.strictObject({
   DEPLOYMENT_NAME: z.string().optional(),
   DEPLOYMENT_MODEL: z.string().optional(),
   DEPLOYMENT_RPM: number.optional(),
+  /** `[{"deployment":"second","model":"gpt-image-2","rpm":30,"quota":"shared"}]`; see `others` in settings.ts. */
+  DEPLOYMENT_OTHERS: z
+    .string()
+    .transform((text, context) => {
+      const json = readJson(text)
+      if (json.kind === 'json') return json.value
+      context.addIssue({ code: 'custom', message: `not JSON (${json.reason})` })
+      return z.NEVER
+    })
+    .optional(),
   /** `10000,60000` */
   DEPLOYMENT_WINDOWS_MS: list.pipe(z.array(number)).optional(),
   DEPLOYMENT_COUNT_REJECTED: z.stringbool().optional(),

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { SettingsError } from '../settings.ts'
+import { SettingsError, singleDeploymentNames } from '../settings.ts'
+import { hasDeployment } from './simulated.ts'
 
 const fileSchema = z.object({ Values: z.record(z.string(), z.string()) })
 
@@ -18,9 +19,16 @@ export async function loadLocalSettings(rootDir: string): Promise<void> {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return
     throw error
   }
+  const hidden = hiddenBy(process.env)
   for (const [name, value] of Object.entries(parseValues(text))) {
-    if ((process.env[name] ?? '') === '') process.env[name] = value
+    if ((process.env[name] ?? '') === '' && !hidden.includes(name)) process.env[name] = value
   }
+}
+
+/** One deployment or a list of them: whichever the environment has hides the other in the file. */
+function hiddenBy(environment: NodeJS.ProcessEnv): readonly string[] {
+  if ((environment['IMAGE_DEPLOYMENTS'] ?? '') !== '') return singleDeploymentNames
+  return hasDeployment(environment) ? ['IMAGE_DEPLOYMENTS'] : []
 }
 
 function parseValues(text: string): Record<string, string> {

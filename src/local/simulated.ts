@@ -8,12 +8,15 @@ const usualPort = 7079
 const usualEndpoint = `http://127.0.0.1:${usualPort}`
 
 export function hasDeployment(environment: NodeJS.ProcessEnv): boolean {
-  return ['AZURE_OPENAI_TARGET_URI', 'AZURE_OPENAI_ENDPOINT'].some((name) => (environment[name] ?? '') !== '')
+  return ['AZURE_OPENAI_TARGET_URI', 'AZURE_OPENAI_ENDPOINT', 'IMAGE_DEPLOYMENTS'].some(
+    (name) => (environment[name] ?? '') !== '',
+  )
 }
 
 /** Points the environment at a simulated deployment: no call can reach, or cost, a real one. */
 export function useSimulated(endpoint: string, apiKey: string): void {
-  for (const name of settingNames.filter((setting) => setting.startsWith('AZURE_'))) delete process.env[name]
+  const real = settingNames.filter((name) => name.startsWith('AZURE_') || name === 'IMAGE_DEPLOYMENTS')
+  for (const name of real) delete process.env[name]
   process.env['AZURE_OPENAI_ENDPOINT'] = endpoint
   process.env['AZURE_OPENAI_DEPLOYMENT'] = defaultSettings.deployment
   process.env['AZURE_OPENAI_API_KEY'] = apiKey

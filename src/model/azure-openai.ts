@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { badAnswer, failure, type ModelFailure } from '../core/failure.ts'
 import type { ImageRequest } from '../core/submission.ts'
 import type { Clock, ImageModel, ModelAnswer, PictureBytes } from '../ports.ts'
-import { kindOfConnectionFault, kindOfStatus } from './failure-table.ts'
+import { causeOfThrottling, kindOfConnectionFault, kindOfStatus } from './failure-table.ts'
 import { readPicture } from './pictures.ts'
 import { retryAfterMs } from './retry-after.ts'
 
@@ -53,7 +53,7 @@ export function azureImageModel(deployment: AzureDeployment, clock: Clock): Imag
       try {
         const call = client.post<unknown>('/images/generations', { body: toBody(request) })
         const { data, response } = await call.withResponse()
-        return toAnswer(data, request, requestIdOf(response.headers))
+        return toAnswer(data, request, response.headers)
       } catch (error) {
         return { kind: 'failure', failure: toFailure(error, clock.now()) }
       }
@@ -92,14 +92,18 @@ const answerSchema = z.object({
     .optional(),
 })
 
-function toAnswer(data: unknown, request: ImageRequest, requestId: string | undefined): ModelAnswer {
+function toAnswer(data: unknown, request: ImageRequest, headers: Headers): ModelAnswer {
+  const requestId = requestIdOf(headers)
+  const limitRpm = limitOf(headers)
   const unusable = (what: string): ModelAnswer => ({
     kind: 'failure',
     failure: {
       ...failure('unknown', badAnswer, `the model answered ${what}; the call may have been paid for`),
       status: 200,
       requestId,
+      cause: 'rate',
       retryAfterMs: null,
+      limitRpm,
     },
   })
   const parsed = answerSchema.safeParse(data)
@@ -123,6 +127,7 @@ function toAnswer(data: unknown, request: ImageRequest, requestId: string | unde
       inputImageTokens: usage?.input_tokens_details.image_tokens ?? 0,
     },
     requestId,
+    limitRpm,
   }
 }
 
@@ -136,9 +141,12 @@ function toFailure(error: unknown, now: number): ModelFailure {
     const codes = codesOf(error)
     const kind = kindOfStatus(error.status, codes)
     const headers: Headers | undefined = error.headers
+    const message = messageOf(error)
     return {
-      ...failure(kind, codes[0] ?? String(error.status), messageOf(error)),
+      ...failure(kind, codes[0] ?? String(error.status), message),
       status: error.status,
+      cause: causeOfThrottling(codes, message),
+      limitRpm: headers === undefined ? null : limitOf(headers),
       requestId: headers && requestIdOf(headers),
       retryAfterMs:
         kind === 'throttled' ? retryAfterMs(headers, JSON.stringify(error.error ?? ''), now) : null,
@@ -152,7 +160,14 @@ function toFailure(error: unknown, now: number): ModelFailure {
 }
 
 function unanswered(base: ReturnType<typeof failure>): ModelFailure {
-  return { ...base, status: null, requestId: undefined, retryAfterMs: null }
+  return {
+    ...base,
+    status: null,
+    requestId: undefined,
+    cause: 'rate',
+    retryAfterMs: null,
+    limitRpm: null,
+  }
 }
 
 const errorBodySchema = z.object({
@@ -184,6 +199,12 @@ function causeCodes(error: unknown): readonly string[] {
     cause = cause.cause
   }
   return codes
+}
+
+/** Requests a minute. Source: Azure's table of headers; whether image calls carry them is not documented. */
+function limitOf(headers: Headers): number | null {
+  const limit = Number(headers.get('x-ratelimit-limit-requests') ?? Number.NaN)
+  return Number.isFinite(limit) && limit >= 1 ? limit : null
 }
 
 function requestIdOf(headers: Headers): string | undefined {

@@ -26,7 +26,7 @@ const kindsOfStatus: Readonly<Record<number, FailureKind>> = {
   431: 'invalid',
 }
 
-/** Faults of the way there: nothing was sent, so nothing was paid for. */
+/** Faults of the way there: nothing was sent, so nothing was paid for; the deployment is out of reach. */
 const unsentCodes = new Set([
   'ECONNREFUSED',
   'EHOSTUNREACH',
@@ -49,7 +49,20 @@ export function kindOfStatus(status: number, codes: readonly string[]): FailureK
   return status >= 400 ? 'invalid' : 'unavailable'
 }
 
+/** What a 429 of a busy region says, whatever our rate is. */
+const capacityCodes = new Set([
+  'EngineOverloaded',
+  'NoCapacity',
+  'ServiceUnavailable',
+  'server_is_overloaded',
+])
+const capacityText = /high demand|temporarily unable|overloaded|at capacity|no capacity/i
+
+export function causeOfThrottling(codes: readonly string[], message: string): 'rate' | 'capacity' {
+  return codes.some((code) => capacityCodes.has(code)) || capacityText.test(message) ? 'capacity' : 'rate'
+}
+
 /** A connection that failed without an answer. */
 export function kindOfConnectionFault(codes: readonly string[]): FailureKind {
-  return codes.some((code) => unsentCodes.has(code)) ? 'transient' : 'unknown'
+  return codes.some((code) => unsentCodes.has(code)) ? 'unavailable' : 'unknown'
 }

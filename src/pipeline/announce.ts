@@ -1,6 +1,7 @@
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
-import type { Darkroom } from './darkroom.ts'
+import { ticksSeen, type Darkroom } from './darkroom.ts'
+import { changeFlow, type BatchRef } from './flows.ts'
 import { runTick, trustedUntil } from './pacer.ts'
 
 /** Flows remembered as standing; a forgotten one costs a read. */
@@ -11,66 +12,80 @@ const flowsSeenMax = 10_000
  * a second time. The flow is only looked at when it was not seen for a while; the pacer takes a flow out only when it
  * was empty for much longer than that, so a job cannot slip between the two.
  */
-export async function announce(room: Darkroom, batch: string): Promise<void> {
-  await wake(room, batch)
-  await nudge(room)
+export async function announce(room: Darkroom, ref: BatchRef): Promise<void> {
+  await wake(room, ref)
+  await nudge(room, ref.pool)
 }
 
 /** Sees to it that the batch's flow stands in the pool, awake. */
-export async function wake(room: Darkroom, batch: string): Promise<void> {
+export async function wake(room: Darkroom, { pool, batch }: BatchRef): Promise<void> {
   const { flows } = room.seen
   const now = room.clock.now()
-  if (now - (flows.get(batch) ?? -Infinity) < timing.flowKnownMs) return
-  await room.budgets.wakeFlow({ pool: room.pool.name, batch })
+  const known = flows.get(batch)
+  if (known !== undefined && now - known.since < timing.flowKnownMs) {
+    await known.woken
+    return
+  }
+  const woken = changeFlow(room, { pool, batch }, (flow) =>
+    flow.idleSince === null ? undefined : { ...flow, idleSince: null },
+  )
   if (flows.size >= flowsSeenMax) flows.clear()
-  flows.set(batch, now)
+  // Remembered before it is done: messages come by the dozen, and one of them is enough to look.
+  flows.set(batch, { since: now, woken })
+  try {
+    await woken
+  } catch (error) {
+    if (flows.get(batch)?.woken === woken) flows.delete(batch)
+    throw error
+  }
 }
 
 /**
  * Runs the tick when none is due soon, or when the one that is due does not come. Everyone who notices may call it:
  * of several ticks one lives. Calls that come while a nudge is under way share the one after it.
  */
-export async function nudge(room: Darkroom): Promise<void> {
-  const { seen } = room
+export async function nudge(room: Darkroom, pool: string): Promise<void> {
+  const seen = ticksSeen(room, pool)
   if (seen.nudge === undefined) {
-    const done = nudgeOnce(room).finally(() => {
+    const done = nudgeOnce(room, pool).finally(() => {
       seen.nudge = undefined
     })
     seen.nudge = { done, next: undefined }
     return done
   }
-  seen.nudge.next ??= Promise.allSettled([seen.nudge.done]).then(async () => nudge(room))
+  seen.nudge.next ??= Promise.allSettled([seen.nudge.done]).then(async () => nudge(room, pool))
   return seen.nudge.next
 }
 
 /** For who has nothing to announce: looks now and then whether the tick that was due has come. */
-export async function noticeLostTick(room: Darkroom): Promise<void> {
-  const { seen, clock } = room
-  const now = clock.now()
-  if (now < seen.tickLookedAt + timing.tickOverdueMs) return
-  seen.tickLookedAt = now
-  const tick = await room.budgets.readTick(room.pool.name)
+export async function noticeLostTick(room: Darkroom, pool: string): Promise<void> {
+  const seen = ticksSeen(room, pool)
+  const now = room.clock.now()
+  if (now < seen.lookedAt + timing.tickOverdueMs) return
+  seen.lookedAt = now
+  const tick = await room.budgets.readTick(pool)
   const dueAt = tick?.dueAt ?? null
-  if (dueAt !== null && now >= dueAt + timing.tickOverdueMs) await nudge(room)
+  if (dueAt !== null && now >= dueAt + timing.tickOverdueMs) await nudge(room, pool)
 }
 
-async function nudgeOnce(room: Darkroom): Promise<void> {
+async function nudgeOnce(room: Darkroom, pool: string): Promise<void> {
+  const seen = ticksSeen(room, pool)
   // Nobody runs a tick before it is due, so one that is known to be due will see all that was written until then.
-  if (room.clock.now() < room.seen.tickExpectedUntil) return
+  if (room.clock.now() < seen.expectedUntil) return
   for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
     const now = room.clock.now()
-    const tick = await room.budgets.readTick(room.pool.name)
+    const tick = await room.budgets.readTick(pool)
     const dueAt = tick?.dueAt ?? null
     const until = tick === undefined ? 0 : trustedUntil(tick, now)
     // One that is due may be under way, and have looked before this job was written: of it and ours one lives.
     if (now < until) {
-      room.seen.tickExpectedUntil = until
+      seen.expectedUntil = until
       return
     }
     if (dueAt !== null && now >= dueAt + timing.tickOverdueMs) {
-      room.log.warn('a tick did not come and is run now', { pool: room.pool.name, lateMs: now - dueAt })
+      room.log.warn('a tick did not come and is run now', { pool, lateMs: now - dueAt })
     }
-    if ((await runTick(room, tick?.epoch ?? 0)) === 'ticked') return
+    if ((await runTick(room, { pool, epoch: tick?.epoch ?? 0 })) === 'ticked') return
   }
-  throw new Error(`pool ${room.pool.name}: every tick was run by somebody else, and none is to come`)
+  throw new Error(`pool ${pool}: every tick was run by somebody else, and none is to come`)
 }

@@ -1,12 +1,28 @@
-import type { DeploymentLimits, Ledger } from '../core/budget.ts'
+import type { Ledger, QuotaLimits } from '../core/budget.ts'
+import type { ExpectedCost } from '../core/cost.ts'
 import type { OnUnknown } from '../core/failure.ts'
-import type { SubmissionParser } from '../core/submission.ts'
-import type { BudgetTable, Chance, Clock, ImageModel, ImageStore, JobTable, Log, Messages } from '../ports.ts'
+import type { Image, Job, Usage } from '../core/job.ts'
+import type { ImageRequest, SubmissionParser } from '../core/submission.ts'
+import type {
+  Batch,
+  BudgetTable,
+  CallFacts,
+  Chance,
+  Clock,
+  ImageModel,
+  ImageStore,
+  JobTable,
+  Log,
+  Messages,
+  Pool,
+} from '../ports.ts'
 
 /** What the uses of the pipeline share: the ports, the settings they go by, and what this instance has seen. */
 export type Darkroom = {
   readonly clock: Clock
   readonly chance: Chance
+  /** Names this instance. */
+  readonly instance: string
   /** A name that nobody else gives. */
   readonly newId: () => string
   readonly log: Log
@@ -16,9 +32,14 @@ export type Darkroom = {
   readonly images: ImageStore
   readonly model: ImageModel
   readonly parse: SubmissionParser
-  readonly pool: PoolSettings
+  /** The first serves jobs that name no model. */
+  readonly pools: readonly PoolSettings[]
   readonly attemptsMax: number
   readonly onUnknown: OnUnknown
+  /** More refusals than this share of a batch's newest jobs pause it. */
+  readonly refusalShareMax: number
+  /** A batch's part of its pool beside others of its priority. */
+  readonly shareOf: (batch: string) => number
   /** Jobs that the functions host lets one instance have in hand. */
   readonly jobsAtOnce: number
   /** Aborted when this instance is asked to stop: no further call starts here. */
@@ -26,36 +47,94 @@ export type Darkroom = {
   readonly seen: Seen
 }
 
-export type PoolSettings = { readonly name: string; readonly deployments: readonly DeploymentLimits[] }
+export type PoolSettings = {
+  readonly name: string
+  readonly quotas: readonly QuotaLimits[]
+  readonly costs: Costs
+}
+
+/** What calls to the pool's model cost. */
+export type Costs = {
+  /** Of the cheapest call there is. */
+  readonly leastMicroUsd: number
+  upperMicroUsd(request: ImageRequest): number
+  actualMicroUsd(request: ImageRequest, usage: Usage): number
+  expected(request: ImageRequest): ExpectedCost
+  readonly prices: { readonly model: string; readonly asOf: string; readonly source: string }
+}
 
 /**
  * What this instance knows without looking again, and until when it may rely on it. Losing it costs a few reads;
  * nothing depends on two instances knowing the same.
  */
 export type Seen = {
-  /** Batches that exist. */
-  readonly batches: Set<string>
-  /** When each batch's flow was last seen to stand in the pool. */
-  readonly flows: Map<string, number>
-  /** No tick is missing before this time. */
-  tickExpectedUntil: number
-  /** When this instance last looked whether a tick was lost. */
-  tickLookedAt: number
-  /** The nudge under way, and the one that follows it. */
-  nudge: { readonly done: Promise<void>; next: Promise<void> | undefined } | undefined
+  /** Batches that exist, once the promise is kept. */
+  readonly batches: Map<string, Promise<Batch>>
+  /** Since when each batch's flow is known to stand in the pool, awake, once the promise is kept. */
+  readonly flows: Map<string, { readonly since: number; readonly woken: Promise<unknown> }>
+  readonly ticks: Map<string, TicksSeen>
   /** Jobs in hand on this instance, held or running. */
   running: number
-  readonly ledgers: Map<string, { readonly ledger: Ledger | undefined; readonly readAt: number }>
+  /** When this instance was last so full that its messages had to wait for it. */
+  crowdedAt: number
+  readonly ledgers: Map<string, { readonly ledger: Promise<Ledger | undefined>; readonly readAt: number }>
+  /** Changes of a ledger that wait for the one under way, to be written together. */
+  readonly ledgerChanges: Map<string, LedgerChange[]>
+  readonly pools: Map<string, { readonly pool: Promise<Pool>; readonly readAt: number }>
+}
+
+export type LedgerChange = {
+  readonly change: (ledger: Ledger) => Ledger | undefined
+  readonly resolve: (ledger: Ledger | undefined) => void
+  readonly reject: (reason: unknown) => void
+}
+
+export type TicksSeen = {
+  /** No tick is missing before this time. */
+  expectedUntil: number
+  /** When this instance last looked whether a tick was lost. */
+  lookedAt: number
+  /** The nudge under way, and the one that follows it. */
+  nudge: { readonly done: Promise<void>; next: Promise<void> | undefined } | undefined
 }
 
 export function nothingSeen(): Seen {
   return {
-    batches: new Set(),
+    batches: new Map(),
     flows: new Map(),
-    tickExpectedUntil: 0,
-    tickLookedAt: 0,
-    nudge: undefined,
+    ticks: new Map(),
     running: 0,
+    crowdedAt: -Infinity,
     ledgers: new Map(),
+    ledgerChanges: new Map(),
+    pools: new Map(),
   }
+}
+
+export function ticksSeen({ seen }: Darkroom, pool: string): TicksSeen {
+  const known = seen.ticks.get(pool) ?? { expectedUntil: 0, lookedAt: 0, nudge: undefined }
+  seen.ticks.set(pool, known)
+  return known
+}
+
+/** What a job that was answered counts. */
+export function answered<Answer extends { readonly images: readonly Image[]; readonly facts: CallFacts }>(
+  room: Darkroom,
+  job: Job,
+  { images, facts }: Answer,
+): {
+  images: readonly Image[]
+  usage: Usage
+  costMicroUsd: number
+  requestId: string | undefined
+  finishedAt: number
+} {
+  const { usage, requestId, finishedAt } = facts
+  const costs = poolNamed(room, job.pool)?.costs
+  const costMicroUsd = job.request === null ? 0 : (costs?.actualMicroUsd(job.request, usage) ?? 0)
+  return { images, usage, costMicroUsd, requestId, finishedAt }
+}
+
+export function poolNamed({ pools }: Darkroom, name: string): PoolSettings | undefined {
+  return pools.find((pool) => pool.name === name)
 }

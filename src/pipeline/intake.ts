@@ -1,9 +1,12 @@
 import { failure, type Failure } from '../core/failure.ts'
 import { newJob, rejectedJob, type Job } from '../core/job.ts'
 import { inboxName, keyOf } from '../core/keys.ts'
-import { isSameRequest, type SubmissionFault } from '../core/submission.ts'
+import { isSameRequest, type Submission, type SubmissionFault } from '../core/submission.ts'
+import type { JobRef } from '../ports.ts'
 import { announce, wake } from './announce.ts'
-import type { Darkroom } from './darkroom.ts'
+import { newBatch } from './batches.ts'
+import { poolNamed, type Darkroom } from './darkroom.ts'
+import type { BatchRef } from './flows.ts'
 
 /** A message of the public queue, or of its poison queue. */
 export type JobMessage = {
@@ -31,15 +34,22 @@ export async function takeMessage(room: Darkroom, message: JobMessage): Promise<
     return reject(room, message, { customId, batch, failure: failure('invalid', fault.code, fault.message) })
   }
   const { submission } = parsed
-  const now = room.clock.now()
-  const { customId, metadata, request } = submission
+  const { customId } = submission
   // The day of the message, not of its delivery: delivered again after midnight it must meet the same job.
-  const batch = submission.batch ?? inboxName(message.insertedAt ?? now)
+  const batch = submission.batch ?? inboxOf(room, submission, message.insertedAt ?? room.clock.now())
   const key =
     customId === null
       ? keyOf({ kind: 'message', id: message.messageId ?? message.text })
       : keyOf({ kind: 'custom-id', id: customId })
-  return accept(room, newJob({ batch, key, customId, metadata, request, now }))
+  const accepted = await accept(room, submission, { batch, key })
+  if (accepted.kind === 'accepted') return { ...accepted, fault: undefined }
+  const { fault } = accepted
+  return reject(room, message, { customId, batch, failure: failure('invalid', fault.code, fault.message) })
+}
+
+/** A batch draws on one pool, so each pool has an inbox of its own. */
+function inboxOf({ pools: [first] }: Darkroom, { pool }: Submission, time: number): string {
+  return inboxName(time, pool === first?.name ? null : pool)
 }
 
 /** A message that its queue has given up: it is turned into a failed job, never into silence. */
@@ -50,10 +60,11 @@ export async function takePoisoned(room: Darkroom, message: JobMessage): Promise
     // It may have been taken in before it was given up: then it is waiting, or done.
     const now = room.clock.now()
     const key = keyOf({ kind: 'custom-id', id: customId })
-    for (const place of batch === null ? [inboxName(now), inboxName(now - dayMs)] : [batch]) {
+    const inboxes = [now, now - dayMs].map((time) => inboxOf(room, parsed.submission, time))
+    for (const place of batch === null ? inboxes : [batch]) {
       const taken = await room.jobs.get({ batch: place, key })
       if (taken !== undefined) {
-        await announce(room, place)
+        await announce(room, taken.job)
         return { job: taken.job, isNew: false, fault: undefined }
       }
     }
@@ -75,7 +86,8 @@ export async function takeRequest(
 ): Promise<TakenRequest> {
   const parsed = room.parse(asked.text)
   if (parsed.kind === 'invalid') return { kind: 'invalid', fault: parsed.fault }
-  const { customId, batch, metadata, request } = parsed.submission
+  const { submission } = parsed
+  const { customId, batch, request } = submission
   const now = room.clock.now()
   const key = requestKey(customId, asked)
   const taken = (job: Job, isNew: boolean): TakenRequest => ({
@@ -86,12 +98,13 @@ export async function takeRequest(
   })
   if (asked.idempotencyKey !== undefined && batch === null) {
     // Sent again just after midnight it must meet yesterday's job.
-    const earlier = await room.jobs.get({ batch: inboxName(now - dayMs), key })
+    const earlier = await room.jobs.get({ batch: inboxOf(room, submission, now - dayMs), key })
     if (earlier !== undefined) return taken(earlier.job, false)
   }
-  const job = newJob({ batch: batch ?? inboxName(now), key, customId, metadata, request, now })
-  const accepted = await accept(room, job)
-  return taken(accepted.job, accepted.isNew)
+  const accepted = await accept(room, submission, { batch: batch ?? inboxOf(room, submission, now), key })
+  return accepted.kind === 'accepted'
+    ? taken(accepted.job, accepted.isNew)
+    : { kind: 'invalid', fault: accepted.fault }
 }
 
 function requestKey(
@@ -105,16 +118,33 @@ function requestKey(
 
 const dayMs = 86_400_000
 
-async function accept(room: Darkroom, job: Job): Promise<Accepted> {
-  await openBatch(room, job.batch)
+type Acceptance =
+  | { readonly kind: 'accepted'; readonly job: Job; readonly isNew: boolean }
+  | { readonly kind: 'rejected'; readonly fault: SubmissionFault }
+
+async function accept(room: Darkroom, submission: Submission, { batch, key }: JobRef): Promise<Acceptance> {
+  const { pool, customId, metadata, request, priority } = submission
+  const batchPool = await openBatch(room, { pool, batch })
+  if (batchPool !== pool) return { kind: 'rejected', fault: modelMismatch(batch, { pool, batchPool }) }
+  const upperMicroUsd = poolNamed(room, pool)?.costs.upperMicroUsd(request) ?? 0
+  const now = room.clock.now()
+  const job = newJob({ batch, key, pool, customId, metadata, request, priority, upperMicroUsd, now })
   // Before the job: one without a flow would be seen by nobody if this instance died here.
-  await wake(room, job.batch)
+  await wake(room, job)
   const added = await room.jobs.add(job)
   // Also for a job that was there: the delivery that wrote it may have died before it told the pacer.
-  await announce(room, job.batch)
-  if (added === 'added') return { job, isNew: true, fault: undefined }
+  await announce(room, job)
+  if (added === 'added') return { kind: 'accepted', job, isNew: true }
   const stored = await room.jobs.get(job)
-  return { job: stored?.job ?? job, isNew: false, fault: undefined }
+  return { kind: 'accepted', job: stored?.job ?? job, isNew: false }
+}
+
+function modelMismatch(
+  batch: string,
+  { pool, batchPool }: { pool: string; batchPool: string },
+): SubmissionFault {
+  const message = `model: the jobs of batch ${batch} go to the pool ${batchPool}, and this one asks for ${pool}; send it under another batch`
+  return { param: 'model', code: 'model_mismatch', message }
 }
 
 async function reject(
@@ -124,14 +154,23 @@ async function reject(
 ): Promise<Accepted> {
   const now = room.clock.now()
   const { customId, failure } = rejected
+  const pool = room.pools[0]?.name ?? ''
   const batch = rejected.batch ?? inboxName(now)
   // Never under the custom id itself: a corrected message with the same id must become a job.
   const key = keyOf({
     kind: 'rejected',
     id: `${customId ?? ''}\n${message.messageId ?? ''}\n${message.text}`,
   })
-  const job = rejectedJob({ batch, key, customId, metadata: null, now, failure, input: message.text })
-  await openBatch(room, batch)
+  const job = rejectedJob({
+    batch,
+    key,
+    pool: await openBatch(room, { pool, batch }),
+    customId,
+    metadata: null,
+    now,
+    failure,
+    input: message.text,
+  })
   const added = await room.jobs.add(job)
   return {
     job,
@@ -143,10 +182,19 @@ async function reject(
 /** Batches remembered as existing; a forgotten one costs a write that changes nothing. */
 const batchesSeenMax = 10_000
 
-async function openBatch(room: Darkroom, batch: string): Promise<void> {
+/** Answers the pool that the batch draws on: that of its first job. */
+async function openBatch(room: Darkroom, ref: BatchRef): Promise<string> {
   const { batches } = room.seen
-  if (batches.has(batch)) return
-  await room.jobs.openBatch({ batch, createdAt: room.clock.now() })
+  const known = batches.get(ref.batch)
+  if (known !== undefined) return (await known).pool
+  const opened = room.jobs.openBatch(newBatch(room, ref))
   if (batches.size >= batchesSeenMax) batches.clear()
-  batches.add(batch)
+  // Remembered before it is done: messages come by the dozen, and one of them is enough to ask.
+  batches.set(ref.batch, opened)
+  try {
+    return (await opened).pool
+  } catch (error) {
+    if (batches.get(ref.batch) === opened) batches.delete(ref.batch)
+    throw error
+  }
 }

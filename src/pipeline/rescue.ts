@@ -5,7 +5,7 @@ import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { JobRef } from '../ports.ts'
 import { announce, nudge } from './announce.ts'
-import type { Darkroom } from './darkroom.ts'
+import { answered, type Darkroom } from './darkroom.ts'
 
 export type Rescued = { readonly unslotted: number; readonly recovered: number; readonly unknown: number }
 
@@ -15,8 +15,23 @@ export type Rescued = { readonly unslotted: number; readonly recovered: number; 
  * each job is moved by one.
  */
 export async function rescue(room: Darkroom): Promise<Rescued> {
-  const { flows } = await room.budgets.read(room.pool.name)
   const total = { unslotted: 0, recovered: 0, unknown: 0 }
+  const faults: unknown[] = []
+  for (const { name } of room.pools) {
+    faults.push(...(await rescuePool(room, name, total)))
+    await nudge(room, name)
+  }
+  if (faults.length > 0) throw new AggregateError(faults, `${faults.length} job(s) could not be rescued`)
+  return total
+}
+
+/** Adds to the total; answers what went wrong. */
+async function rescuePool(
+  room: Darkroom,
+  pool: string,
+  total: { -readonly [kind in keyof Rescued]: number },
+): Promise<readonly unknown[]> {
+  const { flows } = await room.budgets.read(pool)
   const faults: unknown[] = []
   // Where it begins changes, so that with more batches than one run takes each has its turn.
   const first = Math.floor(room.chance() * flows.length)
@@ -31,9 +46,7 @@ export async function rescue(room: Darkroom): Promise<Rescued> {
       else if (result.value !== undefined) total[result.value] += 1
     }
   }
-  await nudge(room)
-  if (faults.length > 0) throw new AggregateError(faults, `${faults.length} job(s) could not be rescued`)
-  return total
+  return faults
 }
 
 type BringBack = (room: Darkroom, ref: JobRef) => Promise<keyof Rescued | undefined>
@@ -59,7 +72,7 @@ async function unslot(room: Darkroom, ref: JobRef): Promise<'unslotted' | undefi
   const after = before && unslotted(before.job)
   if (before === undefined || after === undefined) return undefined
   if ((await room.jobs.change(before, after)) === undefined) return undefined
-  await announce(room, ref.batch)
+  await announce(room, after)
   return 'unslotted'
 }
 
@@ -72,10 +85,7 @@ async function recover(room: Darkroom, ref: JobRef): Promise<'recovered' | 'unkn
   // Renewed since it was looked up.
   if (job.phase.kind !== 'running' || job.phase.leaseUntil > now) return undefined
   const saved = await room.images.find(job)
-  const after =
-    saved === undefined
-      ? ofUnknownOutcome(room, job)
-      : succeeded(job, { ...saved.facts, images: saved.images })
+  const after = saved === undefined ? ofUnknownOutcome(room, job) : succeeded(job, answered(room, job, saved))
   const changed = after && (await room.jobs.change(before, after))
   if (changed === undefined) return undefined
   room.log.warn('an instance died in a call', {
@@ -84,7 +94,7 @@ async function recover(room: Darkroom, ref: JobRef): Promise<'recovered' | 'unkn
     hasImages: saved !== undefined,
   })
   if (saved !== undefined) return 'recovered'
-  await announce(room, ref.batch)
+  await announce(room, job)
   return 'unknown'
 }
 

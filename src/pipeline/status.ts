@@ -1,11 +1,12 @@
-import { newLedger, spacingMs, startsLastMinute, type Ledger } from '../core/budget.ts'
+import { spacingMs, startsLastMinute, type Ledger, type Member } from '../core/budget.ts'
 import { jobCounts, ratePerMinute, type Counters, type JobCounts } from '../core/counters.ts'
 import { estimateFinishAt, estimateStartAt, outlook } from '../core/estimate.ts'
-import type { Flow } from '../core/fairness.ts'
+import { isHalted, termsOf, type Terms } from '../core/fairness.ts'
 import type { Job } from '../core/job.ts'
 import { limits } from '../core/limits.ts'
-import type { ImageContent, JobRef, Pool, Versioned } from '../ports.ts'
+import type { ImageContent, JobRef } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
+import { flowOf, ledgersNow, viewPool } from './pool-view.ts'
 
 export type JobStatus = { readonly job: Job; readonly estimatedStartAt: number | null }
 
@@ -18,17 +19,19 @@ export async function jobStatus(room: Darkroom, ref: JobRef): Promise<JobStatus 
 export async function estimateStart(room: Darkroom, job: Job): Promise<number | null> {
   if (job.phase.kind === 'slotted') return job.phase.slotAt
   if (job.phase.kind !== 'waiting') return null
-  const { batch, key } = job
+  const { batch, priority, upperMicroUsd } = job
   const { dueAt } = job.phase
   const limit = limits.placeInLineMax
-  const [pool, counted] = await Promise.all([
-    room.budgets.read(room.pool.name),
-    room.jobs.countBefore({ waiting: { batch, key, dueAt }, limit }),
+  const waiting = { batch, key: job.key, priority, dueAt, upperMicroUsd }
+  const [pool, flow, counted] = await Promise.all([
+    viewPool(room, job.pool),
+    flowOf(room, job),
+    room.jobs.countBefore({ waiting, limit }),
   ])
-  const expected = outlook(poolNow(room, pool), batch, room.clock.now())
+  const expected = isHalted(flow) ? undefined : outlook(pool, batch, room.clock.now())
   if (expected === undefined) return null
   const before = counted < limit ? counted : await waitingIn(room, batch)
-  return Math.max(dueAt, estimateStartAt(expected, before))
+  return Math.max(dueAt, estimateStartAt(expected, { flow, priority, before }))
 }
 
 async function waitingIn(room: Darkroom, batch: string): Promise<number> {
@@ -38,55 +41,74 @@ async function waitingIn(room: Darkroom, batch: string): Promise<number> {
 
 export type BatchStatus = {
   readonly batch: string
+  readonly pool: string
   readonly createdAt: number
-  readonly status: 'in_progress' | 'completed'
+  readonly status: 'in_progress' | 'completed' | 'cancelling' | 'cancelled'
+  readonly terms: Terms
   readonly counts: JobCounts
   readonly counters: Counters
   readonly ratePerMinute: number
   readonly estimatedFinishAt: number | null
 }
 
-/** Reads the batch's row, its counters and the pool's budget, whatever the batch's size. */
+/** Reads the batch's row, its counters and its flow, whatever the batch's size. */
 export async function batchStatus(room: Darkroom, batch: string): Promise<BatchStatus | undefined> {
   const now = room.clock.now()
   const stored = await room.jobs.getBatch(batch)
   if (stored === undefined) return undefined
   const { counters } = stored
+  const { pool, createdAt } = stored.batch
   const counts = jobCounts(counters)
   const isFinished = counts.waiting + counts.running === 0
-  const expected = isFinished
-    ? undefined
-    : outlook(poolNow(room, await room.budgets.read(room.pool.name)), batch, now)
+  const flow = await flowOf(room, { pool, batch }, stored.batch.terms)
+  const expected =
+    isFinished || (isHalted(flow) && counts.waiting > 0)
+      ? undefined
+      : outlook(await viewPool(room, pool), batch, now)
   return {
     batch,
-    createdAt: stored.batch.createdAt,
-    status: isFinished ? 'completed' : 'in_progress',
+    pool,
+    createdAt,
+    status: statusOf(flow, isFinished),
+    terms: termsOf(flow),
     counts,
     counters,
     ratePerMinute: ratePerMinute(counters, now),
-    estimatedFinishAt: expected === undefined ? null : estimateFinishAt(expected, { counts, counters }, now),
+    estimatedFinishAt:
+      expected === undefined ? null : estimateFinishAt(expected, { flow, counts, counters }, now),
   }
 }
 
+function statusOf({ decision }: Terms, isFinished: boolean): BatchStatus['status'] {
+  if (decision?.kind === 'cancelled') return isFinished ? 'cancelled' : 'cancelling'
+  return isFinished ? 'completed' : 'in_progress'
+}
+
 export type DeploymentStatus = {
+  readonly pool: string
   readonly ledger: Ledger
+  readonly member: Member
   readonly spacingMs: number
   readonly startsLastMinute: number
 }
 
-export type BudgetStatus = { readonly pool: string; readonly deployments: readonly DeploymentStatus[] }
-
-export async function budgetStatus(room: Darkroom): Promise<BudgetStatus> {
+export async function budgetStatus(room: Darkroom): Promise<readonly DeploymentStatus[]> {
   const now = room.clock.now()
-  const ledgers = ledgersNow(room, await room.budgets.readLedgers(room.pool.name))
-  return {
-    pool: room.pool.name,
-    deployments: ledgers.map((ledger) => ({
-      ledger,
-      spacingMs: spacingMs(ledger),
-      startsLastMinute: startsLastMinute(ledger, now),
-    })),
-  }
+  const pools = await Promise.all(
+    room.pools.map(async ({ name }) => {
+      const ledgers = ledgersNow(room, name, await room.budgets.readLedgers(name))
+      return ledgers.flatMap((ledger) =>
+        ledger.deployments.map((member) => ({
+          pool: name,
+          ledger,
+          member,
+          spacingMs: spacingMs(ledger),
+          startsLastMinute: startsLastMinute(ledger, now),
+        })),
+      )
+    }),
+  )
+  return pools.flat()
 }
 
 /** The image's content; undefined when the job, or that image of it, does not exist. */
@@ -99,17 +121,4 @@ export async function imageContent(
   const image = stored?.job.phase.kind === 'succeeded' ? stored.job.phase.images[index] : undefined
   const content = image && (await room.images.read(image))
   return image && content && { contentType: image.contentType, content }
-}
-
-function poolNow(room: Darkroom, pool: Pool): { ledgers: readonly Ledger[]; flows: readonly Flow[] } {
-  return { ledgers: ledgersNow(room, pool.ledgers), flows: pool.flows.map(({ value }) => value) }
-}
-
-/** A deployment that no tick has seen yet has the ledger its first tick will write. */
-function ledgersNow(room: Darkroom, stored: readonly Versioned<Ledger>[]): readonly Ledger[] {
-  return room.pool.deployments.map(
-    (settings) =>
-      stored.find(({ value }) => value.deployment === settings.deployment)?.value ??
-      newLedger(settings, room.clock.now()),
-  )
 }

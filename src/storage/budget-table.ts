@@ -1,8 +1,10 @@
 import { z } from 'zod'
-import { newFlow, type Flow } from '../core/fairness.ts'
+import type { Flow } from '../core/fairness.ts'
+import type { Level } from '../core/level.ts'
 import { limits } from '../core/limits.ts'
 import type { Ledger } from '../core/budget.ts'
 import type { BudgetTable, Pool, TickState, Versioned } from '../ports.ts'
+import { termsSchema } from './job-rows.ts'
 import type { Entity, Table, Values, Write } from './table.ts'
 
 /** The budget table, PartitionKey = pool: a row for each ledger and flow, and the tick. */
@@ -25,7 +27,7 @@ export function budgetTable(table: Table): BudgetTable {
 
     async commit({ pool, ledgers, flows, tick }) {
       const writes = [
-        ...ledgers.map(({ before, after }) => put(`ledger:${after.deployment}`, before, after)),
+        ...ledgers.map(({ before, after }) => put(`ledger:${after.quota}`, before, after)),
         ...flows.map(({ before, after }) => put(`flow:${after.batch}`, before, after)),
         put('tick', tick.before, tick.after),
       ]
@@ -38,27 +40,33 @@ export function budgetTable(table: Table): BudgetTable {
       return entity && tickSchema.parse(stateOf(entity))
     },
 
-    async readLedger({ pool, deployment }) {
-      const entity = await table.get({ partition: pool, row: `ledger:${deployment}` })
+    async readLedger({ pool, quota }) {
+      const entity = await table.get({ partition: pool, row: `ledger:${quota}` })
       return entity && readLedger(entity)
     },
 
     async changeLedger({ pool, before, after }) {
-      const result = await table.transact(pool, [put(`ledger:${after.deployment}`, before, after)])
+      const result = await table.transact(pool, [put(`ledger:${after.quota}`, before, after)])
       return result.kind
     },
 
-    async wakeFlow({ pool, batch }) {
+    async readFlow({ pool, batch }) {
+      const entity = await table.get({ partition: pool, row: `flow:${batch}` })
+      return entity && readFlow(entity)
+    },
+
+    async changeFlow({ pool, batch, fresh, change }) {
       const row = `flow:${batch}`
       for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
         const entity = await table.get({ partition: pool, row })
-        const flow = entity && readFlow(entity)
-        if (flow !== undefined && flow.value.idleSince === null) return
-        const awake = { ...(flow?.value ?? newFlow(batch)), idleSince: null }
-        const result = await table.transact(pool, [put(row, flow, awake)])
-        if (result.kind === 'committed') return
+        const before = entity && readFlow(entity)
+        const flow = before?.value ?? (await fresh())
+        const after = change(flow)
+        if (after === undefined && before !== undefined) return before.value
+        const result = await table.transact(pool, [put(row, before, after ?? flow)])
+        if (result.kind === 'committed') return after ?? flow
       }
-      throw new Error(`pool ${pool}: the flow of batch ${batch} could not be woken; too many writers`)
+      throw new Error(`pool ${pool}: the flow of batch ${batch} could not be changed; too many writers`)
     },
 
     async removeFlow({ pool, before }) {
@@ -69,42 +77,73 @@ export function budgetTable(table: Table): BudgetTable {
 
 const bucketsSchema = z.array(z.object({ at: z.number(), count: z.number() }))
 
+const breakerSchema = z.object({
+  code: z.string(),
+  message: z.string(),
+  openedAt: z.number(),
+  probeSlotAt: z.number().nullable(),
+  nextProbeAt: z.number(),
+  probes: z.number(),
+})
+
+const levelSchema = z.object({
+  toldRpm: z.number().nullable(),
+  limitRpm: z.number().nullable(),
+  heldRpm: z.number().nullable(),
+  triedRpm: z.number().nullable(),
+  since: z.number(),
+  step: z.number(),
+  refusal: z.object({ rpm: z.number(), at: z.number() }).nullable(),
+  credit: z.number(),
+  countedAt: z.number(),
+  pause: z.object({
+    cause: z.enum(['none', 'rate', 'capacity', 'parked']),
+    until: z.number(),
+    givenUntil: z.number(),
+    settledAt: z.number(),
+    tries: z.number(),
+  }),
+  capacityAt: z.array(z.number()),
+  surprisesAt: z.array(z.number()),
+}) satisfies z.ZodType<Level>
+
 const ledgerSchema = z.object({
-  deployment: z.string(),
-  settingsMark: z.string(),
+  quota: z.string(),
+  deployments: z.array(
+    z.object({
+      deployment: z.string(),
+      settingsMark: z.string(),
+      breaker: breakerSchema.nullable(),
+      faultsRecently: bucketsSchema,
+    }),
+  ),
   rpm: z.number(),
   pace: z.number(),
-  factor: z.number(),
+  topPace: z.number(),
+  level: levelSchema,
   nextFreeAt: z.number(),
   pausedUntil: z.number(),
   pauseReason: z.string().nullable(),
-  breaker: z
-    .object({
-      code: z.string(),
-      message: z.string(),
-      openedAt: z.number(),
-      probeSlotAt: z.number().nullable(),
-      nextProbeAt: z.number(),
-      probes: z.number(),
-    })
-    .nullable(),
+  starts: z.array(z.object({ firstAt: z.number(), lastAt: z.number(), count: z.number() })),
   leadMs: z.number(),
-  leadChangedAt: z.number(),
-  slotsRecently: bucketsSchema,
-})
+  leadLowerAt: z.number(),
+}) satisfies z.ZodType<Ledger>
 
-const flowSchema = z.object({
+const flowSchema = termsSchema.extend({
   batch: z.string(),
-  weight: z.number(),
+  share: z.number(),
   tag: z.number(),
   idleSince: z.number().nullable(),
-})
+  backlog: z.object({ waiting: z.number(), at: z.number() }).nullable(),
+}) satisfies z.ZodType<Flow>
 
 const tickSchema = z.object({
   epoch: z.number(),
   dueAt: z.number().nullable(),
   hasRoom: z.boolean(),
   virtualTime: z.number(),
+  instance: z.string(),
+  aloneSince: z.number(),
   mark: z.string(),
 })
 

@@ -1,8 +1,10 @@
 import { z } from 'zod'
 import type { Counters } from '../core/counters.ts'
+import { termsOf, type Terms } from '../core/fairness.ts'
+import { priorities } from '../core/submission.ts'
 import { failureKinds } from '../core/failure.ts'
 import { limits } from '../core/limits.ts'
-import type { Job } from '../core/job.ts'
+import type { Job, Phase } from '../core/job.ts'
 import type { Batch } from '../ports.ts'
 import type { Entity, Values } from './table.ts'
 
@@ -43,13 +45,14 @@ const imageSchema = z.object({
 
 const phaseSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('waiting'), dueAt: z.number() }),
-  z.object({ kind: z.literal('slotted'), slotAt: z.number() }),
+  z.object({ kind: z.literal('slotted'), slotAt: z.number(), isReserved: z.boolean() }),
   z.object({ kind: z.literal('running'), leaseUntil: z.number() }),
   z.object({
     kind: z.literal('succeeded'),
     finishedAt: z.number(),
     images: z.array(imageSchema),
     usage: usageSchema,
+    costMicroUsd: z.number(),
   }),
   z.object({
     kind: z.literal('failed'),
@@ -61,6 +64,9 @@ const phaseSchema = z.discriminatedUnion('kind', [
 
 /** What never changes after a job was accepted, without the prompt. */
 const originSchema = z.object({
+  pool: z.string(),
+  priority: z.enum(priorities).nullable(),
+  upperMicroUsd: z.number(),
   customId: z.string().nullable(),
   parameters: z
     .object({
@@ -85,6 +91,7 @@ const grantSchema = z.object({ slotAt: z.number().nullable(), deployment: z.stri
 const progressSchema = z.object({
   attempts: z.number(),
   possiblyRepeated: z.number(),
+  unsureMicroUsd: z.number(),
   startedAt: z.number().nullable(),
   requestIds: z.array(z.string()),
 })
@@ -93,6 +100,9 @@ const progressSchema = z.object({
 export function writeNewJob(job: Job): Values {
   const { prompt = '', ...parameters } = job.request ?? {}
   const origin: z.infer<typeof originSchema> = {
+    pool: job.pool,
+    priority: job.priority,
+    upperMicroUsd: job.upperMicroUsd,
     customId: job.customId,
     parameters: job.request === null ? null : parameters,
     metadata: job.metadata,
@@ -104,10 +114,11 @@ export function writeNewJob(job: Job): Values {
 
 /** What a change of a job may alter. */
 export function writeChangedJob(job: Job): Values {
-  const { attempts, possiblyRepeated, startedAt, requestIds } = job
+  const { attempts, possiblyRepeated, unsureMicroUsd, startedAt, requestIds } = job
   const progress: z.infer<typeof progressSchema> = {
     attempts,
     possiblyRepeated,
+    unsureMicroUsd,
     startedAt,
     requestIds: [...requestIds],
   }
@@ -117,7 +128,11 @@ export function writeChangedJob(job: Job): Values {
 /** What a slot alters: the pacer writes it without having read the record. */
 export function writePlacedJob(job: Pick<Job, 'phase' | 'slotAt' | 'deployment'>): Values {
   const grant: z.infer<typeof grantSchema> = { slotAt: job.slotAt, deployment: job.deployment }
-  return { grant: JSON.stringify(grant), phase: JSON.stringify(job.phase) }
+  return { grant: JSON.stringify(grant), ...writePhase(job.phase) }
+}
+
+export function writePhase(phase: Phase): Values {
+  return { phase: JSON.stringify(phase) }
 }
 
 export function readJob(ref: { readonly batch: string; readonly key: string }, entity: Entity): Job {
@@ -144,26 +159,62 @@ const countersSchema = z.object({
   inputTokens: z.number(),
   outputTokens: z.number(),
   possiblyRepeated: z.number(),
+  spentMicroUsd: z.number(),
+  unsureMicroUsd: z.number(),
+  reservedMicroUsd: z.number(),
   callMs: z.number(),
   firstStartedAt: z.number().nullable(),
   lastFinishedAt: z.number().nullable(),
   finishedRecently: z.array(z.object({ at: z.number(), count: z.number() })),
+  /** Times; that of a refusal is negative. */
+  answersRecently: z.array(z.number()),
 })
 
 export function writeCounters(counters: Counters): Values {
-  return { counters: JSON.stringify(counters) }
+  const answersRecently = counters.answersRecently.map(({ at, isRefused }) => (isRefused ? -at : at))
+  const row = { ...counters, answersRecently } satisfies Record<keyof z.infer<typeof countersSchema>, unknown>
+  return { counters: JSON.stringify(row) }
 }
 
 export function readCounters(entity: Entity): Counters {
-  return countersSchema.parse(JSON.parse(entity.values['counters'] ?? ''))
+  const { answersRecently, ...rest } = countersSchema.parse(JSON.parse(entity.values['counters'] ?? ''))
+  return {
+    ...rest,
+    answersRecently: answersRecently.map((at) => ({ at: Math.abs(at), isRefused: at < 0 })),
+  }
 }
 
-const batchSchema = z.object({ createdAt: z.number() })
+export const termsSchema = z.object({
+  priority: z.enum(priorities),
+  capMicroUsd: z.number().nullable(),
+  decision: z
+    .object({
+      kind: z.enum(['paused', 'resumed', 'cancelled']),
+      by: z.enum(['user', 'cap', 'refusals']),
+      reason: z.string(),
+      at: z.number(),
+    })
+    .nullable(),
+  refusalsFrom: z.number(),
+}) satisfies z.ZodType<Terms>
 
-export function writeBatch({ createdAt }: Batch): Values {
-  return { batch: JSON.stringify({ createdAt } satisfies z.infer<typeof batchSchema>) }
+const batchSchema = z.object({ createdAt: z.number(), pool: z.string() })
+
+export function writeBatch({ createdAt, pool, terms }: Batch): Values {
+  return {
+    batch: JSON.stringify({ createdAt, pool } satisfies z.infer<typeof batchSchema>),
+    ...writeTerms(terms),
+  }
 }
 
-export function readBatch(batch: string, entity: Entity): Batch {
-  return { batch, ...batchSchema.parse(JSON.parse(entity.values['batch'] ?? '')) }
+export function writeTerms(terms: Terms): Values {
+  return { terms: JSON.stringify(termsOf(terms)) }
+}
+
+export function readBatch(batch: string, { values }: Entity): Batch {
+  return {
+    batch,
+    ...batchSchema.parse(JSON.parse(values['batch'] ?? '')),
+    terms: termsSchema.parse(JSON.parse(values['terms'] ?? '')),
+  }
 }

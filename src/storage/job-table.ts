@@ -1,8 +1,15 @@
-import { changesCounters, count, sum } from '../core/counters.ts'
+import { changesCounters, count, noCounters, reserve, sum, type Counters } from '../core/counters.ts'
 import type { Job } from '../core/job.ts'
-import { indexRowOf, parseIndexRow, sortableTime, type IndexKind } from '../core/keys.ts'
+import {
+  indexRowOf,
+  priorityLines,
+  parseIndexRow,
+  sortableTime,
+  type IndexKind,
+  type IndexRow,
+} from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
-import type { JobSnapshot, JobTable, SlotGrant } from '../ports.ts'
+import type { JobSnapshot, JobTable, SlotGrant, WaitingJob } from '../ports.ts'
 import {
   batchRow,
   countRows,
@@ -13,10 +20,12 @@ import {
   writeBatch,
   writeChangedJob,
   writeNewJob,
+  writePhase,
   writePlacedJob,
+  writeTerms,
 } from './job-rows.ts'
-import { partitionWriter } from './partition-writer.ts'
-import type { Entity, Table, Write } from './table.ts'
+import { partitionWriter, type RowChange } from './partition-writer.ts'
+import type { Entity, Table, Values, Write } from './table.ts'
 
 /**
  * The job table, PartitionKey = batch. A change of a job writes its record, moves its one index row and counts, all in
@@ -49,7 +58,7 @@ export function jobTable(
         count: (counters) => count(counters, null, job),
         isApplied: async () => isChangedBy(changeId, batch, key),
       })
-      return result === undefined ? 'exists' : 'added'
+      return result.kind === 'written' ? 'added' : 'exists'
     },
 
     async get({ batch, key }) {
@@ -76,37 +85,76 @@ export function jobTable(
           : undefined,
         isApplied: async () => isChangedBy(changeId, batch, key),
       })
-      if (result === undefined) return undefined
+      if (result.kind !== 'written') return undefined
       // An own change found written by an earlier try has a version nobody has told us.
       if (result.version !== '') return { job: after, version: result.version }
       const entity = await table.get({ partition: batch, row: jobRow(key) })
       return entity && ({ job: after, version: entity.version } satisfies JobSnapshot)
     },
 
-    async slot(grants) {
-      const granted = await Promise.all(
+    async slot({ grants, capMicroUsd }) {
+      const results = await Promise.all(
         grants.map(async (grant) => {
-          const { batch, key } = grant
+          const { batch, key, upperMicroUsd } = grant
           const changeId = newId()
-          const result = await writer.write(batch, {
+          const { kind } = await writer.write(batch, {
             key,
-            writes: slotWrites(grant, changeId),
-            count: undefined,
+            writes: slotWrites(grant, { changeId, isReserved: capMicroUsd !== null }),
+            ...(capMicroUsd === null
+              ? { count: undefined }
+              : {
+                  count: (counters: Counters) => reserve(counters, upperMicroUsd),
+                  cap: { microUsd: upperMicroUsd, capMicroUsd },
+                }),
             isApplied: async () => isChangedBy(changeId, batch, key),
           })
-          return result === undefined ? [] : [grant]
+          return { grant, kind }
         }),
       )
-      return granted.flat()
+      return {
+        granted: results.flatMap(({ grant, kind }) => (kind === 'written' ? [grant] : [])),
+        isCapReached: results.some(({ kind }) => kind === 'over-cap'),
+      }
     },
 
-    async firstWaiting({ batch, limit }) {
-      const rows = await rangeOf(table, batch, 'wait', { limit })
-      return rows.map(({ at, key }) => ({ batch, key, dueAt: at }))
+    async cancelQueued({ batch, limit, now }) {
+      const range = async (kind: IndexKind): Promise<readonly Entity[]> =>
+        table.range({ partition: batch, from: `${kind}:`, before: `${kind};`, limit })
+      const waiting = await range('wait')
+      // A job with a slot goes back to wait at times, and one that waits gets a slot: who is not here is found there.
+      const rows = waiting.length > 0 ? waiting : await range('slot')
+      const results = await Promise.all(
+        rows.map(async (row) => {
+          const changeId = newId()
+          const { kind } = await writer.write(
+            batch,
+            cancellation(row, { now, changeId, isApplied: async (key) => isChangedBy(changeId, batch, key) }),
+          )
+          return kind
+        }),
+      )
+      return { found: rows.length, cancelled: results.filter((kind) => kind === 'written').length }
     },
 
-    async countBefore({ waiting: { batch, key, dueAt }, limit }) {
-      const before = indexRowOf(key, { kind: 'waiting', dueAt }) ?? ''
+    async firstWaiting({ batch, limit, from }) {
+      const first = from === undefined ? 'wait:' : `wait:${priorityLines.indexOf(from)}`
+      const rows = await table.range({
+        partition: batch,
+        from: first,
+        before: 'wait;',
+        limit: Math.min(limit, limits.slotsPerTickMax),
+      })
+      return rows.flatMap((entity): WaitingJob[] => {
+        const row = parseIndexRow(entity.row)
+        const upperMicroUsd = Number(entity.values['upper'] ?? 0)
+        return row === undefined
+          ? []
+          : [{ batch, key: row.key, dueAt: row.at, priority: row.priority, upperMicroUsd }]
+      })
+    },
+
+    async countBefore({ waiting: { batch, key, dueAt, priority }, limit }) {
+      const before = indexRowOf({ key, priority, phase: { kind: 'waiting', dueAt } }) ?? ''
       const rows = await table.range({ partition: batch, from: 'wait:', before, limit, namesOnly: true })
       return rows.length
     },
@@ -117,9 +165,21 @@ export function jobTable(
     },
 
     async openBatch(batch) {
+      const partition = batch.batch
       const values = writeBatch(batch)
-      const result = await table.transact(batch.batch, [{ kind: 'insert', row: batchRow, values }])
-      return result.kind === 'committed'
+      const result = await table.transact(partition, [{ kind: 'insert', row: batchRow, values }])
+      if (result.kind === 'committed') return batch
+      const entity = await table.get({ partition, row: batchRow })
+      return entity === undefined ? batch : readBatch(partition, entity)
+    },
+
+    async saveTerms(batch, terms) {
+      await table.transact(batch, [{ kind: 'merge', row: batchRow, values: writeTerms(terms) }])
+    },
+
+    async readBatch(batch) {
+      const entity = await table.get({ partition: batch, row: batchRow })
+      return entity && readBatch(batch, entity)
     },
 
     async getBatch(batch) {
@@ -134,22 +194,31 @@ export function jobTable(
 }
 
 function indexInsert(job: Job): readonly Write[] {
-  const row = indexRowOf(job.key, job.phase)
-  return row === null ? [] : [{ kind: 'insert', row, values: {} }]
+  const row = indexRowOf(job)
+  return row === null ? [] : [{ kind: 'insert', row, values: indexValues(job) }]
+}
+
+/** What is needed of a job by those who move it without reading its record. */
+function indexValues({ phase, upperMicroUsd }: Pick<Job, 'phase' | 'upperMicroUsd'>): Values {
+  const isNeeded = phase.kind === 'waiting' || (phase.kind === 'slotted' && phase.isReserved)
+  return isNeeded && upperMicroUsd > 0 ? { upper: String(upperMicroUsd) } : {}
 }
 
 function indexMove(before: Job, after: Job): readonly Write[] {
-  const from = indexRowOf(before.key, before.phase)
-  const to = indexRowOf(after.key, after.phase)
+  const from = indexRowOf(before)
+  const to = indexRowOf(after)
   if (from === to) return []
   return [...(from === null ? [] : [{ kind: 'delete', row: from } satisfies Write]), ...indexInsert(after)]
 }
 
-function slotWrites(grant: SlotGrant, changeId: string): readonly Write[] {
-  const { key, dueAt, slotAt, deployment } = grant
-  const phase = { kind: 'slotted', slotAt } as const
-  const to = indexRowOf(key, phase)
-  const from = indexRowOf(key, { kind: 'waiting', dueAt })
+function slotWrites(
+  grant: SlotGrant,
+  { changeId, isReserved }: { changeId: string; isReserved: boolean },
+): readonly Write[] {
+  const { key, dueAt, slotAt, deployment, priority, upperMicroUsd } = grant
+  const phase = { kind: 'slotted', slotAt, isReserved } as const
+  const to = indexRowOf({ key, priority, phase })
+  const from = indexRowOf({ key, priority, phase: { kind: 'waiting', dueAt } })
   if (from === null || to === null) return []
   return [
     {
@@ -158,21 +227,56 @@ function slotWrites(grant: SlotGrant, changeId: string): readonly Write[] {
       values: { ...writePlacedJob({ phase, slotAt, deployment }), changeId },
     },
     { kind: 'delete', row: from },
-    { kind: 'insert', row: to, values: {} },
+    { kind: 'insert', row: to, values: indexValues({ phase, upperMicroUsd }) },
   ]
+}
+
+/** Deleting the index row is the lock, so the record need not be read. */
+function cancellation(
+  { row, values }: Entity,
+  {
+    now,
+    changeId,
+    isApplied,
+  }: { now: number; changeId: string; isApplied: (key: string) => Promise<boolean> },
+): RowChange {
+  const { key = '' }: Partial<IndexRow> = parseIndexRow(row) ?? {}
+  const reservedMicroUsd = row.startsWith('slot:') ? Number(values['upper'] ?? 0) : 0
+  return {
+    key,
+    writes: [
+      {
+        kind: 'merge',
+        row: jobRow(key),
+        values: { ...writePhase({ kind: 'cancelled', finishedAt: now }), changeId },
+      },
+      { kind: 'delete', row },
+    ],
+    count: (counters) =>
+      sum([
+        counters,
+        {
+          ...noCounters,
+          waiting: -1,
+          cancelled: 1,
+          reservedMicroUsd: -reservedMicroUsd,
+          lastFinishedAt: now,
+        },
+      ]),
+    isApplied: async () => isApplied(key),
+  }
 }
 
 async function rangeOf(
   table: Table,
   batch: string,
   kind: IndexKind,
-  { limit, before }: { limit: number; before?: number },
-): Promise<readonly { at: number; key: string }[]> {
+  { limit, before }: { limit: number; before: number },
+): Promise<readonly IndexRow[]> {
   const entities: readonly Entity[] = await table.range({
     partition: batch,
     from: `${kind}:`,
-    // ';' follows ':' in the order of characters.
-    before: before === undefined ? `${kind};` : `${kind}:${sortableTime(before)}`,
+    before: `${kind}:${sortableTime(before)}`,
     limit: Math.min(limit, limits.slotsPerTickMax),
     namesOnly: true,
   })

@@ -1,6 +1,6 @@
-import { noCounters, type Counters } from '../core/counters.ts'
+import { committedMicroUsd, noCounters, sum, type Counters } from '../core/counters.ts'
 import { limits } from '../core/limits.ts'
-import { countRow, readCounters, writeCounters } from './job-rows.ts'
+import { countRow, countRows, readCounters, writeCounters } from './job-rows.ts'
 import type { Table, Write } from './table.ts'
 
 /** One change of one job: its rows, and what it does to the batch's counters. */
@@ -9,12 +9,18 @@ export type RowChange = {
   /** The job's record first. */
   readonly writes: readonly Write[]
   readonly count: ((counters: Counters) => Counters) | undefined
+  /** The change is made only while the batch's commitments, with this cost, stay within the cap. */
+  readonly cap?: { readonly microUsd: number; readonly capMicroUsd: number }
   /** After a conflict: was it an earlier try of this very change, whose answer was lost? */
   readonly isApplied: () => Promise<boolean>
 }
 
-/** The version of the job's record after the change; undefined when the rows were not as the change asked for. */
-export type RowChangeResult = { readonly version: string } | undefined
+export type RowChangeResult =
+  /** With the version of the job's record after it; empty when an earlier try has written it. */
+  | { readonly kind: 'written'; readonly version: string }
+  /** The rows were not as the change asked for. */
+  | { readonly kind: 'overtaken' }
+  | { readonly kind: 'over-cap' }
 
 export type PartitionWriter = { write(partition: string, change: RowChange): Promise<RowChangeResult> }
 
@@ -27,6 +33,8 @@ type Pending = {
 /** The shard of the counters that this instance writes in one batch, as it last stood there. */
 type Shard = { readonly index: number; readonly counters: Counters; readonly version: string | undefined }
 
+/** The row of counters that all changes under a cap go through. */
+const cappedShard = 0
 /** A group's prompts: a transaction holds 4 MiB, a character up to 6 bytes of JSON. */
 const groupCharsMax = 500_000
 /** Batches whose shard is remembered; a forgotten one costs a read. */
@@ -38,6 +46,9 @@ const shardsMax = 1_000
  *
  * The counters of a batch are spread over a few rows. Each instance keeps to one of them, and moves to another by
  * chance when it meets somebody else there (as a striped adder does), so that a write seldom needs a read.
+ *
+ * Changes under a cap are all counted in the first row. Of all changes of a job only they raise what the batch is
+ * committed to, so the other rows, read before, can only have fallen since: within the cap then is within it now.
  */
 export function partitionWriter(table: Table, chance: () => number): PartitionWriter {
   const lanes = new Map<string, Pending[]>()
@@ -100,9 +111,19 @@ export function partitionWriter(table: Table, chance: () => number): PartitionWr
       if (tries >= limits.commitTriesMax + all.length) {
         throw new Error(`batch ${partition}: no transaction came through in ${tries} tries; too many writers`)
       }
-      const counts = group.flatMap(({ change }) => (change.count === undefined ? [] : [change.count]))
-      const shard = counts.length === 0 ? undefined : await loadShard(partition)
-      const counters = counts.reduce((sum, count) => count(sum), shard?.counters ?? noCounters)
+      const isCapped = group.some(({ change }) => change.cap !== undefined)
+      const isCounted = group.some(({ change }) => change.count !== undefined)
+      const others = isCapped ? await committedElsewhere(partition) : 0
+      const shard = isCounted ? await loadShard(partition, isCapped ? cappedShard : undefined) : undefined
+      let counters = shard?.counters ?? noCounters
+      group = group.filter(({ change: { count, cap }, resolve }) => {
+        const isWithin =
+          cap === undefined || others + committedMicroUsd(counters) + cap.microUsd <= cap.capMicroUsd
+        if (isWithin) counters = count?.(counters) ?? counters
+        else resolve({ kind: 'over-cap' })
+        return isWithin
+      })
+      if (group.length === 0) return
       const writes = group.flatMap(({ change }) => change.writes)
       const result = await table.transact(
         partition,
@@ -114,13 +135,13 @@ export function partitionWriter(table: Table, chance: () => number): PartitionWr
         }
         let first = 0
         for (const { change, resolve } of group) {
-          resolve({ version: result.versions[first] ?? '' })
+          resolve({ kind: 'written', version: result.versions[first] ?? '' })
           first += change.writes.length
         }
         return
       }
       if (shard !== undefined && result.conflictAt === writes.length) {
-        await loadShard(partition, Math.floor(chance() * limits.countShards))
+        shards.delete(partition)
         continue
       }
       // Whose write it was; where the store does not say, the changes are tried one by one.
@@ -132,6 +153,7 @@ export function partitionWriter(table: Table, chance: () => number): PartitionWr
       }
       // Of one that is alone, only the counters themselves can tell whether they were in the way.
       if (loser === undefined && shard !== undefined) {
+        shards.delete(partition)
         const now = await loadShard(partition, shard.index)
         if (now.version !== shard.version) continue
       }
@@ -144,17 +166,28 @@ export function partitionWriter(table: Table, chance: () => number): PartitionWr
 
   async function settleConflict(partition: string, { change, resolve }: Pending): Promise<void> {
     if (!(await change.isApplied())) {
-      resolve(undefined)
+      resolve({ kind: 'overtaken' })
       return
     }
     shards.delete(partition)
-    resolve({ version: '' })
+    resolve({ kind: 'written', version: '' })
   }
 
-  async function loadShard(partition: string, moveTo?: number): Promise<Shard> {
+  /** What the batch is committed to in the rows of counters beside the one that caps are kept in. */
+  async function committedElsewhere(partition: string): Promise<number> {
+    const entities = await Promise.all(
+      countRows.filter((_, index) => index !== cappedShard).map(async (row) => table.get({ partition, row })),
+    )
+    return committedMicroUsd(
+      sum(entities.flatMap((entity) => (entity === undefined ? [] : [readCounters(entity)]))),
+    )
+  }
+
+  /** The row remembered, else the one asked for, else one by chance. */
+  async function loadShard(partition: string, asked?: number): Promise<Shard> {
     const known = shards.get(partition)
-    if (known !== undefined && moveTo === undefined) return known
-    const index = moveTo ?? Math.floor(chance() * limits.countShards)
+    if (known !== undefined && (asked === undefined || known.index === asked)) return known
+    const index = asked ?? Math.floor(chance() * limits.countShards)
     const entity = await table.get({ partition, row: countRow(index) })
     const shard: Shard = {
       index,

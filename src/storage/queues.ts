@@ -29,6 +29,7 @@ export function azureMessages(queues: QueueServiceClient): Messages {
 
 export const workMessageSchema = z.object({
   pool: z.string(),
+  quota: z.string(),
   deployment: z.string(),
   batch: z.string(),
   key: z.string(),

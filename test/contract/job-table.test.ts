@@ -1,8 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import {
-  claimed,
+  cancelled,
   failed,
-  newJob,
   rejectedJob,
   renewed,
   retried,
@@ -12,32 +11,15 @@ import {
 } from '../../src/core/job.ts'
 import type { Job } from '../../src/core/job.ts'
 import { failure } from '../../src/core/failure.ts'
+import { plainTerms, type Terms } from '../../src/core/fairness.ts'
+import { priorityLines } from '../../src/core/keys.ts'
 import { limits } from '../../src/core/limits.ts'
-import { chanceFrom } from '../../src/local/deployment/chance.ts'
 import type { JobSnapshot, JobTable, SlotGrant } from '../../src/ports.ts'
-import { jobTable } from '../../src/storage/job-table.ts'
 import type { Table } from '../../src/storage/table.ts'
-import { assertRowsAgree, type BatchContent } from '../support/laws.ts'
+import type { BatchContent } from '../support/laws.ts'
 import { losingAnswers, type LostAnswer } from '../support/lost-answers.ts'
+import { contentIn, grantOf, image, jobOf, jobsOn, jobsOnShard, makeRunning, now, usage } from './jobs.ts'
 import { stores, uniqueName } from './stores.ts'
-
-const now = Date.UTC(2026, 0, 5, 12)
-const usage = { inputTokens: 50, outputTokens: 4_160, inputTextTokens: 50, inputImageTokens: 0 }
-
-let ids = 0
-function jobsOn(table: Table, ...words: string[]): JobTable {
-  return jobTable(table, { chance: chanceFrom('job table', ...words), newId: () => `change-${(ids += 1)}` })
-}
-
-function jobOf(batch: string, key: string, at = now): Job {
-  const request = { prompt: `a picture of ${key}`, n: 2, size: '1024x1024' }
-  return newJob({ batch, key, customId: key, metadata: { shop: 'x' }, request, now: at })
-}
-
-function grantOf(job: Job, slotAt = now + 5_000.125): SlotGrant {
-  const dueAt = job.phase.kind === 'waiting' ? job.phase.dueAt : 0
-  return { batch: job.batch, key: job.key, dueAt, slotAt, deployment: 'gpt-image-1' }
-}
 
 describe.each(stores)('a job table in $name', ({ makeTable }) => {
   let table: Table
@@ -48,26 +30,26 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
   })
 
   async function contentOf(batch: string): Promise<BatchContent> {
-    return assertRowsAgree(
-      batch,
-      await table.range({ partition: batch, from: ' ', before: '~~', limit: 5_000 }),
-    )
+    return contentIn(table, batch)
   }
 
   async function read(job: Job): Promise<JobSnapshot> {
     return (await jobs.get(job))!
   }
 
-  async function makeRunning(job: Job): Promise<JobSnapshot> {
-    await jobs.add(job)
-    await jobs.slot([grantOf(job)])
-    const slotted = await read(job)
-    const claim = claimed(slotted.job, { slotAt: now, deployment: 'gpt-image-1', leaseUntil: now + 90_000 })!
-    return (await jobs.change(slotted, claim))!
+  async function run(job: Job): Promise<JobSnapshot> {
+    return makeRunning(jobs, job)
+  }
+
+  /** Slots of a batch that has no cap. */
+  async function slot(grants: readonly SlotGrant[], on = jobs): Promise<readonly SlotGrant[]> {
+    const given = await on.slot({ grants, capMicroUsd: null })
+    expect(given.isCapReached).toBe(false)
+    return given.granted
   }
 
   test('a job is read back as it was written', async () => {
-    const job = jobOf(uniqueName('batch'), 'line-1')
+    const job = jobOf(uniqueName('batch'), 'line-1', { priority: 'high', upperMicroUsd: 12_345 })
     expect(await jobs.add(job)).toBe('added')
     expect((await read(job)).job).toEqual(job)
     expect(await jobs.get({ batch: job.batch, key: 'line-2' })).toBeUndefined()
@@ -79,6 +61,7 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     const rejected = rejectedJob({
       batch,
       key: 'rejected~1',
+      pool: 'pool',
       customId: null,
       metadata: null,
       now,
@@ -102,7 +85,7 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
 
   test('a job goes its whole way, and rows and counters agree at each step', async () => {
     const job = jobOf(uniqueName('batch'), 'line-1')
-    let snapshot = await makeRunning(job)
+    let snapshot = await run(job)
     await contentOf(job.batch)
     const steps: ((job: Job) => Job | undefined)[] = [
       (job) => renewed(job, { leaseUntil: now + 180_000 }),
@@ -114,24 +97,45 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
       expect((await read(job)).version).toBe(snapshot.version)
       await contentOf(job.batch)
     }
-    const image = { blob: 'a', contentType: 'image/png', sizeBytes: 1, width: 1, height: 1, sha256: 'x' }
     const result = { finishedAt: now + 9_000, images: [image, image], usage, requestId: 'r-2' }
-    await jobs.change(snapshot, succeeded(snapshot.job, result)!)
+    const done = succeeded(snapshot.job, { ...result, costMicroUsd: 4_000 })!
+    await jobs.change(snapshot, done)
+    expect((await read(job)).job).toEqual(done)
     expect((await contentOf(job.batch)).counters).toMatchObject({
       succeeded: 1,
       images: 2,
       inputTokens: 50,
       outputTokens: 4_160,
       possiblyRepeated: 0,
+      spentMicroUsd: 4_000,
+      unsureMicroUsd: 0,
+      reservedMicroUsd: 0,
+      answersRecently: [{ at: now + 9_000, isRefused: false }],
       callMs: 9_000,
       firstStartedAt: now,
       lastFinishedAt: now + 9_000,
     })
   })
 
+  test('refusals are counted with their times, wherever they are written', async () => {
+    const batch = uniqueName('batch')
+    for (const [index, kind] of (['refused', 'transient', 'refused'] as const).entries()) {
+      const before = await run(jobOf(batch, `line-${index}`))
+      const after = failed(before.job, { finishedAt: now + index, failure: failure(kind, 'x', 'y') })!
+      await jobsOnShard(table, index, limits.countShards).change(before, after)
+    }
+    const { answersRecently, unsureMicroUsd } = (await contentOf(batch)).counters
+    expect(answersRecently.toSorted((a, b) => a.at - b.at)).toEqual([
+      { at: now, isRefused: true },
+      { at: now + 1, isRefused: false },
+      { at: now + 2, isRefused: true },
+    ])
+    expect(unsureMicroUsd).toBe(20_000)
+  })
+
   test('a change against an older state is refused and leaves nothing', async () => {
     const job = jobOf(uniqueName('batch'), 'line-1')
-    const running = await makeRunning(job)
+    const running = await run(job)
     const after = (await jobs.change(running, snoozed(running.job)!))!
     const stale = failed(running.job, { finishedAt: now, failure: failure('refused', 'x', 'y') })!
     expect(await jobs.change(running, stale)).toBeUndefined()
@@ -143,11 +147,11 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     const job = jobOf(uniqueName('batch'), 'line-1')
     await jobs.add(job)
     const seen = await read(job)
-    await jobs.slot([grantOf(job)])
+    await slot([grantOf(job)])
     const slotted = await read(job)
     const back = (await jobs.change(slotted, unslotted(slotted.job)!))!
     expect(back.job.phase).toEqual(seen.job.phase)
-    const stale = succeeded(seen.job, { finishedAt: now, images: [], usage })!
+    const stale = succeeded(seen.job, { finishedAt: now, images: [], usage, costMicroUsd: 1 })!
     expect(await jobs.change(seen, stale)).toBeUndefined()
     expect(await read(job)).toEqual(back)
     await contentOf(job.batch)
@@ -155,7 +159,7 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
 
   test('of several changes of one job at once one wins, on one instance and on several', async () => {
     const job = jobOf(uniqueName('batch'), 'line-1')
-    const running = await makeRunning(job)
+    const running = await run(job)
     const change = snoozed(running.job)!
     const results = await Promise.all([
       jobs.change(running, change),
@@ -171,16 +175,16 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     const batch = uniqueName('batch')
     const [free, taken, moved] = [jobOf(batch, 'free'), jobOf(batch, 'taken'), jobOf(batch, 'moved')]
     await Promise.all([free, taken, moved].map(async (job) => jobs.add(job)))
-    await jobs.slot([grantOf(taken, now + 1_000)])
-    const claim = await makeRunning({ ...moved, key: 'moved-2' })
+    await slot([grantOf(taken, now + 1_000)])
+    const claim = await run({ ...moved, key: 'moved-2' })
     await jobs.change(claim, retried(claim.job, { dueAt: now + 60_000, possiblyPaid: false })!)
     const grants = [grantOf(free), grantOf(taken, now + 9_000), grantOf({ ...moved, key: 'moved-2' })]
-    expect(await jobs.slot([...grants, grantOf(jobOf(batch, 'nobody'))])).toEqual([grants[0]])
+    expect(await slot([...grants, grantOf(jobOf(batch, 'nobody'))])).toEqual([grants[0]])
     expect((await read(free)).job).toEqual({
       ...free,
       slotAt: now + 5_000.125,
       deployment: 'gpt-image-1',
-      phase: { kind: 'slotted', slotAt: now + 5_000.125 },
+      phase: { kind: 'slotted', slotAt: now + 5_000.125, isReserved: false },
     })
     expect((await read(taken)).job.slotAt).toBe(now + 1_000)
     expect((await read({ ...moved, key: 'moved-2' })).job.phase.kind).toBe('waiting')
@@ -192,7 +196,7 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     await jobs.add(job)
     const grants = [now + 1_000, now + 2_000].map((slotAt) => grantOf(job, slotAt))
     const results = await Promise.all(
-      grants.map(async (grant, index) => jobsOn(table, `${index}`).slot([grant])),
+      grants.map(async (grant, index) => slot([grant], jobsOn(table, `${index}`))),
     )
     expect(results.flat()).toHaveLength(1)
     expect((await read(job)).job.slotAt).toBe(results.flat()[0]?.slotAt)
@@ -202,11 +206,11 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
   test('waiting jobs come in the order of their due times, then of their keys', async () => {
     const batch = uniqueName('batch')
     const inOrder = [
-      jobOf(batch, 'z', now - 10_000),
+      jobOf(batch, 'z', { at: now - 10_000 }),
       jobOf(batch, 'a'),
       jobOf(batch, 'b'),
-      jobOf(batch, 'A', now + 0.5),
-      jobOf(batch, 'later', now + 3_600_000),
+      jobOf(batch, 'A', { at: now + 0.5 }),
+      jobOf(batch, 'later', { at: now + 3_600_000 }),
     ]
     for (const job of inOrder.toReversed()) await jobs.add(job)
     const first = await jobs.firstWaiting({ batch, limit: 10 })
@@ -216,16 +220,51 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     expect((await jobs.firstWaiting({ batch, limit: 2 })).map(({ key }) => key)).toEqual(['z', 'a'])
     expect(await jobs.countBefore({ waiting: first[3]!, limit: 10 })).toBe(3)
     expect(await jobs.countBefore({ waiting: first[3]!, limit: 2 })).toBe(2)
-    await jobs.slot([grantOf(inOrder[0]!)])
+    await slot([grantOf(inOrder[0]!)])
     expect((await jobs.firstWaiting({ batch, limit: 1 })).map(({ key }) => key)).toEqual(['a'])
   })
+
+  test('those of a higher priority come first, and the line can be read from any priority on', async () => {
+    const batch = uniqueName('batch')
+    const inOrder = priorityLines.flatMap((priority) => [
+      jobOf(batch, `${priority ?? 'own'}-due`, { priority, at: now - 1_000, upperMicroUsd: 0 }),
+      jobOf(batch, `${priority ?? 'own'}-later`, { priority, at: now + 3_600_000, upperMicroUsd: 20_000 }),
+    ])
+    for (const job of inOrder.toReversed()) await jobs.add(job)
+    const all = await jobs.firstWaiting({ batch, limit: 100 })
+    expect(all).toEqual(
+      inOrder.map(({ key, priority, createdAt, upperMicroUsd }) => ({
+        batch,
+        key,
+        priority,
+        dueAt: createdAt,
+        upperMicroUsd,
+      })),
+    )
+    for (const [line, priority] of priorityLines.entries()) {
+      expect(await jobs.firstWaiting({ batch, limit: 100, from: priority })).toEqual(all.slice(2 * line))
+      expect(await jobs.firstWaiting({ batch, limit: 1, from: priority })).toEqual([all[2 * line]])
+    }
+    for (const [before, waiting] of all.entries()) {
+      expect(await jobs.countBefore({ waiting, limit: 100 })).toBe(before)
+    }
+    const back = unslotted((await slotted(inOrder[1]!)).job)!
+    await jobs.change(await read(inOrder[1]!), back)
+    expect(await jobs.firstWaiting({ batch, limit: 100 })).toEqual(all)
+    await contentOf(batch)
+  })
+
+  async function slotted(job: Job): Promise<JobSnapshot> {
+    await slot([grantOf(job)])
+    return read(job)
+  }
 
   test('overdue are those whose slot or lease lies before the time, and no others', async () => {
     const batch = uniqueName('batch')
     const [early, late] = [jobOf(batch, 'early'), jobOf(batch, 'late')]
     await Promise.all([jobs.add(early), jobs.add(late)])
-    await jobs.slot([grantOf(early, now + 1_000), grantOf(late, now + 2_000)])
-    const running = await makeRunning(jobOf(batch, 'running'))
+    await slot([grantOf(early, now + 1_000), grantOf(late, now + 2_000)])
+    const running = await run(jobOf(batch, 'running'))
     const overdue = async (kind: 'slot' | 'run', before: number): Promise<string[]> =>
       (await jobs.overdue({ batch, kind, before, limit: 10 })).map(({ key }) => key)
     expect(await overdue('slot', now + 1_000)).toEqual([])
@@ -235,20 +274,144 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     expect(await overdue('run', now + 90_001)).toEqual(['running'])
     await jobs.change(running, renewed(running.job, { leaseUntil: now + 180_000 })!)
     expect(await overdue('run', now + 90_001)).toEqual([])
-    const slotted = await read(early)
-    await jobs.change(slotted, unslotted(slotted.job)!)
+    const before = await read(early)
+    await jobs.change(before, unslotted(before.job)!)
     expect(await overdue('slot', now + 3_000)).toEqual(['late'])
   })
 
-  test('a batch is opened once, and known with its counters', async () => {
+  test('a batch is opened once, as who came first has it, and known with its counters', async () => {
     const batch = uniqueName('batch')
     expect(await jobs.getBatch(batch)).toBeUndefined()
-    const opened = await Promise.all([1, 2, 3].map(async () => jobs.openBatch({ batch, createdAt: now })))
-    expect(opened.filter((isNew) => isNew)).toEqual([true])
+    expect(await jobs.readBatch(batch)).toBeUndefined()
+    const opened = await Promise.all(
+      ['first', 'second', 'third'].map(async (pool, index) =>
+        jobsOn(table, pool).openBatch({ batch, pool, createdAt: now + index, terms: plainTerms }),
+      ),
+    )
+    for (const each of opened) expect(each).toEqual(opened[0])
+    expect(await jobs.readBatch(batch)).toEqual(opened[0])
     await jobs.add(jobOf(batch, 'line-1'))
     expect(await jobs.getBatch(batch)).toMatchObject({
-      batch: { batch, createdAt: now },
+      batch: opened[0],
       counters: { waiting: 1, running: 0 },
+    })
+    await contentOf(batch)
+  })
+
+  test('the terms of a batch are kept with it, and nothing else of it is changed', async () => {
+    const batch = uniqueName('batch')
+    const opened = { batch, pool: 'pool', createdAt: now, terms: plainTerms }
+    await jobs.openBatch(opened)
+    const terms: Terms = {
+      priority: 'low',
+      capMicroUsd: 12_345_678,
+      decision: { kind: 'paused', by: 'refusals', reason: 'look at them — ä', at: now + 5 },
+      refusalsFrom: now + 1,
+    }
+    await jobs.saveTerms(batch, terms)
+    expect(await jobs.readBatch(batch)).toEqual({ ...opened, terms })
+    expect(await jobs.openBatch({ ...opened, pool: 'another' })).toEqual({ ...opened, terms })
+    // A flow has more than the terms: only those are kept.
+    const flow = { ...plainTerms, batch, tag: 7 }
+    await jobs.saveTerms(batch, flow)
+    expect(await jobs.readBatch(batch)).toEqual(opened)
+  })
+
+  test('the terms of a batch that was never opened go nowhere', async () => {
+    const batch = uniqueName('batch')
+    await jobs.saveTerms(batch, { ...plainTerms, priority: 'high' })
+    expect(await jobs.readBatch(batch)).toBeUndefined()
+  })
+
+  describe('cancelling what is queued', () => {
+    const query = (batch: string) => ({ batch, limit: 100, now: now + 60_000 })
+
+    test('takes those that wait, whatever their priority and due time, and counts them', async () => {
+      const batch = uniqueName('batch')
+      const waiting = [
+        jobOf(batch, 'a', { priority: 'high' }),
+        jobOf(batch, 'b', { at: now + 3_600_000 }),
+        jobOf(batch, 'c', { priority: 'low', upperMicroUsd: 0 }),
+      ]
+      for (const job of waiting) await jobs.add(job)
+      const running = await run(jobOf(batch, 'running'))
+      const unpaid = jobOf(batch, 'unsure')
+      const repeated = retried((await run(unpaid)).job, { dueAt: now + 9_000, possiblyPaid: true })!
+      await jobs.change(await read(unpaid), repeated)
+      expect(await jobs.cancelQueued(query(batch))).toEqual({ found: 4, cancelled: 4 })
+      for (const job of [...waiting, repeated]) {
+        expect((await read(job)).job).toEqual(cancelled(job, { finishedAt: now + 60_000 }))
+      }
+      expect(await read(running.job)).toEqual(running)
+      expect((await contentOf(batch)).counters).toMatchObject({
+        waiting: 0,
+        running: 1,
+        cancelled: 4,
+        unsureMicroUsd: 10_000,
+        lastFinishedAt: now + 60_000,
+      })
+      expect(await jobs.cancelQueued(query(batch))).toEqual({ found: 0, cancelled: 0 })
+    })
+
+    test('takes those with a slot when nobody waits, and gives back what was reserved for them', async () => {
+      const batch = uniqueName('batch')
+      const [free, reserved, waits] = [jobOf(batch, 'free'), jobOf(batch, 'reserved'), jobOf(batch, 'waits')]
+      for (const job of [free, reserved]) await jobs.add(job)
+      await slot([grantOf(free)])
+      await jobs.slot({ grants: [grantOf(reserved)], capMicroUsd: 1_000_000 })
+      await jobs.add(waits)
+      expect((await contentOf(batch)).counters.reservedMicroUsd).toBe(10_000)
+      expect(await jobs.cancelQueued(query(batch))).toEqual({ found: 1, cancelled: 1 })
+      expect((await read(free)).job.phase.kind).toBe('slotted')
+      expect(await jobs.cancelQueued(query(batch))).toEqual({ found: 2, cancelled: 2 })
+      const { counters } = await contentOf(batch)
+      expect(counters).toMatchObject({ waiting: 0, cancelled: 3, reservedMicroUsd: 0 })
+      expect((await read(reserved)).job).toMatchObject({
+        slotAt: now + 5_000.125,
+        deployment: 'gpt-image-1',
+        phase: { kind: 'cancelled' },
+      })
+    })
+
+    test('stops at the limit, those that are next first', async () => {
+      const batch = uniqueName('batch')
+      for (const key of ['a', 'b', 'c']) await jobs.add(jobOf(batch, key))
+      expect(await jobs.cancelQueued({ ...query(batch), limit: 2 })).toEqual({ found: 2, cancelled: 2 })
+      expect((await jobs.firstWaiting({ batch, limit: 9 })).map(({ key }) => key)).toEqual(['c'])
+      await contentOf(batch)
+    })
+
+    test('leaves who moved meanwhile as it is now', async () => {
+      const batch = uniqueName('batch')
+      const many = Array.from({ length: 40 }, (_, index) => jobOf(batch, `line-${index}`))
+      await Promise.all(many.map(async (job) => jobs.add(job)))
+      const [given, first, second] = await Promise.all([
+        slot(many.slice(0, 30).map((job) => grantOf(job))),
+        jobsOn(table, 'b').cancelQueued(query(batch)),
+        jobsOn(table, 'c').cancelQueued(query(batch)),
+      ])
+      const phases = (await contentOf(batch)).jobs.map(({ phase }) => phase.kind)
+      const cancelledCount = phases.filter((kind) => kind === 'cancelled').length
+      expect(cancelledCount).toBe(first.cancelled + second.cancelled)
+      // Of two that take from the same line, and one that gives slots, each job has one fate.
+      expect(phases.filter((kind) => kind === 'slotted').length).toBeLessThanOrEqual(given.length)
+      let found = Infinity
+      while (found > 0) found = (await jobs.cancelQueued(query(batch))).found
+      expect((await contentOf(batch)).counters).toMatchObject({ waiting: 0, cancelled: 40 })
+    })
+
+    test('keeps a worker that holds a slot from its claim', async () => {
+      const job = jobOf(uniqueName('batch'), 'line-1')
+      await jobs.add(job)
+      const held = await slotted(job)
+      await jobs.cancelQueued(query(job.batch))
+      const claim = {
+        ...held.job,
+        attempts: 1,
+        phase: { kind: 'running', leaseUntil: now + 90_000 },
+      } as const
+      expect(await jobs.change(held, claim)).toBeUndefined()
+      expect((await read(job)).job.phase.kind).toBe('cancelled')
     })
   })
 
@@ -311,7 +474,7 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     })
 
     test('and it is sent again, a change counts as made, with the version it has', async () => {
-      const running = await makeRunning(jobOf(uniqueName('batch'), 'line-1'))
+      const running = await run(jobOf(uniqueName('batch'), 'line-1'))
       const changed = await losing('sent-again').change(running, snoozed(running.job)!)
       expect(changed).toEqual(await read(running.job))
       expect(changed?.job.phase.kind).toBe('waiting')
@@ -321,9 +484,17 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     test('and it is sent again, a slot counts as given', async () => {
       const job = jobOf(uniqueName('batch'), 'line-1')
       await jobs.add(job)
-      expect(await losing('sent-again').slot([grantOf(job)])).toEqual([grantOf(job)])
+      expect(await slot([grantOf(job)], losing('sent-again'))).toEqual([grantOf(job)])
       expect((await read(job)).job.phase.kind).toBe('slotted')
       await contentOf(job.batch)
+    })
+
+    test('and it is sent again, a cancelled job is counted once', async () => {
+      const batch = uniqueName('batch')
+      for (const key of ['a', 'b', 'c']) await jobs.add(jobOf(batch, key))
+      const done = await losing('sent-again').cancelQueued({ batch, limit: 9, now })
+      expect(done).toEqual({ found: 3, cancelled: 3 })
+      expect((await contentOf(batch)).counters).toMatchObject({ waiting: 0, cancelled: 3 })
     })
 
     test('and it is sent again, each of a group counts as done, once', async () => {
@@ -365,10 +536,7 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
       expect((await contentOf(batch)).counters.waiting).toBe(5)
       // Others have written all the counters, those too that this instance knows.
       for (const shard of [0, 1, 2, 3]) {
-        const other = jobTable(table, {
-          chance: () => shard / limits.countShards,
-          newId: () => `other-${shard}`,
-        })
+        const other = jobsOnShard(table, shard, limits.countShards)
         await other.add(jobOf(batch, `other-${shard}`))
       }
       expect(await instance.add(jobOf(batch, 'line-6'))).toBe('added')

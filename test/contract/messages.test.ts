@@ -9,6 +9,7 @@ describe.each(stores)('messages in $name', ({ makeMessages }) => {
 
   const work = (key: string) => ({
     pool: 'pool',
+    quota: 'east',
     deployment: 'gpt-image-1',
     batch: 'batch',
     key,

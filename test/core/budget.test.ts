@@ -1,24 +1,37 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
+  afterQuiet,
+  faulted,
   horizonMs,
+  isInService,
   lowerLead,
   mayStart,
+  memberOf,
   newLedger,
-  paused,
+  raisedLead,
   reopened,
   spacingMs,
   startsLastMinute,
   stopped,
   takeFreshSlot,
   takeSlot,
+  throttled,
+  toldLimit,
   underSettings,
   type Breaker,
   type Ledger,
+  type Member,
 } from '../../src/core/budget.ts'
+import { newLevel, resumeGapMs } from '../../src/core/level.ts'
+import { startsBetween } from '../../src/core/starts.ts'
 import { timing } from '../../src/core/timing.ts'
 import { assertNeverFasterThan } from '../support/never-faster-than.ts'
 import { frozen, ledgerOf, t0 } from './sample.ts'
+
+const shared = ledgerOf({
+  deployments: membersOf({ deployments: [settingsOf('east'), settingsOf('west'), settingsOf('north')] }),
+})
 
 describe('slots', () => {
   test('a new ledger gives the first slot at once and the next one spacing later', () => {
@@ -28,15 +41,18 @@ describe('slots', () => {
     expect(second.slotAt - first.slotAt).toBeCloseTo(60_000 / (60 * 0.98), 2)
   })
 
-  test('spacing follows the limit, the pace and the learned factor', () => {
-    expect(spacingMs({ rpm: 60, pace: 1, factor: 1 })).toBe(1_000)
-    expect(spacingMs({ rpm: 60, pace: 0.5, factor: 0.5 })).toBe(4_000)
+  test('spacing follows the limit, the pace and what the deployment was found to bear', () => {
+    const level = newLevel(t0)
+    expect(spacingMs({ rpm: 60, pace: 1, level })).toBe(1_000)
+    expect(spacingMs({ rpm: 60, pace: 0.5, level })).toBe(2_000)
+    const learned = { ...level, limitRpm: 60, heldRpm: 30 }
+    expect(spacingMs({ rpm: 60, pace: 1, level: learned })).toBe(2_000)
   })
 
   test('are never closer than the spacing, and the next free time never goes back, whatever happens', () => {
     fc.assert(
       fc.property(fc.array(stepArbitrary, { maxLength: 120, size: 'max' }), (steps) => {
-        let ledger = ledgerOf()
+        let ledger = shared
         let now = t0
         let earliestNext = 0
         for (const { step, elapsedMs } of steps) {
@@ -80,32 +96,120 @@ describe('slots', () => {
     let ledger = ledgerOf()
     for (let i = 0; i < 10; i += 1) ledger = takeSlot(ledger, t0).ledger
     expect(startsLastMinute(ledger, t0 - 1)).toBe(0)
+    expect(startsLastMinute(ledger, t0)).toBe(1)
+    expect(startsLastMinute(ledger, t0 + 4_500)).toBe(5)
     expect(startsLastMinute(ledger, t0 + 30_000)).toBe(10)
+    expect(startsLastMinute(ledger, t0 + timing.rateWindowMs)).toBe(9)
     expect(startsLastMinute(ledger, t0 + 3 * 60_000)).toBe(0)
   })
 })
 
-describe('a fresh slot', () => {
-  const late = { now: t0 + 20_000, slotAt: t0, wakeAt: t0 - 5_000, wokeAt: t0 + 10_000 }
+describe('a quota that several deployments share', () => {
+  test('gives them their slots by turns, at one pace', () => {
+    let ledger = shared
+    const slots = Array.from({ length: 6 }, () => {
+      const { slotAt, deployment, ledger: after } = takeSlot(ledger, t0)
+      ledger = frozen(after)
+      return { slotAt, deployment }
+    })
+    expect(slots.map(({ deployment }) => deployment)).toEqual([
+      'east',
+      'west',
+      'north',
+      'east',
+      'west',
+      'north',
+    ])
+    for (const [index, { slotAt }] of slots.entries()) {
+      expect(slotAt).toBeCloseTo(t0 + index * spacingMs(shared), 1)
+    }
+    expect(startsLastMinute(ledger, t0 + 30_000)).toBe(6)
+  })
 
-  test('is the next free one, raises the lead, and is not counted beside the missed one', () => {
+  test('leaves out one that is stopped until its probe is due, which then goes first', () => {
+    let ledger = stopAt(shared, t0, 'west')
+    const served: string[] = []
+    while (!served.includes('west')) {
+      const slot = takeSlot(ledger, t0)
+      served.push(slot.deployment)
+      if (slot.deployment === 'west') expect(slot.slotAt).toBeGreaterThanOrEqual(t0 + timing.probeFirstMs)
+      ledger = frozen(slot.ledger)
+    }
+    // Slots are 1.02 s apart: ten of them come before the probe.
+    expect(served).toHaveLength(11)
+    expect(breakerOf(ledger, 'west').probeSlotAt).toBe(ledger.nextFreeAt - spacingMs(ledger))
+    expect(takeSlot(ledger, t0).deployment).not.toBe('west')
+  })
+
+  test('of two probes that are due at once takes them one after the other, before those in service', () => {
+    const stoppedTwo = stopAt(stopAt(shared, t0, 'west'), t0, 'north')
+    const at = t0 + timing.probeFirstMs
+    const first = takeSlot(stoppedTwo, at)
+    const second = takeSlot(first.ledger, at)
+    const third = takeSlot(second.ledger, at)
+    expect([first, second, third].map(({ deployment }) => deployment)).toEqual(['west', 'north', 'east'])
+  })
+
+  test('is paused for all of them', () => {
+    const ledger = refusedAt(shared, t0, 30_000)
+    for (const deployment of ['east', 'west', 'north']) {
+      expect(mayStart(ledger, { slotAt: t0 + 29_999, deployment })).toBe(false)
+      expect(mayStart(ledger, { slotAt: t0 + 30_000, deployment })).toBe(true)
+    }
+  })
+
+  test('is in service while one of them is', () => {
+    const oneLeft = stopAt(stopAt(shared, t0, 'west'), t0, 'north')
+    expect(isInService(oneLeft)).toBe(true)
+    expect(isInService(stopAt(oneLeft, t0, 'east'))).toBe(false)
+    expect(mayStart(oneLeft, { slotAt: t0, deployment: 'east' })).toBe(true)
+    expect(mayStart(oneLeft, { slotAt: t0, deployment: 'west' })).toBe(false)
+  })
+
+  test('knows nothing of a deployment that does not draw on it', () => {
+    const now = t0
+    const nobody = { deployment: 'south', now, code: '401', message: 'key refused' }
+    expect(memberOf(shared, 'south')).toBeUndefined()
+    expect(mayStart(shared, { slotAt: t0, deployment: 'south' })).toBe(false)
+    expect(takeFreshSlot(shared, { now, slotAt: t0, deployment: 'south' })).toBeUndefined()
+    expect(stopped(shared, nobody)).toBe(shared)
+    expect(faulted(shared, nobody)).toBe(shared)
+    expect(reopened(shared, 'south')).toBe(shared)
+  })
+})
+
+describe('a fresh slot', () => {
+  const late = { now: t0 + 20_000, slotAt: t0, deployment: 'images' }
+
+  test('is the next free one, and is not counted beside the missed one', () => {
     const first = takeSlot(ledgerOf(), t0)
     const fresh = takeFreshSlot(first.ledger, late)
-    expect(fresh?.slotAt).toBe(late.now)
-    expect(fresh?.ledger.leadMs).toBe(15_000 + timing.leadMarginMs)
-    expect(fresh?.ledger.leadChangedAt).toBe(late.now)
+    expect(fresh).toMatchObject({ slotAt: late.now, deployment: 'images' })
     expect(startsLastMinute(fresh?.ledger ?? ledgerOf(), late.now)).toBe(1)
   })
 
-  test('leaves the lead alone when the message came in time', () => {
-    const fresh = takeFreshSlot(ledgerOf(), { ...late, wokeAt: late.wakeAt + 100 })
-    expect(fresh?.ledger.leadMs).toBe(timing.leadMs)
-    expect(fresh?.ledger.leadChangedAt).toBe(t0)
+  test('lies behind all slots that were given, and behind a pause', () => {
+    const given = takeSlot(ledgerOf(), late.now)
+    const behind = takeFreshSlot(given.ledger, late)
+    expect(behind?.slotAt).toBeCloseTo(late.now + spacingMs(given.ledger), 2)
+    const pause = refusedAt(given.ledger, late.now, 30_000)
+    expect(takeFreshSlot(pause, late)?.slotAt).toBe(late.now + 30_000)
+    const gapMs = Math.max(resumeGapMs, spacingMs(pause))
+    expect(takeFreshSlot(pause, late)?.ledger.nextFreeAt).toBe(late.now + 30_000 + gapMs)
   })
 
-  test('never raises the lead beyond its maximum', () => {
-    const fresh = takeFreshSlot(ledgerOf(), { ...late, wokeAt: late.wakeAt + 3_600_000 })
-    expect(fresh?.ledger.leadMs).toBe(timing.leadMaxMs)
+  test('is of the same deployment, and leaves the turns of the others as they were', () => {
+    const given = takeSlot(shared, t0)
+    const fresh = takeFreshSlot(given.ledger, { ...late, deployment: 'east' })
+    expect(fresh?.deployment).toBe('east')
+    expect(fresh?.ledger.deployments.map(({ deployment }) => deployment)).toEqual(['west', 'north', 'east'])
+    expect(takeSlot(fresh?.ledger ?? shared, t0).deployment).toBe('west')
+  })
+
+  test('leaves the lead alone: who woke late says apart whether messages come too late', () => {
+    const fresh = takeFreshSlot(ledgerOf(), late)
+    const { leadMs, leadLowerAt } = ledgerOf()
+    expect(fresh?.ledger).toMatchObject({ leadMs, leadLowerAt })
   })
 
   test('of a stopped deployment is for its probe alone, which stays the probe', () => {
@@ -115,13 +219,14 @@ describe('a fresh slot', () => {
     expect(takeFreshSlot(probe.ledger, { ...late, now })).toBeUndefined()
     const fresh = takeFreshSlot(probe.ledger, { ...late, now, slotAt: probe.slotAt })
     expect(fresh?.slotAt).toBe(now)
-    expect(fresh?.ledger.breaker).toEqual({
-      ...probe.ledger.breaker,
+    expect(breakerOf(fresh?.ledger ?? ledgerOf())).toEqual({
+      ...breakerOf(probe.ledger),
       probeSlotAt: now,
       nextProbeAt: now + 2 * timing.probeFirstMs,
     })
-    expect(mayStart(fresh?.ledger ?? ledgerOf(), now)).toBe(true)
-    expect(mayStart(fresh?.ledger ?? ledgerOf(), probe.slotAt)).toBe(false)
+    const { deployment } = late
+    expect(mayStart(fresh?.ledger ?? ledgerOf(), { slotAt: now, deployment })).toBe(true)
+    expect(mayStart(fresh?.ledger ?? ledgerOf(), { slotAt: probe.slotAt, deployment })).toBe(false)
   })
 
   test('forgetting a slot that nobody counted does not take the count below zero', () => {
@@ -131,16 +236,50 @@ describe('a fresh slot', () => {
 })
 
 describe('the lead', () => {
+  const late = { now: t0 + 20_000, wakeAt: t0 - 5_000, wokeAt: t0 + 10_000 }
+
+  // The message came 15 s after it became visible; the next may be later still.
+  const neededMs = 15_000 * timing.leadAllowance + timing.leadMarginMs
+
+  test('rises beyond what a late message would have needed, and is then left alone for a while', () => {
+    expect(raisedLead(ledgerOf(), late)).toEqual({
+      ...ledgerOf(),
+      leadMs: neededMs,
+      leadLowerAt: late.now + timing.leadRaisedQuietMs,
+    })
+    expect(neededMs).toBeGreaterThan(15_000)
+  })
+
+  test('stays when the message came in time, or when it is long enough', () => {
+    expect(raisedLead(ledgerOf(), { ...late, wokeAt: late.wakeAt + 100 })).toBeUndefined()
+    expect(raisedLead(ledgerOf({ leadMs: neededMs }), late)).toBeUndefined()
+    expect(raisedLead(ledgerOf({ leadMs: neededMs - 1 }), late)).toBeDefined()
+  })
+
+  test('never rises beyond its maximum', () => {
+    const hours = { ...late, wokeAt: late.wakeAt + 3_600_000 }
+    expect(raisedLead(ledgerOf(), hours)?.leadMs).toBe(timing.leadMaxMs)
+    expect(raisedLead(ledgerOf({ leadMs: timing.leadMaxMs }), hours)).toBeUndefined()
+  })
+
   test('falls slowly after quiet minutes, never below its minimum', () => {
     const ledger = ledgerOf({ leadMs: 20_000 })
     expect(lowerLead(ledger, t0 + timing.leadQuietMs - 1)).toBe(ledger)
     const lowered = lowerLead(ledger, t0 + timing.leadQuietMs)
     expect(lowered.leadMs).toBe(19_000)
-    expect(lowered.leadChangedAt).toBe(t0 + timing.leadQuietMs)
+    expect(lowerLead(lowered, t0 + 2 * timing.leadQuietMs - 1)).toBe(lowered)
     let last = ledger
     for (let minute = 1; minute < 100; minute += 1) last = lowerLead(last, t0 + minute * timing.leadQuietMs)
     expect(last.leadMs).toBe(timing.leadMinMs)
     expect(lowerLead(last, t0 + 200 * timing.leadQuietMs)).toBe(last)
+  })
+
+  test('falls again only when it was enough for long after it was raised', () => {
+    const raised = raisedLead(ledgerOf(), late) ?? ledgerOf()
+    expect(lowerLead(raised, late.now + timing.leadRaisedQuietMs - 1)).toBe(raised)
+    const lowered = lowerLead(raised, late.now + timing.leadRaisedQuietMs)
+    expect(lowered.leadMs).toBeCloseTo(neededMs * 0.95)
+    expect(lowered.leadLowerAt).toBe(late.now + timing.leadRaisedQuietMs + timing.leadQuietMs)
   })
 
   test('and two ticks make the horizon', () => {
@@ -148,42 +287,108 @@ describe('the lead', () => {
   })
 })
 
-describe('a pause', () => {
-  test('lasts as long as the model asked, and no slot lies in it', () => {
-    const ledger = paused(ledgerOf(), { now: t0, retryAfterMs: 30_000, reason: 'busy' })
+describe('a refusal for want of quota', () => {
+  test('pauses as long as the model asked, and no slot lies in it', () => {
+    const ledger = refusedAt(ledgerOf(), t0, 30_000)
     expect(ledger).toMatchObject({ pausedUntil: t0 + 30_000, pauseReason: 'busy' })
     expect(takeSlot(ledger, t0).slotAt).toBe(t0 + 30_000)
-    expect(mayStart(ledger, t0 + 29_999)).toBe(false)
-    expect(mayStart(ledger, t0 + 30_000)).toBe(true)
+    expect(mayStart(ledger, { slotAt: t0 + 29_999, deployment: 'images' })).toBe(false)
+    expect(mayStart(ledger, { slotAt: t0 + 30_000, deployment: 'images' })).toBe(true)
   })
 
-  test('has a default and a longest length', () => {
-    const unknown = paused(ledgerOf(), { now: t0, retryAfterMs: null, reason: 'busy' })
-    expect(unknown.pausedUntil).toBe(t0 + timing.pauseDefaultMs)
-    const endless = paused(ledgerOf(), { now: t0, retryAfterMs: Infinity, reason: 'busy' })
-    expect(endless.pausedUntil).toBe(t0 + timing.pauseMaxMs)
+  test('pauses also where it asks for no wait, and never for longer than a single request should ask', () => {
+    const { pausedUntil } = refusedAt(ledgerOf(), t0, null)
+    expect(pausedUntil).toBeGreaterThan(t0)
+    expect(pausedUntil).toBeLessThan(t0 + 60_000)
+    const endless = refusedAt(ledgerOf(), t0, Infinity)
+    expect(endless.pausedUntil).toBeGreaterThan(t0)
+    expect(endless.pausedUntil).toBeLessThan(t0 + 3_600_000)
   })
 
-  test('is never shortened by another', () => {
-    const long = paused(ledgerOf(), { now: t0, retryAfterMs: 30_000, reason: 'long' })
-    expect(paused(long, { now: t0, retryAfterMs: 30_000, reason: 'short' })).toBe(long)
-    expect(paused(long, { now: t0, retryAfterMs: 30_001, reason: 'longer' }).pauseReason).toBe('longer')
+  test('never shortens a pause', () => {
+    const long = refusedAt(ledgerOf(), t0, 30_000)
+    expect(refusedAt(long, t0, 30_000, 'short')).toMatchObject({
+      pausedUntil: long.pausedUntil,
+      pauseReason: 'busy',
+      nextFreeAt: long.nextFreeAt,
+    })
+    expect(refusedAt(long, t0, 30_001, 'longer')).toMatchObject({
+      pausedUntil: t0 + 30_001,
+      pauseReason: 'longer',
+    })
+  })
+
+  test('is followed by one request that asks, before the others', () => {
+    const ledger = refusedAt(ledgerOf({ rpm: 600 }), t0, 30_000)
+    const first = takeSlot(ledger, t0)
+    expect(first.slotAt).toBe(t0 + 30_000)
+    const second = takeSlot(first.ledger, t0)
+    expect(second.slotAt).toBe(first.slotAt + resumeGapMs)
+    const third = takeSlot(second.ledger, t0)
+    expect(third.slotAt - second.slotAt).toBeCloseTo(spacingMs(second.ledger), 2)
+    expect(third.slotAt - second.slotAt).toBeLessThan(resumeGapMs)
+  })
+
+  test('takes back what was given in the pause, which then counts as no start', () => {
+    let given = ledgerOf()
+    for (let i = 0; i < 20; i += 1) given = takeSlot(given, t0).ledger
+    const now = t0 + 5_000
+    const ledger = refusedAt(given, now, 60_000)
+    expect(startsBetween(given.starts, t0 - 1, t0 + 60_000)).toBe(20)
+    expect(startsBetween(ledger.starts, t0 - 1, t0 + 60_000)).toBe(5)
+    expect(ledger.nextFreeAt).toBe(ledger.pausedUntil)
+  })
+
+  test('because Azure is busy leaves the ledger to go on, when it is the only one', () => {
+    const refusal = { now: t0, slotAt: t0, retryAfterMs: 30_000, cause: 'capacity', reason: 'busy' } as const
+    const ledger = throttled(ledgerOf(), refusal)
+    expect(ledger).toEqual({ ...ledgerOf(), level: ledger.level })
+    expect(ledger.level.capacityAt).toEqual([t0])
+  })
+
+  test('teaches a lower rate, which slots go by from then on', () => {
+    let ledger = ledgerOf()
+    for (let i = 0; i < 60; i += 1) ledger = takeSlot(ledger, t0).ledger
+    const before = spacingMs(ledger)
+    expect(spacingMs(refusedAt(ledger, t0 + 58_000, 2_000))).toBeGreaterThan(before)
+  })
+})
+
+describe('the limit in the headers of an answer', () => {
+  test('is taken over once', () => {
+    const ledger = toldLimit(ledgerOf(), 30)
+    expect(spacingMs(ledger ?? ledgerOf())).toBeCloseTo(60_000 / (30 * 0.98))
+    expect(toldLimit(ledger ?? ledgerOf(), 30)).toBeUndefined()
+    expect(toldLimit(ledgerOf(), Number.NaN)).toBeUndefined()
+  })
+})
+
+describe('quiet minutes', () => {
+  test('without starts teach nothing, and those with starts are counted', () => {
+    expect(afterQuiet(ledgerOf(), t0 + 60_000)).toEqual(ledgerOf())
+    const used = takeSlot(ledgerOf(), t0).ledger
+    const counted = afterQuiet(used, t0 + 30_000)
+    expect(counted).toEqual({ ...used, level: counted.level })
+    expect(counted.level.countedAt).toBe(t0 + 30_000)
   })
 })
 
 describe('the breaker', () => {
   test('lets nothing start but its probe', () => {
     const ledger = stopAt(ledgerOf(), t0)
-    expect(mayStart(ledger, t0 + 60_000)).toBe(false)
+    const mayStartAt = (now: Ledger, slotAt: number): boolean =>
+      mayStart(now, { slotAt, deployment: 'images' })
+    expect(mayStartAt(ledger, t0 + 60_000)).toBe(false)
     const probe = takeSlot(ledger, t0)
     expect(probe.slotAt).toBe(t0 + timing.probeFirstMs)
-    expect(mayStart(probe.ledger, probe.slotAt)).toBe(true)
-    expect(mayStart(probe.ledger, probe.slotAt + 1)).toBe(false)
+    expect(mayStartAt(probe.ledger, probe.slotAt)).toBe(true)
+    expect(mayStartAt(probe.ledger, probe.slotAt + 1)).toBe(false)
   })
 
   test('keeps its opening time and shows the newest reason', () => {
-    const again = stopped(stopAt(ledgerOf(), t0), { now: t0 + 60_000, code: '404', message: 'gone' })
-    expect(again.breaker).toMatchObject({ openedAt: t0, code: '404', message: 'gone', probeSlotAt: null })
+    const gone = { deployment: 'images', now: t0 + 60_000, code: '404', message: 'gone' }
+    const again = breakerOf(stopped(stopAt(ledgerOf(), t0), gone))
+    expect(again).toMatchObject({ openedAt: t0, code: '404', message: 'gone', probeSlotAt: null })
   })
 
   test('probes at growing intervals, doubled up to a bound', () => {
@@ -206,35 +411,165 @@ describe('the breaker', () => {
     expect(breakerOf(stopAt(probe.ledger, t0 + 1)).nextProbeAt).toBe(planned)
   })
 
-  test('closes on an answer, and on settings that were changed', () => {
-    const ledger = stopAt(ledgerOf(), t0)
-    expect(reopened(ledger).breaker).toBeNull()
-    const same = { deployment: 'images', settingsMark: 'mark', rpm: 9, pace: 0.9 }
-    expect(underSettings(ledger, same)).toEqual({ ...ledger, rpm: 9, pace: 0.9 })
-    const changed = underSettings(ledger, { ...same, settingsMark: 'other' })
-    expect(changed).toMatchObject({ settingsMark: 'other', breaker: null })
+  test('closes on an answer', () => {
+    const faulty = fault(stopAt(shared, t0, 'west'), t0, 'west')
+    const open = reopened(faulty, 'west')
+    expect(memberOf(open, 'west')).toMatchObject({ breaker: null, faultsRecently: [] })
+    expect(open).toEqual({ ...faulty, deployments: open.deployments })
+    expect(memberOf(open, 'east')).toBe(memberOf(faulty, 'east'))
+  })
+})
+
+describe('a deployment that answers with faults', () => {
+  /** Slots are given to the deployment, and each is reported as a fault a little later. */
+  function faultsAfterSlots(ledger: Ledger, { slots, faults }: { slots: number; faults: number }): Ledger {
+    let after = ledger
+    let now = t0
+    for (let slot = 0; slot < slots; slot += 1) {
+      const taken = takeSlot(after, now)
+      now = taken.slotAt
+      after = taken.ledger
+    }
+    for (let each = 0; each < faults; each += 1) after = frozen(fault(after, now))
+    return after
+  }
+
+  test('is stopped once nothing else came of its slots for a while', () => {
+    const before = faultsAfterSlots(ledgerOf(), { slots: 5, faults: timing.faultsMin - 1 })
+    expect(isInService(before)).toBe(true)
+    const now = before.nextFreeAt
+    const after = fault(before, now)
+    expect(breakerOf(after)).toEqual({
+      code: 'failing',
+      message: '5 calls failed one after the other, the last: no answer',
+      openedAt: now,
+      probeSlotAt: null,
+      nextProbeAt: now + timing.probeFirstMs,
+      probes: 0,
+    })
+  })
+
+  test('goes on while at least half of its slots come to something', () => {
+    const slots = 2 * timing.faultsMin + 1
+    const half = faultsAfterSlots(ledgerOf(), { slots, faults: timing.faultsMin })
+    expect(isInService(half)).toBe(true)
+    expect(isInService(fault(half, t0 + slots * 1_000))).toBe(false)
+  })
+
+  test('goes on when its faults are few, though they are all there is', () => {
+    const few = faultsAfterSlots(ledgerOf(), { slots: 4, faults: 4 })
+    expect(isInService(few)).toBe(true)
+    expect(only(few).faultsRecently).toEqual([{ at: t0, count: 4 }])
+  })
+
+  test('is not held answerable for faults of long ago', () => {
+    const before = faultsAfterSlots(ledgerOf(), { slots: 4, faults: timing.faultsMin - 1 })
+    const later = t0 + timing.faultWindowMs + timing.rateBucketMs
+    expect(isInService(fault(before, later))).toBe(true)
+  })
+
+  test('keeps its breaker as it was opened when it is stopped already', () => {
+    const before = takeSlot(stopAt(ledgerOf(), t0), t0).ledger
+    const after = faultsAfterSlots(before, { slots: 0, faults: 2 * timing.faultsMin })
+    expect(breakerOf(after)).toEqual(breakerOf(before))
+    expect(only(after).faultsRecently).toEqual([{ at: t0, count: 2 * timing.faultsMin }])
+  })
+
+  test('of a shared quota is judged by its share of the slots', () => {
+    let ledger = shared
+    for (let each = 0; each < 30; each += 1) ledger = takeSlot(ledger, t0).ledger
+    // Ten of the thirty were its own.
+    const now = t0 + 29_900
+    for (let each = 1; each < timing.faultsMin; each += 1) ledger = fault(ledger, now, 'west')
+    expect(memberOf(ledger, 'west')?.breaker).toBeNull()
+    expect(breakerOf(fault(ledger, now, 'west'), 'west').code).toBe('failing')
+  })
+
+  test('leaves the others of its quota in service', () => {
+    let ledger = shared
+    for (let each = 0; each < timing.faultsMin; each += 1) ledger = fault(ledger, t0, 'west')
+    expect(ledger.deployments.map(({ breaker }) => breaker?.code)).toEqual([undefined, 'failing', undefined])
+  })
+})
+
+describe('settings that are read anew', () => {
+  const same = { quota: 'images', rpm: 9, pace: 0.9, deployments: [settingsOf('east'), settingsOf('west')] }
+  const used = stopAt(
+    takeSlot(takeSlot(ledgerOf({ deployments: membersOf(same) }), t0).ledger, t0).ledger,
+    t0,
+    'west',
+  )
+
+  test('change limits, and nothing else', () => {
+    expect(underSettings(used, same)).toEqual({ ...used, rpm: 9, pace: 0.9 })
+  })
+
+  test('close the breaker of a deployment whose key or address was changed', () => {
+    const changed = underSettings(used, {
+      ...same,
+      deployments: [settingsOf('east'), settingsOf('west', 'other')],
+    })
+    expect(memberOf(changed, 'west')).toEqual({
+      ...memberOf(used, 'west'),
+      settingsMark: 'other',
+      breaker: null,
+    })
+    expect(memberOf(changed, 'east')).toBe(memberOf(used, 'east'))
+  })
+
+  test('add a deployment behind the others, and take one out', () => {
+    const { nextFreeAt } = used
+    const moved = underSettings(used, { ...same, deployments: [settingsOf('north'), settingsOf('west')] })
+    expect(moved.deployments.map(({ deployment }) => deployment)).toEqual(['west', 'north'])
+    expect(memberOf(moved, 'west')).toBe(memberOf(used, 'west'))
+    expect(memberOf(moved, 'north')).toEqual(membersOf({ deployments: [settingsOf('north')] })[0])
+    expect(moved.nextFreeAt).toBe(nextFreeAt)
   })
 })
 
 test('a new ledger starts at its settings, unlearned and free', () => {
-  const settings = { deployment: 'images', settingsMark: 'm', rpm: 9, pace: 0.98 }
-  expect(newLedger(settings, t0)).toMatchObject({ ...settings, factor: 1, nextFreeAt: 0, breaker: null })
+  const settings = { quota: 'images', rpm: 9, pace: 0.98, deployments: [settingsOf('east', 'm')] }
+  expect(newLedger(settings, t0)).toEqual({
+    quota: 'images',
+    rpm: 9,
+    pace: 0.98,
+    deployments: [{ deployment: 'east', settingsMark: 'm', breaker: null, faultsRecently: [] }],
+    level: newLevel(t0),
+    nextFreeAt: 0,
+    pausedUntil: 0,
+    pauseReason: null,
+    starts: [],
+    leadMs: timing.leadMs,
+    leadLowerAt: t0 + timing.leadQuietMs,
+  })
 })
 
 type Step = (ledger: Ledger, now: number) => { readonly slotAt?: number | undefined; readonly ledger: Ledger }
 
+/** Steps that a deployment of the quota takes, any of them. */
 const steps: readonly Step[] = [
   (ledger, now) => takeSlot(ledger, now),
   (ledger, now) => {
-    const slotAt = ledger.breaker?.probeSlotAt ?? ledger.nextFreeAt - 1
-    const late = { now, slotAt, wakeAt: now - 5_000, wokeAt: now }
-    return takeFreshSlot(ledger, late) ?? { ledger }
+    const member = anyMember(ledger, now)
+    const slotAt = member.breaker?.probeSlotAt ?? ledger.nextFreeAt - 1
+    return takeFreshSlot(ledger, { now, slotAt, deployment: member.deployment }) ?? { ledger }
   },
-  (ledger, now) => ({ ledger: paused(ledger, { now, retryAfterMs: 3_000, reason: 'busy' }) }),
-  (ledger, now) => ({ ledger: stopAt(ledger, now) }),
-  (ledger) => ({ ledger: reopened(ledger) }),
+  (ledger, now) => ({ ledger: refusedAt(ledger, now, 3_000) }),
+  (ledger, now) => ({ ledger: refusedAt(ledger, now, null) }),
+  (ledger) => ({ ledger: toldLimit(ledger, 66 - ledger.rpm) ?? ledger }),
+  (ledger, now) => ({ ledger: afterQuiet(ledger, now) }),
+  (ledger, now) => ({ ledger: stopAt(ledger, now, anyMember(ledger, now).deployment) }),
+  (ledger, now) => ({ ledger: fault(ledger, now, anyMember(ledger, now).deployment) }),
+  (ledger, now) => ({ ledger: reopened(ledger, anyMember(ledger, now).deployment) }),
   (ledger, now) => ({ ledger: lowerLead(ledger, now) }),
-  (ledger) => ({ ledger: underSettings(ledger, { ...ledger, rpm: 66 - ledger.rpm, settingsMark: 'other' }) }),
+  (ledger, now) => ({
+    ledger: raisedLead(ledger, { now, wakeAt: now - 9_000, wokeAt: now }) ?? ledger,
+  }),
+  (ledger) => {
+    const deployments = ledger.deployments.slice(1).map(({ deployment }) => settingsOf(deployment, 'other'))
+    const settings = { ...ledger, rpm: 66 - ledger.rpm, deployments: [...deployments, settingsOf('new')] }
+    return { ledger: underSettings(ledger, settings) }
+  },
 ]
 
 /** Time grows as a rule; at times it jumps, as clocks of different instances do. */
@@ -247,11 +582,39 @@ const stepArbitrary = fc.record({
   ),
 })
 
-function stopAt(ledger: Ledger, now: number): Ledger {
-  return stopped(ledger, { now, code: '401', message: 'key refused' })
+function settingsOf(deployment: string, settingsMark = 'mark'): Pick<Member, 'deployment' | 'settingsMark'> {
+  return { deployment, settingsMark }
 }
 
-function breakerOf(ledger: Ledger): Breaker {
-  if (ledger.breaker === null) throw new Error('the breaker is closed')
-  return ledger.breaker
+function membersOf({ deployments }: Pick<Parameters<typeof newLedger>[0], 'deployments'>): readonly Member[] {
+  return newLedger({ quota: 'images', rpm: 60, pace: 0.98, deployments }, t0).deployments
+}
+
+function anyMember({ deployments }: Ledger, now: number): Member {
+  const member = deployments[Math.floor(Math.abs(now)) % deployments.length]
+  if (member === undefined) throw new Error('the quota has no deployment')
+  return member
+}
+
+function refusedAt(ledger: Ledger, now: number, retryAfterMs: number | null, reason = 'busy'): Ledger {
+  return throttled(ledger, { now, slotAt: now, retryAfterMs, cause: 'rate', reason })
+}
+
+function stopAt(ledger: Ledger, now: number, deployment = 'images'): Ledger {
+  return frozen(stopped(ledger, { deployment, now, code: '401', message: 'key refused' }))
+}
+
+function fault(ledger: Ledger, now: number, deployment = 'images'): Ledger {
+  return faulted(ledger, { deployment, now, code: 'ETIMEDOUT', message: 'no answer' })
+}
+
+function only(ledger: Ledger): Member {
+  expect(ledger.deployments).toHaveLength(1)
+  return anyMember(ledger, 0)
+}
+
+function breakerOf(ledger: Ledger, deployment = 'images'): Breaker {
+  const breaker = memberOf(ledger, deployment)?.breaker ?? null
+  if (breaker === null) throw new Error('the breaker is closed')
+  return breaker
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import {
+  cancelled,
   claimed,
   failed,
   isFinal,
@@ -8,7 +9,6 @@ import {
   renewed,
   retried,
   snoozed,
-  startsAt,
   stateOf,
   succeeded,
   transitions,
@@ -27,8 +27,9 @@ const events: { readonly [Event in Exclude<JobEvent, 'slotted'>]: (job: Job) => 
   renewed: (job) => renewed(job, { leaseUntil: t0 + 180_000 }),
   snoozed: (job) => snoozed(job),
   retried: (job) => retried(job, { dueAt: t0 + 9_000, possiblyPaid: false }),
-  succeeded: (job) => succeeded(job, { finishedAt: t0, images: [image], usage }),
+  succeeded: (job) => succeeded(job, { finishedAt: t0, images: [image], usage, costMicroUsd: 5_000 }),
   failed: (job) => failed(job, { finishedAt: t0, failure: failureOfTest }),
+  cancelled: (job) => cancelled(job, { finishedAt: t0 }),
 }
 
 describe('the table of transitions', () => {
@@ -76,14 +77,32 @@ test.each([
 })
 
 describe('a new job', () => {
-  const fields = frozen({ batch: 'b', key: 'k', customId: null, metadata: { a: '1' }, now: t0 })
-  const unsent = { attempts: 0, possiblyRepeated: 0, slotAt: null, deployment: null, startedAt: null }
+  const fields = frozen({
+    batch: 'b',
+    key: 'k',
+    pool: 'pool',
+    customId: null,
+    metadata: { a: '1' },
+    now: t0,
+  })
+  const unsent = {
+    attempts: 0,
+    possiblyRepeated: 0,
+    unsureMicroUsd: 0,
+    slotAt: null,
+    deployment: null,
+    startedAt: null,
+  }
 
   test('waits, due at once, with nothing spent', () => {
-    const job = newJob({ ...fields, request: { prompt: 'a fox' } })
+    const order = { request: { prompt: 'a fox' }, priority: 'high', upperMicroUsd: 20_000 } as const
+    const job = newJob({ ...fields, ...order })
     expect(job).toEqual({
       batch: 'b',
       key: 'k',
+      pool: 'pool',
+      priority: 'high',
+      upperMicroUsd: 20_000,
       customId: null,
       metadata: { a: '1' },
       createdAt: t0,
@@ -98,7 +117,13 @@ describe('a new job', () => {
   test('that was no valid one has failed, and keeps the beginning of its message', () => {
     const input = `${'x'.repeat(limits.rejectedInputCharsMax - 1)}😀 and more`
     const job = rejectedJob({ ...fields, failure: failureOfTest, input })
-    expect(job).toMatchObject({ request: null, phase: { kind: 'failed', finishedAt: t0 }, ...unsent })
+    expect(job).toMatchObject({
+      request: null,
+      priority: null,
+      upperMicroUsd: 0,
+      phase: { kind: 'failed', finishedAt: t0 },
+      ...unsent,
+    })
     expect(job.input).toBe(`${'x'.repeat(limits.rejectedInputCharsMax - 1)}\uFFFD`)
   })
 })
@@ -113,11 +138,6 @@ describe('events', () => {
       deployment: 'images',
       phase: { kind: 'running', leaseUntil: t0 + 90_000 },
     })
-  })
-
-  test('a later start moves slot and start, and nothing else', () => {
-    const job = jobIn('running')
-    expect(startsAt(job, t0 + 7)).toEqual({ ...job, slotAt: t0 + 7, startedAt: t0 + 7 })
   })
 
   test('a renewal moves the lease, and nothing else', () => {
@@ -153,17 +173,47 @@ describe('events', () => {
     expect(retried(job, { ...retry, possiblyPaid: false })?.possiblyRepeated).toBe(0)
   })
 
+  test('a call that may have been paid for is held against the cap at its highest cost, each time', () => {
+    const job = jobIn('running', { unsureMicroUsd: 10_000 })
+    const retry = { dueAt: t0 + 5_000 }
+    expect(retried(job, { ...retry, possiblyPaid: true })?.unsureMicroUsd).toBe(20_000)
+    expect(retried(job, { ...retry, possiblyPaid: false })?.unsureMicroUsd).toBe(10_000)
+    expect(snoozed(job)?.unsureMicroUsd).toBe(10_000)
+  })
+
+  test.each([
+    ['unknown', 10_000],
+    ['refused', 10_000],
+    ['invalid', 0],
+    ['transient', 0],
+    ['throttled', 0],
+    ['unavailable', 0],
+  ] as const)('a failure that is %s may have cost %i', (kind, microUsd) => {
+    const failure = { ...failureOfTest, kind }
+    expect(failed(jobIn('running'), { finishedAt: t0, failure })?.unsureMicroUsd).toBe(microUsd)
+  })
+
   test('an answer that comes after a rescue takes back the repeat that has not taken place', () => {
-    const answer = { finishedAt: t0, images: [image], usage, requestId: 'r1' }
-    const fields = { attempts: 1, possiblyRepeated: 1 }
-    expect(succeeded(jobIn('running', fields), answer)?.possiblyRepeated).toBe(1)
-    expect(succeeded(jobIn('waiting', fields), answer)?.possiblyRepeated).toBe(0)
-    expect(succeeded(jobIn('slotted', fields), answer)?.possiblyRepeated).toBe(0)
-    expect(succeeded(jobIn('waiting'), answer)?.possiblyRepeated).toBe(0)
+    const answer = { finishedAt: t0, images: [image], usage, costMicroUsd: 5_000, requestId: 'r1' }
+    const fields = { attempts: 1, possiblyRepeated: 1, unsureMicroUsd: 10_000 }
+    const repeatsAndCost = (job: Job | undefined) => [job?.possiblyRepeated, job?.unsureMicroUsd]
+    expect(repeatsAndCost(succeeded(jobIn('running', fields), answer))).toEqual([1, 10_000])
+    expect(repeatsAndCost(succeeded(jobIn('waiting', fields), answer))).toEqual([0, 0])
+    expect(repeatsAndCost(succeeded(jobIn('slotted', fields), answer))).toEqual([0, 0])
+    expect(repeatsAndCost(succeeded(jobIn('waiting'), answer))).toEqual([0, 0])
+    const twice = { ...fields, possiblyRepeated: 2, unsureMicroUsd: 20_000 }
+    expect(repeatsAndCost(succeeded(jobIn('waiting', twice), answer))).toEqual([1, 10_000])
     expect(succeeded(jobIn('running'), answer)).toMatchObject({
       requestIds: ['r1'],
-      phase: { kind: 'succeeded', finishedAt: t0, images: [image], usage },
+      phase: { kind: 'succeeded', finishedAt: t0, images: [image], usage, costMicroUsd: 5_000 },
     })
+  })
+
+  test('a job that is cancelled keeps what is known of its calls', () => {
+    const fields = { attempts: 1, possiblyRepeated: 1, unsureMicroUsd: 10_000, requestIds: ['r1'] }
+    const job = jobIn('waiting', fields)
+    const phase = { kind: 'cancelled', finishedAt: t0 + 7 }
+    expect(cancelled(job, { finishedAt: t0 + 7 })).toEqual({ ...job, phase })
   })
 
   test('a failure says why', () => {

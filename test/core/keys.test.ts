@@ -10,11 +10,12 @@ import {
   keyOf,
   parseIndexRow,
   parseJobId,
+  priorityLines,
   roundToMicros,
   sortableTime,
 } from '../../src/core/keys.ts'
 import { limits } from '../../src/core/limits.ts'
-import { batchNamePattern } from '../../src/core/submission.ts'
+import { batchNamePattern, type Priority } from '../../src/core/submission.ts'
 import { phaseKinds, phaseOf, t0 } from './sample.ts'
 
 /** Custom ids as they come: plain ones, ones near the edges of plain, and any text. */
@@ -103,6 +104,13 @@ describe('the id of a job', () => {
     expect(inboxName(Date.UTC(2026, 10, 23, 23, 59, 59, 999))).toBe('inbox-2026-11-23')
     expect(inboxName(Date.UTC(2026, 10, 24))).toMatch(batchNamePattern)
   })
+
+  test('of a single job for another pool than the first names the pool too, in plain characters', () => {
+    const day = Date.UTC(2026, 10, 23)
+    expect(inboxName(day, null)).toBe(inboxName(day))
+    expect(inboxName(day, 'gpt-image-2.5_flare/eu')).toBe('inbox-2026-11-23_gpt-image-2-5_flare-eu')
+    expect(inboxName(day, 'gpt-image-2.5_flare/eu')).toMatch(batchNamePattern)
+  })
 })
 
 describe('the name of an image', () => {
@@ -129,7 +137,7 @@ describe('the name of an image', () => {
 describe('an index row', () => {
   test.each(phaseKinds)('of a job that is %s', (kind) => {
     const phase = phaseOf(kind)
-    const row = indexRowOf('fox', phase)
+    const row = indexRowOf({ key: 'fox', priority: null, phase })
     const time = { waiting: 'dueAt', slotted: 'slotAt', running: 'leaseUntil' }
     const isFinal = !(kind in time)
     expect(row === null).toBe(isFinal)
@@ -139,22 +147,72 @@ describe('an index row', () => {
       })
   })
 
-  test('sorts by time, and is read back to its time and key', () => {
+  const priorityArbitrary = fc.constantFrom<(Priority | null)[]>('low', 'normal', 'high', null)
+  const waiting = (key: string, priority: Priority | null, dueAt: number): string =>
+    indexRowOf({ key, priority, phase: { kind: 'waiting', dueAt } }) ?? ''
+
+  test('of a waiting job sorts by priority, then by time, and is read back to all of it', () => {
+    const jobArbitrary = fc.tuple(priorityArbitrary, timeArbitrary)
     fc.assert(
-      fc.property(timeArbitrary, timeArbitrary, originArbitrary, (a, b, origin) => {
+      fc.property(jobArbitrary, jobArbitrary, originArbitrary, ([lineA, a], [lineB, b], origin) => {
         const key = keyOf(origin)
-        const rows = [a, b].map((dueAt) => indexRowOf(key, { kind: 'waiting', dueAt }) ?? '')
-        expect(parseIndexRow(rows[0]!)).toEqual({ at: a, key })
-        expect(Math.sign(a - b)).toBe(rows[0]! < rows[1]! ? -1 : rows[0]! > rows[1]! ? 1 : 0)
+        const rows = [waiting(key, lineA, a), waiting(key, lineB, b)] as const
+        expect(parseIndexRow(rows[0])).toEqual({ at: a, key, priority: lineA })
+        const lines = priorityLines.indexOf(lineA) - priorityLines.indexOf(lineB)
+        expect(Math.sign(lines || a - b)).toBe(rows[0] < rows[1] ? -1 : rows[0] > rows[1] ? 1 : 0)
       }),
     )
   })
 
+  test('of a job with a slot, or one that runs, sorts by time alone, and is read back to its time and key', () => {
+    fc.assert(
+      fc.property(
+        timeArbitrary,
+        timeArbitrary,
+        priorityArbitrary,
+        originArbitrary,
+        (a, b, priority, origin) => {
+          const key = keyOf(origin)
+          for (const kind of ['slotted', 'running'] as const) {
+            const rowAt = (at: number, own: Priority | null): string =>
+              indexRowOf({
+                key,
+                priority: own,
+                phase: { kind, slotAt: at, isReserved: false, leaseUntil: at },
+              }) ?? ''
+            expect(parseIndexRow(rowAt(a, priority))).toEqual({ at: a, key, priority: null })
+            expect(Math.sign(a - b)).toBe(
+              rowAt(a, priority) < rowAt(b, null) ? -1 : rowAt(a, priority) > rowAt(b, null) ? 1 : 0,
+            )
+          }
+        },
+      ),
+    )
+  })
+
+  test('of a job without a priority of its own stands before those that are low', () => {
+    expect(priorityLines).toEqual(['high', 'normal', null, 'low'])
+    const rows = priorityLines.map((priority) => waiting('fox', priority, t0))
+    expect(rows.toSorted()).toEqual(rows)
+    expect(rows.map((row) => row.slice(0, 'wait:0'.length))).toEqual(['wait:0', 'wait:1', 'wait:2', 'wait:3'])
+  })
+
+  test('of a line that nobody knows counts as one without a priority', () => {
+    expect(parseIndexRow(`wait:9${sortableTime(t0)}|k`)).toEqual({ at: t0, key: 'k', priority: null })
+  })
+
   test('of anything else is none', () => {
     const time = sortableTime(t0)
-    for (const row of ['batch', `job:${time}|k`, `wait:${time}|`, `wait:1|k`, '']) {
-      expect(parseIndexRow(row)).toBeUndefined()
-    }
+    const others = [
+      'batch',
+      `job:${time}|k`,
+      `wait:${time}|k`,
+      `wait:2${time}|`,
+      `slot:${time}|`,
+      'wait:1|k',
+      '',
+    ]
+    for (const row of others) expect(parseIndexRow(row)).toBeUndefined()
   })
 })
 

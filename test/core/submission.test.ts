@@ -45,6 +45,14 @@ describe('a valid job', () => {
     expect(validOf(parse(JSON.stringify(named)))).toEqual({ ...expected, request: portalSample })
   })
 
+  test.each(['low', 'normal', 'high'] as const)('may be of %s priority, flat or in a line', (priority) => {
+    const request = { prompt: 'a fox' }
+    const line = { method: 'POST', url: '/v1/images/generations', body: request, priority }
+    for (const message of [{ ...request, priority }, line]) {
+      expect(validOf(parse(JSON.stringify(message)))).toEqual({ ...envelope({ priority }), request })
+    }
+  })
+
   test('may name the model or the deployment, which goes no further', () => {
     for (const model of ['gpt-image-1', 'images-east']) {
       const request = { prompt: 'a fox' }
@@ -130,6 +138,8 @@ describe('a fault of a field says what was got and what is allowed', () => {
     ],
     [{ batch: 'a b' }, 'batch', 'got "a b"; allowed: only the characters A-Z a-z 0-9 _ -'],
     [{ batch: 'a.b' }, 'batch', 'got "a.b"; allowed: only the characters A-Z a-z 0-9 _ -'],
+    [{ priority: 'urgent' }, 'priority', 'got "urgent"; allowed: low, normal, high'],
+    [{ priority: 1 }, 'priority', 'got 1; allowed: low, normal, high'],
     [{ metadata: [] }, 'metadata', 'got an array; allowed: an object'],
     [{ metadata: tooMany }, 'metadata', `got an object; allowed: at most ${metadataPairsMax} pairs`],
     [{ metadata: { a: 1 } }, 'metadata.a', 'got 1; allowed: a string'],
@@ -178,6 +188,83 @@ describe('a fault of a field says what was got and what is allowed', () => {
   })
 })
 
+describe('the model chooses the pool', () => {
+  const pools = [
+    { pool: 'default', profile: profileOf('gpt-image-1'), names: ['sweden', 'poland'] },
+    { pool: 'gpt-image-2', profile: profileOf('gpt-image-2'), names: ['large'] },
+    {
+      pool: 'gpt-image-2.5-flare',
+      profile: profileOf('gpt-image-2.5-flare'),
+      names: ['gpt-image-2.5-flare'],
+    },
+  ]
+  const parseOfThree = submissionParser({ pools })
+  const flat = (body: object): string => JSON.stringify(body)
+  const line = (body: object): string =>
+    JSON.stringify({ method: 'POST', url: '/v1/images/generations', body })
+
+  describe.each([
+    ['flat', flat, ''],
+    ['in a line', line, 'body.'],
+  ])('%s', (_, message, at) => {
+    test.each([
+      [{}, 'default'],
+      [{ model: 'gpt-image-1' }, 'default'],
+      [{ model: 'poland' }, 'default'],
+      [{ model: 'gpt-image-2' }, 'gpt-image-2'],
+      [{ model: 'large' }, 'gpt-image-2'],
+      [{ model: 'gpt-image-2.5-flare' }, 'gpt-image-2.5-flare'],
+    ])('%j is of pool %s', (fields, pool) => {
+      const expected = { ...envelope({ pool }), request: { prompt: 'a fox' } }
+      // The second time its schemas are there already.
+      for (const parsed of [1, 2].map(() => parseOfThree(message({ prompt: 'a fox', ...fields })))) {
+        expect(validOf(parsed)).toEqual(expected)
+      }
+    })
+
+    test('and with it what the parameters may be', () => {
+      const free = { prompt: 'a fox', size: '1536x512' }
+      expect(faultOf(parseOfThree(message(free))).param).toBe(`${at}size`)
+      expect(validOf(parseOfThree(message({ ...free, model: 'large' }))).request.size).toBe('1536x512')
+      const finest = { prompt: 'a fox', quality: 'max' }
+      expect(faultOf(parseOfThree(message({ ...finest, model: 'large' }))).param).toBe(`${at}quality`)
+      const flare = { ...finest, model: 'gpt-image-2.5-flare' }
+      expect(validOf(parseOfThree(message(flare))).pool).toBe('gpt-image-2.5-flare')
+    })
+
+    test.each(['gpt-image-9', '', 5, null, ['large']])('%j is no model: all of them are told', (model) => {
+      const allowed = 'gpt-image-1, sweden, poland, gpt-image-2, large, gpt-image-2.5-flare'
+      const fault = faultOf(parseOfThree(message({ prompt: 'a fox', model, size: '1536x512' })))
+      expect(fault).toMatchObject({ param: `${at}model`, code: 'invalid_value' })
+      expect(fault.message).toMatch(new RegExp(`^${at}model: got .*; allowed: ${allowed}$`))
+    })
+  })
+
+  test('whose schemas are made when its first job comes, and once', () => {
+    const made: string[] = []
+    const watched = pools.map((rules) => ({
+      ...rules,
+      get profile() {
+        return {
+          ...rules.profile,
+          get qualities() {
+            made.push(rules.pool)
+            return rules.profile.qualities
+          },
+        }
+      },
+    }))
+    const lazy = submissionParser({ pools: watched })
+    expect(made).toEqual(['default'])
+    for (const model of ['large', 'sweden', 'large']) lazy(flat({ prompt: 'a fox', model }))
+    expect(made).toEqual(['default', 'gpt-image-2'])
+  })
+
+  test('and without a pool there is no parser', () => {
+    expect(() => submissionParser({ pools: [] })).toThrow('needs a pool')
+  })
+})
+
 describe('an unknown field is a fault: a misspelt one would be paid for and ignored', () => {
   const bodyNames =
     'prompt, model, size, quality, output_format, output_compression, n, background, moderation, user'
@@ -186,7 +273,7 @@ describe('an unknown field is a fault: a misspelt one would be paid for and igno
     expect(faultOf(parse('{"prompt":"a fox","sise":"auto"}'))).toEqual({
       param: 'sise',
       code: 'unknown_parameter',
-      message: `unknown field "sise"; allowed: ${bodyNames}, custom_id, batch, metadata`,
+      message: `unknown field "sise"; allowed: ${bodyNames}, custom_id, batch, priority, metadata`,
     })
   })
 
@@ -195,7 +282,7 @@ describe('an unknown field is a fault: a misspelt one would be paid for and igno
     expect(faultOf(parse(JSON.stringify({ ...line, prompt: 'a fox' })))).toEqual({
       param: 'prompt',
       code: 'unknown_parameter',
-      message: 'unknown field "prompt"; allowed: custom_id, batch, metadata, method, url, body',
+      message: 'unknown field "prompt"; allowed: custom_id, batch, priority, metadata, method, url, body',
     })
     expect(faultOf(parse(JSON.stringify({ ...line, body: { ...line.body, batch: 'b' } })))).toEqual({
       param: 'body.batch',
@@ -338,13 +425,19 @@ test('two requests are the same when they ask for the same, in any order', () =>
 })
 
 function parserFor(model: string) {
+  return submissionParser({
+    pools: [{ pool: 'default', profile: profileOf(model), names: ['images-east'] }],
+  })
+}
+
+function profileOf(model: string) {
   const profile = profileNamed(model)
   if (profile === undefined) throw new Error(`no profile of ${model}`)
-  return submissionParser({ profile, deployment: 'images-east' })
+  return profile
 }
 
 function envelope(fields: Partial<Submission> = {}): Omit<Submission, 'request'> {
-  return { customId: null, batch: null, metadata: null, ...fields }
+  return { pool: 'default', customId: null, batch: null, priority: null, metadata: null, ...fields }
 }
 
 function validOf(parsed: ParsedSubmission): Submission {

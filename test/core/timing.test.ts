@@ -17,12 +17,11 @@ describe('the rhythm', () => {
   })
 
   test('takes no slot for lost while a worker may still hold it', () => {
-    expect(timing.leadMaxMs + timing.holdMaxMs).toBeLessThan(timing.slotLostMs)
+    expect(timing.leadMaxMs + timing.freshSlotMs).toBeLessThan(timing.slotLostMs)
   })
 
   test('renews a lease in time for one renewal to fail, and claims within it', () => {
     expect(timing.leaseMs / 2).toBeGreaterThan(clockDifferenceMs)
-    expect(timing.holdMaxMs).toBeLessThan(timing.leaseMs)
     expect(timing.claimAheadMs).toBeLessThan(timing.leaseMs / 2)
   })
 
@@ -32,7 +31,7 @@ describe('the rhythm', () => {
     expect(timing.tickMs).toBeLessThan(timing.idleTickMs)
     expect(timing.retryBaseMs).toBeLessThan(timing.retryCeilingMs)
     expect(timing.probeFirstMs).toBeLessThan(timing.probeMaxMs)
-    expect(timing.pauseDefaultMs).toBeLessThan(timing.pauseMaxMs)
+    expect(timing.leadQuietMs).toBeLessThan(timing.leadRaisedQuietMs)
     expect(timing.lateMs).toBeLessThan(timing.claimAheadMs)
   })
 
@@ -42,6 +41,13 @@ describe('the rhythm', () => {
 
   test('sums rates over whole buckets', () => {
     expect(timing.rateWindowMs % timing.rateBucketMs).toBe(0)
+    expect(timing.faultWindowMs % timing.rateBucketMs).toBe(0)
+    expect(timing.faultWindowMs).toBeLessThanOrEqual(timing.rateWindowMs)
+  })
+
+  test('lets a job go back to its line rather than hold it longer than its claim', () => {
+    expect(timing.freshSlotMs).toBeGreaterThan(timing.claimAheadMs)
+    expect(timing.freshSlotMs).toBeLessThan(timing.leadMinMs + 2 * timing.tickMs)
   })
 })
 

@@ -426,6 +426,75 @@ test('room comes back after the window, and headers tell it when asked to', asyn
   expect((await ask(deployment, { prompt: 'A' })).status).toBe(200)
 })
 
+// Several deployments
+
+function pathOf(name: string): string {
+  return deploymentsPath.replace('gpt-image-1', name)
+}
+
+test('further deployments have their own names, models and rates', async () => {
+  const deployment = await start({
+    rpm: 6,
+    others: [
+      { deployment: 'second', model: 'gpt-image-2', rpm: 12 },
+      { deployment: 'third', rpm: 18 },
+    ],
+  })
+  const statuses = async (name: string, body: object) => {
+    const found: number[] = []
+    for (let count = 0; count < 4; count += 1) {
+      found.push((await ask(deployment, { prompt: name, ...body }, { path: pathOf(name) })).status)
+    }
+    return found
+  }
+  const free = { size: '1536x512', model: 'gpt-image-2' }
+  expect(await statuses('second', free)).toEqual([200, 200, 429, 429])
+  expect(await statuses('gpt-image-1', {})).toEqual([200, 429, 429, 429])
+  expect(await statuses('third', free)).toEqual([400, 400, 400, 429])
+  expect(await statuses('fourth', {})).toEqual([404, 404, 404, 404])
+  const log = deployment.log()
+  expect(log.every(({ deployment, prompt }) => deployment === (prompt === 'fourth' ? null : prompt))).toBe(
+    true,
+  )
+  const wrongPath = await ask(deployment, {}, { path: '/elsewhere' })
+  expect(wrongPath.status).toBe(404)
+  expect(deployment.log().at(-1)!.deployment).toBeNull()
+})
+
+test('deployments of one quota are judged together, also with the first', async () => {
+  const deployment = await start({
+    rpm: 12,
+    retryAfter: 'headers',
+    others: [
+      { deployment: 'beside-first', quota: 'gpt-image-1' },
+      { deployment: 'a', rpm: 18, quota: 'shared' },
+      { deployment: 'b', rpm: 18, quota: 'shared' },
+    ],
+  })
+  const found: [string, number, string | null][] = []
+  for (const name of ['gpt-image-1', 'beside-first', 'gpt-image-1', 'beside-first', 'a', 'b', 'a', 'b']) {
+    const { status, headers } = await ask(deployment, { prompt: 'A' }, { path: pathOf(name) })
+    found.push([name, status, headers.get('x-ratelimit-limit-requests')])
+  }
+  expect(found).toEqual([
+    ['gpt-image-1', 200, '12'],
+    ['beside-first', 200, '12'],
+    ['gpt-image-1', 429, '12'],
+    ['beside-first', 429, '12'],
+    ['a', 200, '18'],
+    ['b', 200, '18'],
+    ['a', 200, '18'],
+    ['b', 429, '18'],
+  ])
+})
+
+test('the v1 path knows the first deployment only', async () => {
+  const deployment = await start({ others: [{ deployment: 'second' }] })
+  const askFor = async (model: string) => ask(deployment, { prompt: 'A', model }, { path: v1Path })
+  expect((await askFor('gpt-image-1')).status).toBe(200)
+  expect((await askFor('second')).body.error.code).toBe('DeploymentNotFound')
+})
+
 // Faults
 
 test.each([
@@ -631,6 +700,7 @@ test('the command runs one from its environment and ends on a signal', async () 
       DEPLOYMENT_LATENCY_MS: '0-5',
       DEPLOYMENT_WINDOWS_MS: '1000,60000',
       DEPLOYMENT_FAULTS: 'serverError=1',
+      DEPLOYMENT_OTHERS: '[{"deployment":"second","rpm":6}]',
     },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
@@ -645,19 +715,27 @@ test('the command runs one from its environment and ends on a signal', async () 
     body: JSON.stringify({ prompt: 'A' }),
   })
   expect(response.status).toBe(500)
+  const second = { method: 'POST', headers: { 'api-key': 'k' }, body: '{}' }
+  const statuses = [1, 2].map(async () => (await fetch(endpoint + pathOf('second'), second)).status)
+  expect((await Promise.all(statuses)).sort(ascending)).toEqual([400, 429])
   child.kill('SIGTERM')
   expect(await ended).toEqual([0, null])
 })
 
-test('a command with a wrong option says which and fails', async () => {
+test.each([
+  ['DEPLOYMENT_RPM', 'fast', 'DEPLOYMENT_RPM'],
+  ['DEPLOYMENT_OTHERS', 'second', 'not JSON'],
+  ['DEPLOYMENT_OTHERS', '[{"deployment":"second","rpm":0}]', 'others'],
+  ['DEPLOYMENT_OTHERS', '[{"deployment":"second"},{"deployment":"second"}]', 'two of one name'],
+])('a command with the wrong option %s=%s says which and fails', async (name, value, complaintOf) => {
   const child = spawn(process.execPath, ['src/local/deployment-command.ts'], {
-    env: { ...process.env, DEPLOYMENT_RPM: 'fast' },
+    env: { ...process.env, [name]: value },
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   onTestFinished(() => void child.kill('SIGKILL'))
   const ended = once(child, 'exit')
   const complaint: string[] = []
   for await (const line of createInterface(child.stderr)) complaint.push(line)
-  expect(complaint.join('\n')).toContain('DEPLOYMENT_RPM')
+  expect(complaint.join('\n')).toContain(complaintOf)
   expect(await ended).toEqual([1, null])
 })

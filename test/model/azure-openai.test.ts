@@ -90,14 +90,14 @@ describe('a failure', () => {
     expect(answer).toMatchObject({ failure: { kind: 'unknown', code: 'timeout' } })
   })
 
-  it('before anything was sent is transient', async () => {
+  it('before anything was sent costs no attempt', async () => {
     const server = createServer().listen(0, '127.0.0.1')
     await new Promise((resolve) => server.once('listening', resolve))
     const address = server.address()
     const port = typeof address === 'object' && address !== null ? address.port : 0
     await new Promise((resolve) => server.close(resolve))
     const answer = await ask('a fox', {}, { endpoint: `http://127.0.0.1:${port}` })
-    expect(answer).toMatchObject({ failure: { kind: 'transient', code: 'ECONNREFUSED' } })
+    expect(answer).toMatchObject({ failure: { kind: 'unavailable', code: 'ECONNREFUSED' } })
   })
 
   it('of our request is invalid', async () => {

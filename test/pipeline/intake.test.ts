@@ -120,3 +120,44 @@ test('a request that is no job makes none', async () => {
   expect(taken).toMatchObject({ kind: 'invalid', fault: { param: 'prompt' } })
   expect(world.jobs.partitions()).toEqual([])
 })
+
+test('messages that come together open their batch and wake its flow once, and again when that failed', async () => {
+  const world = newWorld()
+  const room = roomIn(world)
+  let opened = 0
+  let woken = 0
+  const counting = roomIn(world, {
+    jobs: {
+      ...room.jobs,
+      async openBatch(asked) {
+        opened += 1
+        if (opened === 1) throw new Error('storage is away')
+        return room.jobs.openBatch(asked)
+      },
+    },
+    budgets: {
+      ...room.budgets,
+      async wakeFlow(asked) {
+        woken += 1
+        if (woken === 1) throw new Error('storage is away')
+        return room.budgets.wakeFlow(asked)
+      },
+    },
+  })
+  const take = async (): Promise<readonly PromiseSettledResult<unknown>[]> =>
+    world.clock.run(
+      Promise.allSettled(
+        Array.from({ length: 32 }, async (_, index) => takeMessage(counting, messageOf(`cat-${index}`))),
+      ),
+    )
+  const kinds = (results: readonly PromiseSettledResult<unknown>[]): readonly string[] => [
+    ...new Set(results.map(({ status }) => status)),
+  ]
+  expect(kinds(await take())).toEqual(['rejected'])
+  expect([opened, woken]).toEqual([1, 0])
+  expect(kinds(await take())).toEqual(['rejected'])
+  expect([opened, woken]).toEqual([2, 1])
+  expect(kinds(await take())).toEqual(['fulfilled'])
+  expect([opened, woken]).toEqual([2, 2])
+  expect(assertRowsAgree(batch, world.jobs.rows(batch)).jobs).toHaveLength(32)
+})

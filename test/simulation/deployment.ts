@@ -23,6 +23,7 @@ export type Call = {
   readonly deployment: string
   readonly prompt: string
   readonly startedAt: number
+  endedAt: number | undefined
   readonly outcome: 'images' | 'dropped' | 'error' | 'throttled'
   readonly usage: Usage
   readonly sha256: readonly string[]
@@ -72,7 +73,7 @@ export function simulatedDeployment(
       if (kind === 'capacity') {
         return {
           outcome: 'error',
-          answer: fails('throttled', { code: 'EngineOverloaded', retryAfterMs: 5_000 }),
+          answer: fails('throttled', { code: 'EngineOverloaded', cause: 'capacity', retryAfterMs: 5_000 }),
         }
       }
       if (kind === 'transient' || kind === 'refused' || kind === 'invalid') {
@@ -92,6 +93,7 @@ export function simulatedDeployment(
         deployment: name,
         prompt,
         startedAt: clock.now(),
+        endedAt: undefined,
         outcome,
         usage:
           answer.kind === 'images'
@@ -105,6 +107,7 @@ export function simulatedDeployment(
       await clock.sleepUntil(
         call.startedAt + (outcome === 'throttled' || outcome === 'error' ? 200 : callMs()),
       )
+      call.endedAt = clock.now()
       return { call, answer }
     },
   }

@@ -3,12 +3,11 @@ import { foulWeather } from './scenarios.ts'
 import { simulate } from './world.ts'
 
 const seedsCount = 200
-/** One seed to look at: `SEED=17 npx vitest run test/simulation`. */
-const onlySeed = process.env['SEED']
+/** Some seeds to look at: `SEEDS=17` or `SEEDS=0-999 npx vitest run test/simulation/faults.test.ts`. */
+const [from = 0, to = from] = process.env['SEEDS']?.split('-').map(Number) ?? [0, seedsCount - 1]
 
 test('every law holds whatever dies, fails or comes late', async () => {
-  const seeds =
-    onlySeed === undefined ? Array.from({ length: seedsCount }, (_, seed) => seed) : [Number(onlySeed)]
+  const seeds = Array.from({ length: to - from + 1 }, (_, index) => from + index)
   const failed: { seed: number; error: unknown }[] = []
   for (const seed of seeds) {
     try {

@@ -36,7 +36,10 @@ export type InstanceSettings = {
     readonly messages: Messages
   }
   readonly deployments: ReadonlyMap<string, SimulatedDeployment>
-  readonly settings: Pick<Darkroom, 'parse' | 'pool' | 'attemptsMax' | 'onUnknown' | 'jobsAtOnce'>
+  readonly settings: Pick<
+    Darkroom,
+    'parse' | 'pools' | 'attemptsMax' | 'onUnknown' | 'refusalShareMax' | 'jobsAtOnce'
+  >
   /** Its clock's difference from the world's. */
   readonly skewMs: number
   readonly storageMs: () => number
@@ -145,8 +148,10 @@ export function startInstance(world: InstanceSettings): Instance {
   const instanceId = chance()
   const room: Darkroom = {
     ...settings,
+    shareOf: () => 1,
     clock: ownClock,
     chance,
+    instance: String(instanceId),
     newId: () => `${instanceId}-${(ids += 1)}`,
     log: { info() {}, warn() {}, error() {} },
     jobs: jobTable(reach(stores.jobs), { chance, newId: () => `${instanceId}-${(ids += 1)}` }),

@@ -1,7 +1,8 @@
 import { chanceFrom } from '../../src/local/deployment/chance.ts'
+import { priorities } from '../../src/core/submission.ts'
 import type { Chance } from '../../src/ports.ts'
 import type { ModelFaults } from './deployment.ts'
-import type { Scenario, Submission } from './world.ts'
+import type { Action, Scenario, Submission } from './world.ts'
 
 const noModelFaults: ModelFaults = { rates: {}, spells: [], neighbours: [] }
 
@@ -14,6 +15,8 @@ export function fairWeather(
   return {
     chance,
     deployments: 1,
+    isOneQuota: false,
+    actions: [],
     onUnknown: 'retry',
     attemptsMax: 4,
     wakeDelayMs: () => chance() * 2_000,
@@ -50,9 +53,11 @@ export function foulWeather(seed: number): Scenario {
   return {
     chance,
     rpm,
-    deployments: chance() < 0.25 ? 2 : 1,
+    deployments: chance() < 0.35 ? 2 : 1,
+    isOneQuota: chance() < 0.5,
     instances: 1 + Math.floor(chance() * 3),
     submissions: submissions(chance),
+    actions: actions(chance, untilMs),
     onUnknown: chance() < 0.75 ? 'retry' : 'fail',
     attemptsMax: 4,
     wakeDelayMs: pick(chance, [
@@ -110,12 +115,42 @@ function submissions(chance: Chance): Submission[] {
     const prompt = `prompt ${index}`
     const isValid = via === 'http' || chance() < 0.95
     const n = 1 + Math.floor(chance() * 3)
-    const text = JSON.stringify({ batch, ...customId, prompt, n: isValid ? n : -1 })
+    const priority = chance() < 0.2 ? pick(chance, priorities) : undefined
+    const text = JSON.stringify({ batch, ...customId, prompt, priority, n: isValid ? n : -1 })
     all.push({ afterMs, via, text })
     // A producer that sends twice what has a name.
     if (isValid && via === 'queue' && 'custom_id' in customId && chance() < 0.1) {
       all.push({ afterMs: chance() * 120_000, via, text })
     }
+  }
+  return all
+}
+
+/** What owners do meanwhile; in the end every batch may go on, or is cancelled. */
+function actions(chance: Chance, untilMs: number): Action[] {
+  const all: Action[] = []
+  if (chance() < 0.4) {
+    const batch = 'batch-a'
+    // Some images' worth at the most, then more of it, then no end.
+    const capMicroUsd = Math.ceil(chance() * 200_000)
+    const raisedMs = chance() * untilMs
+    all.push({ afterMs: 0, batch, kind: 'change', capMicroUsd })
+    all.push({ afterMs: raisedMs, batch, kind: 'change', capMicroUsd: capMicroUsd + 100_000 })
+    all.push({ afterMs: untilMs + 60_000, batch, kind: 'change', capMicroUsd: null })
+  }
+  if (chance() < 0.3) {
+    const pausedMs = 5_000 + chance() * 60_000
+    all.push({ afterMs: pausedMs, batch: 'batch-b', kind: 'pause' })
+    all.push({ afterMs: pausedMs + chance() * 120_000, batch: 'batch-b', kind: 'resume' })
+  }
+  if (chance() < 0.3) all.push({ afterMs: 5_000 + chance() * 120_000, batch: 'batch-b', kind: 'cancel' })
+  if (chance() < 0.5) {
+    const priority = pick(chance, priorities)
+    all.push({ afterMs: chance() * 60_000, batch: 'batch-a', kind: 'change', priority })
+  }
+  // Refusals may have paused any of them, and nobody else would let them go on.
+  for (let afterMs = untilMs + 60_000; afterMs < untilMs + 600_000; afterMs += 60_000) {
+    all.push({ afterMs, batch: pick(chance, ['batch-a', 'batch-b', 'batch-c']), kind: 'resume' })
   }
   return all
 }

@@ -4,9 +4,12 @@ import { isFinal, type Job } from '../../src/core/job.ts'
 import { inboxName, keyOf } from '../../src/core/keys.ts'
 import { profileOfDeployment } from '../../src/core/profiles.ts'
 import { submissionParser } from '../../src/core/submission.ts'
+import type { Priority } from '../../src/core/submission.ts'
 import { nudge } from '../../src/pipeline/announce.ts'
+import { cancelBatch, changeBatch, pauseBatch, resumeBatch } from '../../src/pipeline/batches.ts'
+import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { takeMessage, takePoisoned, takeRequest } from '../../src/pipeline/intake.ts'
-import { onTickMessage } from '../../src/pipeline/pacer.ts'
+import { runTick } from '../../src/pipeline/pacer.ts'
 import { rescue } from '../../src/pipeline/rescue.ts'
 import { giveUpSlot, runJob } from '../../src/pipeline/worker.ts'
 import type { Chance, JobRef, TickMessage, WorkMessage } from '../../src/ports.ts'
@@ -15,16 +18,28 @@ import {
   assertAllFinished,
   assertCountedOnce,
   assertNeverFasterThan,
+  assertNothingStartsAfter,
   assertRepeatsAreLabelled,
   assertRowsAgree,
+  assertWithinCap,
   type PaidCall,
 } from '../support/laws.ts'
 import { memoryImages } from '../support/memory-images.ts'
 import { memoryTable, type RowMove } from '../support/memory-table.ts'
+import { costs } from '../support/room.ts'
 import { virtualClock } from '../support/virtual-clock.ts'
 import { simulatedDeployment, type Call, type ModelFaults, type SimulatedDeployment } from './deployment.ts'
 import { startInstance, type Instance } from './instance.ts'
 import { simulatedQueue, type QueueSettings } from './queue.ts'
+
+/** What an owner asks for a batch, over HTTP: sent again until it is answered. */
+export type Action = {
+  readonly afterMs: number
+  readonly batch: string
+} & (
+  | { readonly kind: 'pause' | 'resume' | 'cancel' }
+  | { readonly kind: 'change'; readonly priority?: Priority; readonly capMicroUsd?: number | null }
+)
 
 export type Submission = {
   /** After the start of the simulation. */
@@ -40,6 +55,9 @@ export type Scenario = {
   readonly deployments: number
   readonly instances: number
   readonly submissions: readonly Submission[]
+  readonly actions: readonly Action[]
+  /** All deployments draw on one quota. */
+  readonly isOneQuota: boolean
   readonly onUnknown: OnUnknown
   readonly attemptsMax: number
   readonly wakeDelayMs: () => number
@@ -121,14 +139,16 @@ export async function simulate(scenario: Scenario): Promise<Run> {
   const jobs = memoryTable(observe)
   const budget = memoryTable()
   const images = memoryImages()
-  const pool = Array.from({ length: scenario.deployments }, (_, index) => ({
-    deployment: `gpt-image-1-${index}`,
-    settingsMark: 'mark',
+  const deploymentNames = Array.from({ length: scenario.deployments }, (_, index) => `gpt-image-1-${index}`)
+  const groups = scenario.isOneQuota ? [deploymentNames] : deploymentNames.map((deployment) => [deployment])
+  const pool = groups.map((members, index) => ({
+    quota: `quota-${index}`,
     rpm,
     pace: 0.98,
+    deployments: members.map((deployment) => ({ deployment, settingsMark: 'mark' })),
   }))
   const deployments = new Map<string, SimulatedDeployment>(
-    pool.map(({ deployment }) => [
+    deploymentNames.map((deployment) => [
       deployment,
       simulatedDeployment(deployment, {
         clock,
@@ -170,8 +190,8 @@ export async function simulate(scenario: Scenario): Promise<Run> {
   const tickQueue = simulatedQueue<TickMessage>(
     'pacer',
     queueSettings,
-    async ({ room }, { body }) => onTickMessage(room, body),
-    async ({ room }) => nudge(room),
+    async ({ room }, { body }) => runTick(room, body),
+    async ({ room }) => nudge(room, poolName),
   )
 
   function start(): void {
@@ -194,8 +214,9 @@ export async function simulate(scenario: Scenario): Promise<Run> {
       },
       deployments,
       settings: {
-        parse: parserOf(pool[0]!.deployment),
-        pool: { name: 'pool', deployments: pool },
+        parse,
+        pools: [{ name: poolName, quotas: pool, costs }],
+        refusalShareMax: 0.3,
         attemptsMax: scenario.attemptsMax,
         onUnknown: scenario.onUnknown,
         jobsAtOnce: scenario.atOnce,
@@ -262,15 +283,21 @@ export async function simulate(scenario: Scenario): Promise<Run> {
     })
   }
 
-  /** A client that asks again until it is answered. */
   function post(text: string, idempotencyKey: string, done: () => void): void {
+    untilAnswered(
+      async ({ room }) => takeRequest(room, { text, idempotencyKey, requestId: `request-${chance()}` }),
+      done,
+    )
+  }
+
+  /** A client that asks again until it is answered. */
+  function untilAnswered(request: (instance: Instance) => Promise<unknown>, done: () => void): void {
     let isDone = false
     const ask = (): void => {
       if (isDone) return
       const instance = anyInstance()
       if (instance !== undefined) {
-        const request = { text, idempotencyKey, requestId: `request-${chance()}` }
-        instance.runs('http', takeRequest(instance.room, request)).then(
+        instance.runs('http', request(instance)).then(
           () => {
             if (!isDone) done()
             isDone = true
@@ -283,8 +310,19 @@ export async function simulate(scenario: Scenario): Promise<Run> {
     ask()
   }
 
+  const answered: Answered[] = []
+  for (const action of scenario.actions) {
+    clock.at(startAt + action.afterMs, () => {
+      untilAnswered(
+        async ({ room }) => act(room, action),
+        () => answered.push({ ...action, askedAt: startAt + action.afterMs, answeredAt: clock.now() }),
+      )
+    })
+  }
+
   const isUndone = (): boolean =>
-    broken === undefined && (unsent > 0 || jobsQueue.size() > 0 || unfinished.size > 0)
+    broken === undefined &&
+    (unsent > 0 || answered.length < scenario.actions.length || jobsQueue.size() > 0 || unfinished.size > 0)
   const isInTime = await clock.runWhile(isUndone, startAt + deadlineMs)
   const tookMs = clock.now() - startAt
   if (broken === undefined && isInTime) {
@@ -294,8 +332,10 @@ export async function simulate(scenario: Scenario): Promise<Run> {
   if (broken !== undefined) throw broken
 
   const calls = callsMade()
-  for (const { deployment } of pool) {
-    const starts = calls.filter((call) => call.deployment === deployment).map((call) => call.startedAt)
+  for (const members of groups) {
+    const starts = calls
+      .filter(({ deployment }) => members.includes(deployment))
+      .map((call) => call.startedAt)
     assertNeverFasterThan(starts, { rpm })
   }
   const callsOfJobs = paidCalls(calls, { prompts, claims })
@@ -319,7 +359,49 @@ export async function simulate(scenario: Scenario): Promise<Run> {
     for (const job of content.jobs) assertRepeatsAreLabelled(job, callsOf(job))
     all.push(...content.jobs)
   }
+  const isOf =
+    (batch: string) =>
+    ({ prompt }: Call): boolean =>
+      prompts.get(prompt)?.batch === batch
+  for (const { kind, batch, answeredAt } of answered) {
+    if (kind === 'cancel') assertNothingStartsAfter(answeredAt, calls.filter(isOf(batch)))
+  }
+  for (const [batch, caps] of Map.groupBy(answered.filter(isCap), (action) => action.batch)) {
+    const ofBatch = calls.filter(isOf(batch)).map((call) => {
+      const job = prompts.get(call.prompt)
+      const request = all.find(({ key }) => key === job?.key)?.request ?? { prompt: '' }
+      const isBilled = call.outcome === 'images' || call.outcome === 'dropped'
+      return {
+        ...call,
+        upperMicroUsd: costs.upperMicroUsd(request),
+        costMicroUsd: isBilled ? costs.actualMicroUsd(request, call.usage) : 0,
+      }
+    })
+    assertWithinCap(batch, ofBatch, caps)
+  }
   return { calls, jobs: all, tookMs, startedAt: startAt }
+}
+
+type Answered = Action & { readonly askedAt: number; readonly answeredAt: number }
+
+type Cap = Extract<Answered, { kind: 'change' }> & { readonly capMicroUsd: number | null }
+
+function isCap(action: Answered): action is Cap {
+  return action.kind === 'change' && action.capMicroUsd !== undefined
+}
+
+async function act(room: Darkroom, action: Action): Promise<void> {
+  const { batch } = action
+  switch (action.kind) {
+    case 'pause':
+      return void (await pauseBatch(room, batch, 'for the test'))
+    case 'resume':
+      return void (await resumeBatch(room, batch, 'for the test'))
+    case 'cancel':
+      return void (await cancelBatch(room, batch, 'for the test'))
+    case 'change':
+      return changeBatch(room, { pool: poolName, batch }, action)
+  }
 }
 
 /** Each deployment's calls as the laws want them: whose they are, and what is known of their answers. */
@@ -360,7 +442,6 @@ function wantedKeys(
   poisoned: ReadonlySet<string>,
 ): Map<string, { must: Set<string>; oneOf: string[][] }> {
   const wanted = new Map<string, { must: Set<string>; oneOf: string[][] }>()
-  const parse = parserOf('gpt-image-1-0')
   for (const { text, messageId } of sent) {
     const parsed = parse(text)
     const { customId, batch } = parsed.kind === 'valid' ? parsed.submission : parsed
@@ -379,15 +460,12 @@ function wantedKeys(
   return wanted
 }
 
-/** Schemas cost time: one for all runs. */
-const parsers = new Map<string, ReturnType<typeof submissionParser>>()
+const poolName = 'pool'
 
-function parserOf(deployment: string): ReturnType<typeof submissionParser> {
-  const parser =
-    parsers.get(deployment) ?? submissionParser({ profile: profileOfDeployment(deployment), deployment })
-  parsers.set(deployment, parser)
-  return parser
-}
+/** Schemas cost time: one for all runs. */
+const parse = submissionParser({
+  pools: [{ pool: poolName, profile: profileOfDeployment('gpt-image-1'), names: [] }],
+})
 
 function wholeSecondsFrom(now: number, at: number): number {
   return now + Math.max(0, Math.floor((at - now) / 1_000)) * 1_000

@@ -47,7 +47,7 @@ export function assertRowsAgree(batch: string, rows: readonly Entity[]): BatchCo
   mustBe({ waiting, running, succeeded, failed, cancelled }, counted, `counters of batch ${batch}`)
   mustBe(jobCounts(counters).total, jobs.length, `total of batch ${batch}`)
   const indexed = rows.flatMap(({ row }) => (parseIndexRow(row) === undefined ? [] : [row]))
-  const wanted = jobs.flatMap((job) => indexRowOf(job.key, job.phase) ?? [])
+  const wanted = jobs.flatMap((job) => indexRowOf(job) ?? [])
   mustBe(indexed, wanted.sort(), `index rows of batch ${batch}`)
   return content
 }
@@ -106,6 +106,50 @@ export function assertCountedOnce(
     outputTokens: add(({ usage }) => usage.outputTokens),
     possiblyRepeated: jobs.reduce((total, job) => total + job.possiblyRepeated, 0),
   })
+}
+
+/** Law 5: what is spent, with the most that the calls under way can cost, never exceeds the cap in force. */
+export function assertWithinCap(
+  batch: string,
+  calls: readonly {
+    readonly id: string
+    readonly startedAt: number
+    readonly endedAt: number | undefined
+    readonly upperMicroUsd: number
+    readonly costMicroUsd: number
+  }[],
+  caps: readonly {
+    readonly askedAt: number
+    readonly answeredAt: number
+    readonly capMicroUsd: number | null
+  }[],
+): void {
+  for (const { id, startedAt } of calls) {
+    const inForce = caps.filter(({ answeredAt }) => answeredAt <= startedAt).at(-1)
+    // While a change is on its way either may be in force: the next one is never lower.
+    const next = caps.find(({ askedAt, answeredAt }) => askedAt <= startedAt && answeredAt > startedAt)
+    const isFree = inForce === undefined || inForce.capMicroUsd === null || next?.capMicroUsd === null
+    if (isFree) continue
+    const cap = Math.max(inForce.capMicroUsd ?? 0, next?.capMicroUsd ?? 0)
+    const committed = calls
+      .filter((call) => call.startedAt <= startedAt)
+      .reduce((total, call) => {
+        const isUnderWay = (call.endedAt ?? Infinity) > startedAt
+        return total + (isUnderWay ? call.upperMicroUsd : call.costMicroUsd)
+      }, 0)
+    expect(committed, `micro-dollars of batch ${batch} at the start of ${id}`).toBeLessThanOrEqual(cap)
+  }
+}
+
+/** Once a cancellation is answered no further call of its batch starts. */
+export function assertNothingStartsAfter(
+  time: number,
+  calls: readonly { readonly id: string; readonly startedAt: number }[],
+): void {
+  expect(
+    calls.filter(({ startedAt }) => startedAt > time).map(({ id }) => id),
+    'calls after their batch was cancelled',
+  ).toEqual([])
 }
 
 /** Jain's index of what flows of equal weight got: 1 when all got the same. */

@@ -1,8 +1,8 @@
 import { profileOfDeployment } from '../../src/core/profiles.ts'
 import { submissionParser } from '../../src/core/submission.ts'
-import { nothingSeen, type Darkroom } from '../../src/pipeline/darkroom.ts'
+import { nothingSeen, type Costs, type Darkroom } from '../../src/pipeline/darkroom.ts'
 import type { Job, Phase } from '../../src/core/job.ts'
-import type { Ledger } from '../../src/core/budget.ts'
+import type { Ledger, QuotaLimits } from '../../src/core/budget.ts'
 import type { JobRef, WorkMessage } from '../../src/ports.ts'
 import { budgetTable } from '../../src/storage/budget-table.ts'
 import { jobTable } from '../../src/storage/job-table.ts'
@@ -23,7 +23,26 @@ export type World = {
 }
 
 export const deployment = 'gpt-image-1'
-const parse = submissionParser({ profile: profileOfDeployment(deployment), deployment })
+const pool = 'pool'
+const parse = submissionParser({
+  pools: [{ pool, profile: profileOfDeployment(deployment), names: [deployment] }],
+})
+
+/** One cent a call at the most, half of it as a rule. */
+export const costs: Costs = {
+  leastMicroUsd: 10_000,
+  upperMicroUsd: ({ n = 1 }) => n * 10_000,
+  actualMicroUsd: ({ n = 1 }) => n * 5_000,
+  expected: ({ n = 1 }) => ({ images: n, inputTokens: 10, outputTokens: n * 1_000, microUsd: n * 5_000 }),
+  prices: { model: 'gpt-image-1', asOf: '2026-01-01', source: 'the test' },
+}
+
+export const quota: QuotaLimits = {
+  quota: deployment,
+  rpm: 60,
+  pace: 0.98,
+  deployments: [{ deployment, settingsMark: 'mark' }],
+}
 
 export function newWorld(startAt?: number): World {
   const clock = virtualClock(startAt)
@@ -46,14 +65,17 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
   return {
     ...world,
     chance,
+    instance,
     newId,
     log: { info() {}, warn() {}, error() {} },
     jobs: jobTable(world.jobs, { chance, newId }),
     budgets: budgetTable(world.budget),
     parse,
-    pool: { name: 'pool', deployments: [{ deployment, settingsMark: 'mark', rpm: 60, pace: 0.98 }] },
+    pools: [{ name: pool, quotas: [quota], costs }],
     attemptsMax: 3,
     onUnknown: 'retry',
+    refusalShareMax: 0.3,
+    shareOf: () => 1,
     jobsAtOnce: 96,
     stopping: new AbortController().signal,
     seen: nothingSeen(),
@@ -98,7 +120,7 @@ function isOfKind<Kind extends Phase['kind']>(
 }
 
 export async function ledgerIn(room: Darkroom): Promise<Ledger> {
-  const stored = await room.budgets.readLedger({ pool: room.pool.name, deployment })
+  const stored = await room.budgets.readLedger({ pool, quota: deployment })
   if (stored === undefined) throw new Error('there is no ledger yet')
   return stored.value
 }

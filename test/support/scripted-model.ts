@@ -37,12 +37,16 @@ export function pictures(count: number, call: string, tokens = 100): ModelAnswer
     height: 1024,
   }))
   const usage = { inputTokens: tokens, outputTokens: tokens, inputTextTokens: tokens, inputImageTokens: 0 }
-  return { kind: 'images', images, usage, requestId: call }
+  return { kind: 'images', images, usage, requestId: call, limitRpm: null }
 }
 
 export function fails(
   kind: FailureKind,
-  { retryAfterMs = null, code = kind }: { retryAfterMs?: number | null; code?: string } = {},
+  {
+    retryAfterMs = null,
+    code = kind,
+    cause = 'rate',
+  }: { retryAfterMs?: number | null; code?: string; cause?: 'rate' | 'capacity' } = {},
 ): { readonly kind: 'failure'; readonly failure: ModelFailure } {
   return {
     kind: 'failure',
@@ -50,7 +54,9 @@ export function fails(
       ...failure(kind, code, `the model says ${code}`),
       status: null,
       requestId: undefined,
+      cause,
       retryAfterMs,
+      limitRpm: null,
     },
   }
 }

@@ -8,7 +8,7 @@ import { doorOf } from './door.ts'
 import type { ReceivedRequest } from './log.ts'
 import { createLog } from './log.ts'
 import type { Reply } from './service.ts'
-import { createService } from './service.ts'
+import { addressedAt, createService } from './service.ts'
 import type { DeploymentSettings } from './settings.ts'
 import { changeSettings, defaultSettings } from './settings.ts'
 
@@ -30,7 +30,7 @@ export type SimulatedDeployment = {
 }
 
 /**
- * Starts a strict stand-in for one Azure OpenAI image deployment, on 127.0.0.1 only.
+ * Starts a strict stand-in for an Azure OpenAI image deployment, or for several of one resource, on 127.0.0.1 only.
  *
  * It checks key, path, api-version and parameters, judges the rate as Azure does, and draws real pictures. Markers in a
  * prompt (see faults.ts) and the settings make it fail on purpose. Another process reads the log at `GET /__log` and
@@ -61,8 +61,9 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
   async function serveGeneration(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const receivedAt = performance.timeOrigin + performance.now()
     const requestId = randomUUID()
-    const entry = log.open({ receivedAt, requestId })
     const door = doorOf(request.method, request.url)
+    const here = addressedAt(door, settings)
+    const entry = log.open({ receivedAt, requestId, deployment: here?.deployment ?? null })
     const judgement = service.arrive({ door, arrivedAt: receivedAt })
     const body = await readBody(request)
     const reply = await service.reply({
@@ -75,7 +76,7 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
     const isGone = body.kind === 'gone' || response.destroyed
     entry.close({ ...reply, isGone, answeredAt: performance.timeOrigin + performance.now() })
     if (reply.kind === 'dropped' || isGone) request.socket.destroy()
-    else send(response, reply, { requestId, settings, closes: body.kind === 'too-large' })
+    else send(response, reply, { requestId, settings: here ?? settings, closes: body.kind === 'too-large' })
   }
 
   const server = createServer((request, response) => {

@@ -4,6 +4,8 @@ export type ReceivedRequest = {
   /** When the headers had come: epoch milliseconds with fractions, on a clock that never goes back. */
   readonly receivedAt: number
   readonly answeredAt: number | null
+  /** Whom it was for; null where there is no such deployment. */
+  readonly deployment: string | null
   /** The status sent; `dropped` when the connection ended without an answer, by fault or because the caller left. */
   readonly status: number | 'dropped' | 'pending'
   /** The code in the error's body. */
@@ -21,7 +23,7 @@ export type ReceivedRequest = {
 }
 
 export type RequestLog = {
-  open(arrival: { readonly receivedAt: number; readonly requestId: string }): {
+  open(arrival: Pick<ReceivedRequest, 'receivedAt' | 'requestId' | 'deployment'>): {
     close(end: Reply & { readonly isGone: boolean; readonly answeredAt: number }): void
   }
   entries(): readonly ReceivedRequest[]
@@ -34,10 +36,11 @@ export function createLog(): RequestLog {
   const entries = new Map<string, ReceivedRequest>()
 
   return {
-    open({ receivedAt, requestId }) {
+    open(arrival) {
+      const { requestId } = arrival
       const [oldest] = entries.size >= maxEntries ? entries.keys() : []
       if (oldest !== undefined) entries.delete(oldest)
-      const opened = { ...blank, receivedAt, requestId }
+      const opened = { ...blank, ...arrival }
       entries.set(requestId, opened)
       return {
         close(end) {

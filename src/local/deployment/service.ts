@@ -12,9 +12,10 @@ import { planFault } from './faults.ts'
 import type { Generation } from './generation.ts'
 import { readGeneration } from './generation.ts'
 import { drawPicture, plainPicture } from './pictures.ts'
-import type { DeploymentSettings } from './settings.ts'
+import type { Addressed, DeploymentSettings } from './settings.ts'
+import { settingsOf } from './settings.ts'
 import { usageOf } from './tokens.ts'
-import type { Judgement } from './windows.ts'
+import type { Judgement, RateWindows } from './windows.ts'
 import { createRateWindows } from './windows.ts'
 
 /** What goes back to the caller, and what the log wants to know of it. */
@@ -34,7 +35,7 @@ export type Reply = { readonly prompt: string | null; readonly billed: boolean }
 )
 
 export type Service = {
-  /** To be called the moment a request comes in; undefined when it does not count against this deployment. */
+  /** To be called the moment a request comes in; undefined when it does not count against any deployment here. */
   arrive(request: { readonly door: Door | undefined; readonly arrivedAt: number }): Judgement | undefined
   reply(request: Visit): Promise<Reply>
 }
@@ -47,7 +48,13 @@ type Visit = {
   readonly body: ReadBody
 }
 
-/** The deployment without its server. `signal` ends the work that is under way. */
+/** The settings of the deployment at a door, if there is one. The v1 path names its own in the body: it is the first. */
+export function addressedAt(door: Door | undefined, settings: DeploymentSettings): Addressed | undefined {
+  if (door === undefined) return undefined
+  return settingsOf(settings, door.kind === 'v1' ? settings.deployment : door.deployment)
+}
+
+/** The deployments without their server. `signal` ends the work that is under way. */
 export function createService({
   settings,
   signal,
@@ -55,22 +62,21 @@ export function createService({
   readonly settings: () => DeploymentSettings
   readonly signal: AbortSignal
 }): Service {
-  const windows = createRateWindows()
+  const windows = new Map<string, RateWindows>()
   const countEarlier = createPromptCounter()
   let working = 0
 
   return {
     arrive({ door, arrivedAt }) {
-      const now = settings()
-      const isHere =
-        door !== undefined &&
-        takesVersion(door, now.apiVersions) &&
-        (door.kind === 'v1' || door.deployment === now.deployment)
-      return isHere ? windows.arrive({ arrivedAt, rule: now }) : undefined
+      const here = addressedAt(door, settings())
+      if (door === undefined || here === undefined || !takesVersion(door, here.apiVersions)) return undefined
+      const ofQuota = windows.get(here.quota) ?? createRateWindows()
+      windows.set(here.quota, ofQuota)
+      return ofQuota.arrive({ arrivedAt, rule: here })
     },
 
     async reply(visit) {
-      const now = settings()
+      const now = addressedAt(visit.door, settings()) ?? settings()
       const body = readRecord(visit.body)
       const prompt = typeof body?.['prompt'] === 'string' ? body['prompt'] : null
       const refuse = (answer: ErrorAnswer): Reply => ({ kind: 'error', answer, prompt, billed: false })

@@ -4,12 +4,32 @@ import { ratedFaults } from './faults.ts'
 const rate = z.number().min(0).max(1)
 const ms = z.number().min(0).max(3_600_000)
 
+const nameSchema = z.string().regex(/^[\w.-]{1,64}$/)
+
 const settingsSchema = z.strictObject({
   /** The name of the deployment, as in the path. */
-  deployment: z.string().regex(/^[\w.-]{1,64}$/),
+  deployment: nameSchema,
   /** The real name of the model; decides which sizes and qualities exist. */
   model: z.string().min(1),
   rpm: z.number().positive(),
+  /**
+   * Further deployments of the same resource, on the deployments path only. What one leaves out is as in the first.
+   * Those of one `quota` are judged together; whoever names none has one of its own name, as the first always has.
+   */
+  others: z
+    .array(
+      z.strictObject({
+        deployment: nameSchema,
+        model: z.string().min(1).optional(),
+        rpm: z.number().positive().optional(),
+        quota: nameSchema.optional(),
+      }),
+    )
+    .max(50)
+    .refine(
+      (others) => new Set(others.map(({ deployment }) => deployment)).size === others.length,
+      'two of one name',
+    ),
   /** The windows over which the rate is judged; see windows.ts. */
   windowsMs: z.array(z.number().int().min(100).max(3_600_000)).min(1).max(5),
   countRejected: z.boolean(),
@@ -47,6 +67,7 @@ export const defaultSettings: DeploymentSettings = {
   deployment: 'gpt-image-1',
   model: 'gpt-image-1',
   rpm: 60,
+  others: [],
   windowsMs: [10_000, 60_000],
   countRejected: true,
   apiKey: 'simulated-deployment-key',
@@ -61,6 +82,18 @@ export const defaultSettings: DeploymentSettings = {
   blocked: false,
   retired: false,
   wrongKey: false,
+}
+
+/** The settings as they hold for one deployment, and the quota by which its requests are counted. */
+export type Addressed = DeploymentSettings & { readonly quota: string }
+
+/** Undefined where no deployment has the name. */
+export function settingsOf(settings: DeploymentSettings, deployment: string): Addressed | undefined {
+  if (deployment === settings.deployment) return { ...settings, quota: deployment }
+  const other = settings.others.find((each) => each.deployment === deployment)
+  if (other === undefined) return undefined
+  const { model = settings.model, rpm = settings.rpm, quota = deployment } = other
+  return { ...settings, deployment, model, rpm, quota }
 }
 
 /** The settings with the changes in them. A change replaces its whole setting: `faults: {}` ends all faults. */

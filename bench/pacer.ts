@@ -1,0 +1,238 @@
+import { randomUUID } from 'node:crypto'
+import { newJob } from '../src/core/job.ts'
+import { profileOfDeployment } from '../src/core/profiles.ts'
+import { submissionParser } from '../src/core/submission.ts'
+import { timing } from '../src/core/timing.ts'
+import { nothingSeen, type Darkroom } from '../src/pipeline/darkroom.ts'
+import { runTick } from '../src/pipeline/pacer.ts'
+import { azureTable } from '../src/storage/azure-table.ts'
+import { budgetTable } from '../src/storage/budget-table.ts'
+import { connectStorage } from '../src/storage/connection.ts'
+import { azureImageStore } from '../src/storage/images.ts'
+import { jobTable } from '../src/storage/job-table.ts'
+import { azureMessages, queueNames } from '../src/storage/queues.ts'
+import { say } from './progress.ts'
+import { decimal, quantile, type Report } from './report.ts'
+import { deploymentName, parameters, promptOf, World } from './world.ts'
+
+/** Half of the time that a tick stands for. */
+const tickMsMax = 2_500
+
+const steps = ['read the pool', 'look at lines', 'commit', 'move jobs', 'send work', 'send tick'] as const
+
+type Step = (typeof steps)[number]
+
+type Tick = { readonly slots: number; readonly tookMs: number; readonly stepMs: ReadonlyMap<Step, number> }
+
+/**
+ * One pacer for a pool of many requests a minute: its ticks on a real Azurite, one after the other, its clock moved by
+ * hand from each tick to the next.
+ */
+export async function pacer(sizes: {
+  readonly rpm: number
+  readonly jobs: number
+  readonly batches: number
+}): Promise<Report> {
+  const { rpm, jobs, batches } = sizes
+  await using world = new World()
+  const { connectionString } = await world.storage()
+  const watch = stopwatch()
+  const clock = handClock()
+  const room = await openRoom({ connectionString, rpm, clock, watch })
+  await register(room, { jobs, batches })
+  const ticks: Tick[] = []
+  let given = 0
+  for (let epoch = 0; given < jobs; epoch += 1) {
+    watch.reset()
+    const startedAt = performance.now()
+    const result = await runTick(room, epoch)
+    const tookMs = performance.now() - startedAt
+    if (result !== 'ticked') throw new Error(`pacer: tick ${epoch} was ${result}`)
+    const slots = watch.calls('send work')
+    if (slots === 0) throw new Error(`pacer: tick ${epoch} gave no slot, with ${jobs - given} jobs waiting`)
+    given += slots
+    ticks.push({ slots, tookMs, stepMs: watch.spans() })
+    say(`pacer, tick ${epoch}: ${slots} slots in ${tookMs.toFixed(0)} ms`)
+    clock.move(timing.tickMs)
+  }
+  return reportOf(ticks, sizes)
+}
+
+function reportOf(
+  all: readonly Tick[],
+  { rpm, jobs, batches }: { rpm: number; jobs: number; batches: number },
+): Report {
+  // The first fills an empty horizon, and the last finds what is left.
+  const [first, ...others] = all
+  const steady = others.filter(({ slots }) => slots >= (0.9 * rpm * timing.tickMs) / 60_000)
+  const took = steady.map(({ tookMs }) => tookMs)
+  const median = quantile(took, 0.5)
+  const stepOf = (ticks: readonly Tick[], step: Step): string =>
+    decimal(
+      quantile(
+        ticks.map(({ stepMs }) => stepMs.get(step) ?? 0),
+        0.5,
+      ),
+      0,
+    )
+  const row = (name: string, ticks: readonly Tick[]): readonly string[] => [
+    name,
+    String(ticks.length),
+    decimal(
+      quantile(
+        ticks.map(({ slots }) => slots),
+        0.5,
+      ),
+      0,
+    ),
+    decimal(
+      quantile(
+        ticks.map(({ tookMs }) => tookMs),
+        0.5,
+      ),
+      0,
+    ),
+    decimal(Math.max(...ticks.map(({ tookMs }) => tookMs)), 0),
+    ...steps.map((step) => stepOf(ticks, step)),
+  ]
+  return {
+    title: 'Pacer',
+    method:
+      `Ticks of one pacer at ${rpm} RPM over ${jobs} waiting jobs in ${batches} batches; storage is Azurite, and the clock is moved by ` +
+      `hand, ${timing.tickMs / 1_000} s from tick to tick. Milliseconds; medians but for the slowest.`,
+    tables: [
+      {
+        head: ['', 'ticks', 'slots', 'a tick', 'slowest', ...steps],
+        rows: [row('the first', first === undefined ? [] : [first]), row('the others', steady)],
+      },
+    ],
+    gates: [
+      {
+        name: `a tick of ${timing.tickMs / 1_000} s of slots at ${rpm} RPM`,
+        found: `${decimal(median, 0)} ms`,
+        wanted: `under ${tickMsMax} ms`,
+        isPassed: median < tickMsMax,
+      },
+    ],
+    remarks: [],
+  }
+}
+
+async function openRoom(options: {
+  readonly connectionString: string
+  readonly rpm: number
+  readonly clock: HandClock
+  readonly watch: Stopwatch
+}): Promise<Darkroom> {
+  const { connectionString, rpm, clock, watch } = options
+  const storage = await connectStorage({ kind: 'connection-string', connectionString }, async () => {
+    throw new Error('a connection string needs no identity')
+  })
+  await Promise.all([
+    ...Object.values(queueNames).map(async (name) => storage.queues.createQueue(name)),
+    ...['jobs', 'budget'].map(async (name) => storage.table(name).createTable()),
+  ])
+  const ids = { chance: Math.random, newId: randomUUID }
+  const jobs = jobTable(azureTable(storage.table('jobs')), ids)
+  const budgets = budgetTable(azureTable(storage.table('budget')))
+  const messages = azureMessages(storage.queues)
+  return {
+    clock,
+    ...ids,
+    log: { info() {}, warn: say, error: say },
+    jobs: {
+      ...jobs,
+      firstWaiting: async (query) => watch.time('look at lines', jobs.firstWaiting(query)),
+      slot: async (grants) => watch.time('move jobs', jobs.slot(grants)),
+    },
+    budgets: {
+      ...budgets,
+      read: async (pool) => watch.time('read the pool', budgets.read(pool)),
+      commit: async (change) => watch.time('commit', budgets.commit(change)),
+    },
+    messages: {
+      sendWork: async (message, at) => watch.time('send work', messages.sendWork(message, at)),
+      sendTick: async (message, at) => watch.time('send tick', messages.sendTick(message, at)),
+    },
+    images: azureImageStore(storage),
+    model: {
+      async generate() {
+        throw new Error('the pacer calls no model')
+      },
+    },
+    parse: submissionParser({ profile: profileOfDeployment(deploymentName), deployment: deploymentName }),
+    pool: {
+      name: 'default',
+      deployments: [{ deployment: deploymentName, settingsMark: 'bench', rpm, pace: 1 }],
+    },
+    attemptsMax: 5,
+    onUnknown: 'retry',
+    jobsAtOnce: 96,
+    stopping: new AbortController().signal,
+    seen: nothingSeen(),
+  }
+}
+
+async function register(
+  room: Darkroom,
+  { jobs, batches }: { readonly jobs: number; readonly batches: number },
+): Promise<void> {
+  const now = room.clock.now()
+  const names = Array.from({ length: batches }, (_, index) => `pacer-${index + 1}`)
+  for (const batch of names) {
+    await room.jobs.openBatch({ batch, createdAt: now })
+    await room.budgets.wakeFlow({ pool: room.pool.name, batch })
+  }
+  await Promise.all(
+    Array.from({ length: jobs }, async (_, index) =>
+      room.jobs.add(
+        newJob({
+          batch: names[index % batches] ?? '',
+          key: String(index + 1),
+          customId: String(index + 1),
+          metadata: null,
+          request: { prompt: promptOf(index), ...parameters },
+          now,
+        }),
+      ),
+    ),
+  )
+}
+
+type HandClock = Darkroom['clock'] & { move(ms: number): void }
+
+/** It starts at the present, so that messages become visible when they should. */
+function handClock(): HandClock {
+  let now = Date.now()
+  return {
+    now: () => now,
+    async sleepUntil() {},
+    move: (ms) => {
+      now += ms
+    },
+  }
+}
+
+type Stopwatch = {
+  reset(): void
+  time<T>(step: Step, work: Promise<T>): Promise<T>
+  calls(step: Step): number
+  /** From the beginning of each step's first call to the end of its last. */
+  spans(): ReadonlyMap<Step, number>
+}
+
+function stopwatch(): Stopwatch {
+  const seen = new Map<Step, { readonly from: number; readonly to: number; readonly calls: number }>()
+  return {
+    reset: () => seen.clear(),
+    async time(step, work) {
+      const startedAt = performance.now()
+      const result = await work
+      const { from = startedAt, calls = 0 } = seen.get(step) ?? {}
+      seen.set(step, { from: Math.min(from, startedAt), to: performance.now(), calls: calls + 1 })
+      return result
+    },
+    calls: (step) => seen.get(step)?.calls ?? 0,
+    spans: () => new Map([...seen].map(([step, { from, to }]) => [step, to - from])),
+  }
+}

@@ -1,0 +1,136 @@
+import { faulted, memberOf, reopened, stopped, throttled, toldLimit, type Ledger } from '../core/budget.ts'
+import { attemptsAllowed, badAnswer, decide, type ModelFailure } from '../core/failure.ts'
+import { failed, retried, snoozed, type Job } from '../core/job.ts'
+import type { WorkMessage } from '../ports.ts'
+import { announce, nudge } from './announce.ts'
+import { noticeRefusals } from './batches.ts'
+import type { Darkroom } from './darkroom.ts'
+import type { Lease } from './lease.ts'
+import { changeLedger, viewLedger } from './ledgers.ts'
+import { finish, ofThisRun, persist, type RunOutcome } from './run-end.ts'
+
+/** What follows when the model answered with a failure, or not at all: for the job, and for its deployment. */
+export async function handleFailure(
+  room: Darkroom,
+  message: WorkMessage,
+  lease: Lease,
+  fault: ModelFailure,
+): Promise<RunOutcome> {
+  const { attempts } = lease.job
+  const { kind, code, requestId } = fault
+  const finishedAt = room.clock.now()
+  const decision = decide(
+    kind,
+    { attempts, attemptsMax: attemptsAllowed(code, room.attemptsMax), onUnknown: room.onUnknown },
+    room.chance(),
+  )
+  const ifOurs = (change: (job: Job) => Job | undefined) => (job: Job) => ofThisRun(lease, job) && change(job)
+  switch (decision.kind) {
+    case 'snooze': {
+      await persist(room, async () =>
+        rest(room, message, decision.pause, { ...fault, slotAt: lease.job.slotAt ?? finishedAt }),
+      )
+      await finish(
+        room,
+        lease,
+        ifOurs((job) => snoozed(job, { requestId })),
+      )
+      if (kind === 'throttled') await closeBreaker(room, message, lease.job)
+      await announce(room, lease.job)
+      return { kind: 'snoozed', why: fault.message }
+    }
+    case 'retry': {
+      const dueAt = finishedAt + decision.delayMs
+      const { possiblyPaid } = decision
+      await noteFault(room, message, fault)
+      await finish(
+        room,
+        lease,
+        ifOurs((job) => retried(job, { dueAt, possiblyPaid, requestId })),
+      )
+      await announce(room, lease.job)
+      return { kind: 'retried', code, dueAt }
+    }
+    case 'fail': {
+      const failure = { kind, code, message: fault.message }
+      await finish(
+        room,
+        lease,
+        ifOurs((job) => failed(job, { finishedAt, failure, requestId })),
+      )
+      if (kind === 'refused' || kind === 'invalid') await closeBreaker(room, message, lease.job)
+      else await noteFault(room, message, fault)
+      if (kind === 'refused') await noticeRefusals(room, lease.job)
+      return { kind: 'failed', code }
+    }
+  }
+}
+
+/** The deployment's ledger learns of it before the job goes back, so that its next slot is not given too early. */
+async function rest(
+  room: Darkroom,
+  message: WorkMessage,
+  pause: 'deployment' | 'breaker',
+  { slotAt, ...fault }: ModelFailure & { readonly slotAt: number },
+): Promise<void> {
+  const now = room.clock.now()
+  const { deployment } = message
+  const { code, retryAfterMs, cause } = fault
+  await changeLedger(room, message, (ledger) =>
+    pause === 'deployment'
+      ? throttled(ledger, { now, slotAt, retryAfterMs, cause, reason: fault.message })
+      : stopped(ledger, { deployment, now, code, message: fault.message }),
+  )
+  room.log.warn(pause === 'deployment' ? 'deployment paused' : 'deployment stopped', {
+    deployment,
+    code,
+    retryAfterMs,
+  })
+}
+
+/** Headers that speak of the limit correct what the settings say; they hardly ever change. */
+export async function noteLimit(
+  room: Darkroom,
+  message: WorkMessage,
+  limitRpm: number | null,
+): Promise<void> {
+  if (limitRpm === null) return
+  const seen = await viewLedger(room, message)
+  if (seen === undefined || toldLimit(seen, limitRpm) === undefined) return
+  await changeLedger(room, message, (ledger) => toldLimit(ledger, limitRpm))
+  room.log.info('the deployment tells its limit', { deployment: message.deployment, limitRpm })
+}
+
+/** A deployment from which nothing but faults comes is stopped: its jobs go elsewhere, and none is used up on it. */
+async function noteFault(
+  room: Darkroom,
+  message: WorkMessage,
+  { code, ...fault }: ModelFailure,
+): Promise<void> {
+  // A bad answer is the model's, and comes from a deployment that is in service.
+  if (code === badAnswer) return
+  const { deployment } = message
+  const now = room.clock.now()
+  const ledger = await changeLedger(room, message, (before) =>
+    faulted(before, { deployment, now, code, message: fault.message }),
+  )
+  if (ledger !== undefined && memberOf(ledger, deployment)?.breaker?.openedAt === now) {
+    room.log.warn('deployment stopped', { deployment, code })
+  }
+}
+
+/**
+ * A call that was started after the breaker had opened was its probe: its answer closes it, be it pictures or a refusal
+ * that only a deployment in service gives.
+ */
+export async function closeBreaker(room: Darkroom, message: WorkMessage, { startedAt }: Job): Promise<void> {
+  const { deployment } = message
+  const isProbe = (ledger: Ledger): boolean => {
+    const breaker = memberOf(ledger, deployment)?.breaker ?? null
+    return breaker !== null && (startedAt ?? 0) >= breaker.openedAt
+  }
+  const seen = await viewLedger(room, message)
+  if (seen === undefined || (memberOf(seen, deployment)?.breaker ?? null) === null) return
+  await changeLedger(room, message, (ledger) => (isProbe(ledger) ? reopened(ledger, deployment) : undefined))
+  await nudge(room, message.pool)
+}

@@ -1,0 +1,35 @@
+import { committedMicroUsd } from '../core/counters.ts'
+import { isHalted, newFlow, type Flow } from '../core/fairness.ts'
+import type { Darkroom } from './darkroom.ts'
+
+export type BatchRef = { readonly pool: string; readonly batch: string }
+
+/** Changes the batch's flow against what it is now; `change` answers undefined to leave it alone. */
+export async function changeFlow(
+  room: Darkroom,
+  { pool, batch }: BatchRef,
+  change: (flow: Flow) => Flow | undefined,
+): Promise<Flow> {
+  return room.budgets.changeFlow({ pool, batch, fresh: async () => freshFlow(room, batch), change })
+}
+
+/** The flow of a batch that has none: its terms are kept in the batch's own row. */
+async function freshFlow(room: Darkroom, batch: string): Promise<Flow> {
+  const stored = await room.jobs.readBatch(batch)
+  return newFlow(batch, { share: room.shareOf(batch), ...(stored && { terms: stored.terms }) })
+}
+
+/** The next job might cost more than the cap leaves. */
+export async function haltAtCap(room: Darkroom, { pool, batch }: BatchRef): Promise<void> {
+  const stored = await room.jobs.getBatch(batch)
+  await changeFlow(room, { pool, batch }, (flow) => {
+    if (flow.capMicroUsd === null || isHalted(flow)) return undefined
+    const committed = stored === undefined ? 0 : committedMicroUsd(stored.counters)
+    const reason = `the cap of $${usd(flow.capMicroUsd)} is reached: $${usd(committed)} are spent, may have been spent, or are under way; raise cap_usd to go on`
+    return { ...flow, decision: { kind: 'paused', by: 'cap', reason, at: room.clock.now() } }
+  })
+}
+
+function usd(microUsd: number): string {
+  return (microUsd / 1_000_000).toFixed(2)
+}

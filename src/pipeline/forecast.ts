@@ -1,0 +1,102 @@
+import type { ExpectedCost } from '../core/cost.ts'
+import { callMsUnseen, estimateStartAt, outlook } from '../core/estimate.ts'
+import { limits } from '../core/limits.ts'
+import type { Submission, SubmissionFault } from '../core/submission.ts'
+import { poolNamed, type Darkroom } from './darkroom.ts'
+import { flowOf, viewPool } from './pool-view.ts'
+
+/** What jobs would come to, before anything is spent. */
+export type Forecast = Omit<ExpectedCost, 'microUsd'> & {
+  readonly jobs: number
+  /** The best guess, and the most it can be. */
+  readonly costMicroUsd: number
+  readonly upperMicroUsd: number
+  /** Null when nothing starts until a person acts. */
+  readonly startAt: number | null
+  readonly finishAt: number | null
+  readonly prices: readonly { readonly model: string; readonly asOf: string; readonly source: string }[]
+}
+
+export type Forecasted =
+  | { readonly kind: 'forecast'; readonly forecast: Forecast }
+  | { readonly kind: 'invalid'; readonly fault: SubmissionFault }
+
+/** One job as JSON, or many, a line each: read and checked as they would be if they were sent. */
+export async function forecast(room: Darkroom, text: string): Promise<Forecasted> {
+  const submissions: Submission[] = []
+  for (const [index, line] of linesOf(text).entries()) {
+    if (index >= limits.estimateLinesMax) {
+      const message = `more than ${limits.estimateLinesMax} lines; estimate a part of them`
+      return { kind: 'invalid', fault: { param: null, code: 'too_many_tasks', message } }
+    }
+    const parsed = room.parse(line.text)
+    if (parsed.kind === 'invalid') {
+      const { fault } = parsed
+      const message = line.number === null ? fault.message : `line ${line.number}: ${fault.message}`
+      return { kind: 'invalid', fault: { ...fault, message } }
+    }
+    submissions.push(parsed.submission)
+  }
+  return { kind: 'forecast', forecast: await forecastOf(room, submissions) }
+}
+
+type Line = { readonly text: string; readonly number: number | null }
+
+/** A job may be written over several lines: what is JSON as a whole is one job. */
+function linesOf(text: string): readonly Line[] {
+  const lines = text
+    .split(/\r?\n/)
+    .map((line, index): Line => ({ text: line, number: index + 1 }))
+    .filter((line) => line.text.trim() !== '')
+  const isOneALine = lines.length > 1 && lines.every((line) => line.text.trim().startsWith('{'))
+  return isOneALine ? lines : [{ text, number: null }]
+}
+
+async function forecastOf(room: Darkroom, submissions: readonly Submission[]): Promise<Forecast> {
+  const total = { images: 0, inputTokens: 0, outputTokens: 0, costMicroUsd: 0, upperMicroUsd: 0 }
+  const prices: Forecast['prices'][number][] = []
+  const starts: (number | null)[] = []
+  const finishes: (number | null)[] = []
+  for (const [pool, asked] of Map.groupBy(submissions, (submission) => submission.pool)) {
+    const costs = poolNamed(room, pool)?.costs
+    if (costs === undefined) continue
+    for (const { request } of asked) {
+      const { images, inputTokens, outputTokens, microUsd } = costs.expected(request)
+      total.images += images
+      total.inputTokens += inputTokens
+      total.outputTokens += outputTokens
+      total.costMicroUsd += microUsd
+      total.upperMicroUsd += costs.upperMicroUsd(request)
+    }
+    prices.push(costs.prices)
+    const { startAt, finishAt } = await timesOf(room, pool, asked)
+    starts.push(startAt)
+    finishes.push(finishAt)
+  }
+  return {
+    jobs: submissions.length,
+    ...total,
+    startAt: starts.includes(null) ? null : Math.min(...starts.map(Number)),
+    finishAt: finishes.includes(null) ? null : Math.max(...finishes.map(Number)),
+    prices,
+  }
+}
+
+/** As a batch of their own beside those that wait, or behind what waits in theirs. */
+async function timesOf(
+  room: Darkroom,
+  pool: string,
+  asked: readonly Submission[],
+): Promise<{ readonly startAt: number | null; readonly finishAt: number | null }> {
+  const [first] = asked
+  const batch = first?.batch ?? ''
+  const priority = first?.priority ?? null
+  const [view, flow] = await Promise.all([viewPool(room, pool), flowOf(room, { pool, batch })])
+  const expected = outlook(view, batch, room.clock.now())
+  if (expected === undefined) return { startAt: null, finishAt: null }
+  const waiting = flow.backlog?.waiting ?? 0
+  const startAt = estimateStartAt(expected, { flow, priority, before: waiting })
+  const before = waiting + asked.length - 1
+  const lastAt = estimateStartAt(expected, { flow, priority, before })
+  return { startAt, finishAt: lastAt + callMsUnseen }
+}

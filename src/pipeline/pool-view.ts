@@ -1,0 +1,46 @@
+import { newLedger, underSettings, type Ledger } from '../core/budget.ts'
+import { newFlow, type Flow, type Terms } from '../core/fairness.ts'
+import type { Versioned } from '../ports.ts'
+import { poolNamed, type Darkroom } from './darkroom.ts'
+import type { BatchRef } from './flows.ts'
+
+/** How old the picture of a pool may be from which estimates are made. */
+const poolViewMs = 2_000
+
+type PoolView = { readonly ledgers: readonly Ledger[]; readonly flows: readonly Flow[] }
+
+/** All flows of the pool are read for an estimate, so polls that come close together share one reading. */
+export async function viewPool(room: Darkroom, name: string): Promise<PoolView> {
+  const now = room.clock.now()
+  const seen = room.seen.pools.get(name)
+  const isFresh = seen !== undefined && now - seen.readAt < poolViewMs
+  const reading = isFresh ? seen.pool : room.budgets.read(name)
+  if (!isFresh) {
+    room.seen.pools.set(name, { pool: reading, readAt: now })
+    reading.catch(() => room.seen.pools.delete(name))
+  }
+  const pool = await reading
+  return {
+    ledgers: ledgersNow(room, name, pool.ledgers),
+    flows: pool.flows.map(({ value }) => value),
+  }
+}
+
+/** A deployment that no tick has seen yet has the ledger its first tick will write. */
+export function ledgersNow(
+  room: Darkroom,
+  pool: string,
+  stored: readonly Versioned<Ledger>[],
+): readonly Ledger[] {
+  const quotas = poolNamed(room, pool)?.quotas ?? []
+  return quotas.map((quota) => {
+    const found = stored.find(({ value }) => value.quota === quota.quota)
+    return found === undefined ? newLedger(quota, room.clock.now()) : underSettings(found.value, quota)
+  })
+}
+
+/** What was decided a moment ago is seen at once; a batch without a flow has one as it would be made. */
+export async function flowOf(room: Darkroom, { pool, batch }: BatchRef, terms?: Terms): Promise<Flow> {
+  const stored = await room.budgets.readFlow({ pool, batch })
+  return stored?.value ?? newFlow(batch, { share: room.shareOf(batch), ...(terms && { terms }) })
+}

@@ -1,0 +1,35 @@
+import { describe, expect, test } from 'vitest'
+import { isRecord, nameOf, readJson } from '../../src/core/json.ts'
+import { limits } from '../../src/core/limits.ts'
+
+describe('JSON that somebody sent', () => {
+  test('is read', () => {
+    expect(readJson('{"a":[1,null]}')).toEqual({ kind: 'json', value: { a: [1, null] } })
+    expect(readJson('null')).toEqual({ kind: 'json', value: null })
+  })
+
+  test.each([
+    ['', 'Unexpected end of JSON input'],
+    ['{"prompt":"a red fox"', /^Expected ',' or '}' after property value in JSON at position 21/],
+    ['a red fox', "Unexpected token 'a'"],
+    ['undefined', 'unexpected text'],
+  ])('is unreadable, with a reason that quotes nothing of it: %j', (text, reason) => {
+    const read = readJson(text)
+    if (read.kind === 'json') throw new Error('it is JSON')
+    expect(read.reason).toMatch(reason)
+    expect(read.reason).not.toContain('red')
+    expect(read.reason.length).toBeLessThanOrEqual(limits.quotedValueCharsMax)
+  })
+})
+
+test.each([
+  [null, 'null', false],
+  [[], 'an array', false],
+  [{}, 'an object', true],
+  ['a fox', 'a string', false],
+  [1, 'a number', false],
+  [true, 'a boolean', false],
+])('%j is called %s', (value, name, isObject) => {
+  expect(nameOf(value)).toBe(name)
+  expect(isRecord(value)).toBe(isObject)
+})
