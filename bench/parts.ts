@@ -5,6 +5,7 @@ import { memory } from './parts/memory.ts'
 import { oneSecond } from './parts/one-second.ts'
 import { operations } from './parts/operations.ts'
 import { pace } from './parts/pace.ts'
+import { pacer } from './parts/pacer.ts'
 import { peersAt60, peersAt600 } from './parts/peers.ts'
 import { poll } from './parts/poll.ts'
 import { ticks } from './parts/ticks.ts'
@@ -30,6 +31,7 @@ export const steps: readonly (readonly Part[])[] = [
   [{ name: 'operations', run: operations }],
   [{ name: 'poll', run: poll }],
   [{ name: 'ticks', run: ticks }],
+  [{ name: 'pacer', run: pacer }],
   [{ name: 'memory', run: memory }],
 ]
 

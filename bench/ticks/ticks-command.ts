@@ -1,14 +1,13 @@
 import { once } from 'node:events'
-import { newJob } from '../../src/core/job.ts'
-import { indexRowOf } from '../../src/core/keys.ts'
 import { limits } from '../../src/core/limits.ts'
 import { timing } from '../../src/core/timing.ts'
+import { wake } from '../../src/pipeline/announce.ts'
+import { takeMessage } from '../../src/pipeline/intake.ts'
 import { runTick } from '../../src/pipeline/pacer.ts'
-import { batchRow, jobRow, writeBatch, writeNewJob } from '../../src/storage/job-rows.ts'
 import { budgetTable } from '../../src/storage/budget-table.ts'
 import { jobTable } from '../../src/storage/job-table.ts'
-import type { Table, Values, Write } from '../../src/storage/table.ts'
-import { deployment, newWorld, roomIn } from '../../test/support/room.ts'
+import type { Entity, Table, Values, Write } from '../../src/storage/table.ts'
+import { costs, newWorld, quota, roomIn } from '../../test/support/room.ts'
 import { parameters, promptOf } from '../work.ts'
 import type { TickCost } from './tick-cost.ts'
 
@@ -18,6 +17,8 @@ import type { TickCost } from './tick-cost.ts'
  */
 const [batches = 1, jobs = 1, ticks = 1] = process.argv.slice(2).map(Number)
 const rpm = 600
+const pool = 'pool'
+const keyOfOne = '1000000'
 /** Rows that one answer of the service holds; further ones are asked for anew. */
 const rowsPerAnswer = 1_000
 /** The first ticks fill the horizon, and warm the code up. */
@@ -27,54 +28,63 @@ process.channel?.ref()
 console.log('ticks: ready')
 await once(process, 'message')
 const world = newWorld()
-await fill()
-globalThis.gc?.()
 const meter = newMeter()
 const room = roomIn(world, {
   jobs: jobTable(meter.watch(world.jobs), { chance: () => 0.5, newId: newIds() }),
   budgets: budgetTable(meter.watch(world.budget)),
-  pool: { name: 'pool', deployments: [{ deployment, settingsMark: 'mark', rpm, pace: 0.98 }] },
+  pools: [{ name: pool, quotas: [{ ...quota, rpm }], costs }],
 })
+await fill()
+globalThis.gc?.()
 
-const costs: TickCost[] = []
+const ticked: TickCost[] = []
 for (let epoch = 0; epoch < ticksBefore + ticks; epoch += 1) {
   const sentBefore = world.messages.work.length
   meter.reset()
   const startedMs = cpuMs()
-  await runTick(room, epoch)
+  await runTick(room, { pool, epoch })
   const tookMs = cpuMs() - startedMs
   const slots = world.messages.work.length - sentBefore
   // The next tick's message is one more.
   if (epoch >= ticksBefore)
-    costs.push({ cpuMs: tookMs - meter.tookMs(), operations: meter.operations() + slots + 1, slots })
+    ticked.push({ cpuMs: tookMs - meter.tookMs(), operations: meter.operations() + slots + 1, slots })
   await world.clock.runUntil(world.clock.now() + timing.tickMs)
 }
-process.send?.(costs)
+process.send?.(ticked)
 process.channel?.unref()
 
 /**
- * Rows in their order, so that the table takes each at its end. A tick reads no record, so that all share one: a
- * million of their own would keep the collector busy.
+ * Every job is a copy of one that the real intake has registered. Rows come in their order, so that the table takes
+ * each at its end, and share their values, which a tick does not change: a million of their own would keep the
+ * collector busy.
  */
 async function fill(): Promise<void> {
-  const now = world.clock.now()
-  const budgets = budgetTable(world.budget)
-  const request = { prompt: promptOf(0), ...parameters }
-  const job = newJob({ batch: 'any', key: 'any', customId: null, metadata: null, now, request })
-  const values = writeNewJob(job)
+  const rows = await rowsOfOneJob()
   for (let index = 0; index < batches; index += 1) {
     const batch = `batch-${String(index).padStart(4, '0')}`
-    await budgets.wakeFlow({ pool: 'pool', batch })
+    await wake(room, { pool, batch })
     const own = Math.floor(jobs / batches) + (index < jobs % batches ? 1 : 0)
-    const keys = Array.from({ length: own }, (_, number) => String(number).padStart(7, '0'))
-    await insert(batch, [batchRow], writeBatch({ batch, createdAt: now }))
-    await insert(batch, keys.map(jobRow), values)
-    await insert(
-      batch,
-      keys.flatMap((key) => indexRowOf(key, job.phase) ?? []),
-      {},
-    )
+    const keys = Array.from({ length: own }, (_, number) => String(number).padStart(keyOfOne.length, '0'))
+    for (const { row, values } of rows) {
+      const names = row.includes(keyOfOne) ? keys.map((key) => row.replace(keyOfOne, key)) : [row]
+      await insert(batch, names, values)
+    }
   }
+}
+
+/** As the intake writes them, in a world of their own. */
+async function rowsOfOneJob(): Promise<readonly Entity[]> {
+  const other = newWorld()
+  const room = roomIn(other)
+  // The first runs a tick, and gets its slot; the second waits for the next tick.
+  for (const key of ['first', keyOfOne]) {
+    const text = JSON.stringify({ batch: 'one', custom_id: key, prompt: promptOf(0), ...parameters })
+    await takeMessage(room, { text, messageId: key, insertedAt: undefined })
+  }
+  const rows = other.jobs.rows('one').filter(({ row }) => !row.includes('first'))
+  if (!rows.some(({ row }) => row.startsWith('wait:')))
+    throw new Error(`no job waits among ${rows.map(({ row }) => row).join(', ')}`)
+  return rows
 }
 
 async function insert(partition: string, rows: readonly string[], values: Values): Promise<void> {
