@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import { availableParallelism, cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { peerPackages } from './install.ts'
 
 const packageSchema = z.object({ version: z.string() })
 
@@ -19,8 +20,8 @@ export function facts(): readonly string[] {
       '@azure/storage-queue',
       '@azure/storage-blob',
     ]),
-    versions('.', ['p-limit', 'p-queue', 'bottleneck']),
-    'Azurite, the simulated deployment, each host and each peer are processes of their own on this machine, all on loopback.',
+    versions('.', peerPackages),
+    'Azurite, the simulated deployment, Redis, each host and each peer are processes of their own on this machine, all on loopback.',
   ]
 }
 

@@ -1,4 +1,5 @@
 import { SingleBar } from 'cli-progress'
+import { Writable } from 'node:stream'
 
 /** How much of the work is done, or undefined where it is not known yet. */
 type Read = () => Promise<number>
@@ -9,20 +10,23 @@ export type Wait = {
   readonly total: number
   readonly everyMs: number
   readonly limitMs: number
+  /** Another wait is shown meanwhile. */
+  readonly isSilent?: boolean
 }
 
 /**
  * Asks `read` again and again, and shows its answer as a bar, until it reaches `total`. Resolves with the time at which
  * that was seen. Throws at the limit.
  */
-export async function untilDone({ what, total, everyMs, limitMs }: Wait, read: Read): Promise<number> {
+export async function untilDone(wait: Wait, read: Read): Promise<number> {
+  const { what, total, everyMs, limitMs, isSilent = false } = wait
   const bar = new SingleBar({
     format: `${what}: {bar} {value} of {total}, {duration_formatted}`,
     barsize: 24,
     hideCursor: true,
     noTTYOutput: true,
     notTTYSchedule: 30_000,
-    stream: process.stderr,
+    stream: isSilent ? nowhere() : process.stderr,
   })
   bar.start(total, 0)
   const endsAt = performance.now() + limitMs
@@ -38,6 +42,10 @@ export async function untilDone({ what, total, everyMs, limitMs }: Wait, read: R
   } finally {
     bar.stop()
   }
+}
+
+function nowhere(): Writable {
+  return new Writable({ write: (_chunk, _encoding, done) => done() })
 }
 
 export async function pause(ms: number): Promise<void> {

@@ -9,7 +9,11 @@ export type Report = {
   readonly remarks: readonly string[]
 }
 
-export type Table = { readonly head: readonly string[]; readonly rows: readonly (readonly string[])[] }
+export type Table = {
+  readonly title?: string
+  readonly head: readonly string[]
+  readonly rows: readonly (readonly string[])[]
+}
 
 export type Gate = {
   readonly name: string
@@ -35,7 +39,7 @@ export function markdownOf(report: Report): string {
   return `${blocks.join('\n\n')}\n`
 }
 
-function tableText({ head, rows }: Table): string {
+function tableText({ title, head, rows }: Table): string {
   const widths = head.map((_, column) =>
     Math.max(...[head, ...rows].map((row) => (row[column] ?? '').length), 3),
   )
@@ -47,7 +51,8 @@ function tableText({ head, rows }: Table): string {
   const rule = widths.map((width, column) =>
     isNumber[column] === true ? `${'-'.repeat(width - 1)}:` : '-'.repeat(width),
   )
-  return [line(head), line(rule), ...rows.map(line)].join('\n')
+  const heading = title === undefined ? [] : [`### ${title}`, '']
+  return [...heading, line(head), line(rule), ...rows.map(line)].join('\n')
 }
 
 function pad(text: string, width: number, isNumber: boolean): string {

@@ -1,13 +1,12 @@
-import { QueueServiceClient } from '@azure/storage-queue'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { z } from 'zod'
-import { startChild, type Child } from '../src/local/child.ts'
-import { defaultSettings } from '../src/local/deployment/settings.ts'
-import {
-  startDeploymentProcess,
-  startHostProcess,
-  startStorageProcess,
-  type DeploymentProcess,
-} from '../src/local/processes.ts'
+import type { DeploymentOptions } from '../src/local/deployment/deployment.ts'
+import { getJson } from './json.ts'
+import { startChild, type Child, type Command } from '../src/local/child.ts'
+import type { LoggedRequest } from './requests.ts'
+import { apiKey, apiVersion, deploymentName } from './work.ts'
 
 export type Storage = {
   readonly connectionString: string
@@ -15,20 +14,19 @@ export type Storage = {
   takeCounts(): Promise<Readonly<Record<string, number>>>
 }
 
-export type Deployment = Pick<DeploymentProcess, 'endpoint' | 'log'>
+export type Deployment = { readonly endpoint: string; log(): Promise<readonly LoggedRequest[]> }
 
 /** `readyAt` is a time of `performance.now()`. */
 export type Host = { readonly url: string; readonly child: Child; readonly readyAt: number }
-
-export const { apiKey, deployment: deploymentName } = defaultSettings
-export const [apiVersion = ''] = defaultSettings.apiVersions
 
 /** What a part of the benchmark has started; all of it ends when the part does. */
 export class World implements AsyncDisposable {
   readonly #stack = new AsyncDisposableStack()
 
   async storage(): Promise<Storage> {
-    const azurite = this.#stack.use(await startStorageProcess())
+    const azurite = this.#stack.use(
+      await startChild({ path: 'src/local/azurite-command.ts', ready: /^azurite: ready (.*)$/ }),
+    )
     return { connectionString: azurite.said, takeCounts: async () => ({}) }
   }
 
@@ -43,7 +41,6 @@ export class World implements AsyncDisposable {
         await startChild({
           path: 'bench/counting-proxy-command.ts',
           args: [service, target],
-          env: {},
           ready: /^proxy: ready (\d+)$/,
         }),
       )
@@ -63,28 +60,53 @@ export class World implements AsyncDisposable {
     }
   }
 
-  async deployment(options: { readonly rpm: number; readonly latencyMs: string }): Promise<Deployment> {
-    const deployment = await startDeploymentProcess(options)
-    this.#stack.use(deployment.child)
+  async deployment(options: DeploymentOptions): Promise<Deployment> {
+    const [deployment] = await this.deployments([options])
+    if (deployment === undefined) throw new Error('there is no deployment')
     return deployment
   }
 
-  /** Hosts, each a process with its settings in the environment, as instances on Azure have them. */
-  async hosts(
-    count: number,
-    options: { readonly storage: Storage; readonly deployment: Deployment; readonly rpm: number },
-  ): Promise<readonly Host[]> {
-    const { connectionString } = options.storage
-    const { endpoint } = options.deployment
-    const { rpm } = options
-    const children = await Promise.all(
-      Array.from({ length: count }, async () => startHostProcess({ connectionString, endpoint, rpm })),
+  /** Deployments that share one process: enough for some that are asked a few times a second. */
+  async deployments(options: readonly DeploymentOptions[]): Promise<readonly Deployment[]> {
+    const all = options.map((one) => ({
+      pictures: 'plain' as const,
+      apiKey,
+      deployment: deploymentName,
+      apiVersions: [apiVersion],
+      ...one,
+    }))
+    const child = this.#stack.use(
+      await startChild({
+        path: 'bench/deployments-command.ts',
+        args: [JSON.stringify(all)],
+        ready: /^deployments: ready (.*)$/,
+      }),
     )
-    return children.map((child) => ({ url: this.#stack.use(child).said, child, readyAt: child.readyAt }))
+    return z
+      .array(z.string())
+      .parse(JSON.parse(child.said))
+      .map((endpoint) => ({
+        endpoint,
+        log: async () => logSchema.parse(await getJson(`${endpoint}/__log`)),
+      }))
   }
 
-  async child(options: Parameters<typeof startChild>[0]): Promise<Child> {
-    return this.#stack.use(await startChild(options))
+  /** Hosts, each a process with its settings in the environment, as instances on Azure have them. */
+  async hosts(count: number, options: HostOptions): Promise<readonly Host[]> {
+    const hosts = await Promise.all(Array.from({ length: count }, async () => startHost(options)))
+    for (const { child } of hosts) this.#stack.use(child)
+    return hosts
+  }
+
+  async child(command: Command): Promise<Child> {
+    return this.#stack.use(await startChild(command))
+  }
+
+  /** A folder that goes with the world. */
+  async folder(): Promise<string> {
+    const path = await mkdtemp(join(tmpdir(), 'darkroom-bench-'))
+    this.#stack.defer(async () => rm(path, { recursive: true, force: true }))
+    return path
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -92,56 +114,42 @@ export class World implements AsyncDisposable {
   }
 }
 
-/** The prompts of every runner: the simulated deployment takes equally long for the same prompt. */
-export function promptOf(index: number): string {
-  return `Bench picture ${String(index + 1).padStart(5, '0')}`
+export type HostOptions = {
+  readonly storage: Storage
+  readonly deployment: Pick<Deployment, 'endpoint'>
+  readonly rpm: number
 }
 
-/** What a run asks of the model for each picture. */
-export const parameters = { size: '1024x1024', quality: 'low' } as const
-
-/** Puts jobs on the public queue, as any producer would. */
-export async function putJobs(
-  connectionString: string,
-  { batch, count, from = 0 }: { readonly batch: string; readonly count: number; readonly from?: number },
-): Promise<void> {
-  const queue = QueueServiceClient.fromConnectionString(connectionString).getQueueClient('image-jobs')
-  await queue.createIfNotExists()
-  const indexes = Array.from({ length: count }, (_, index) => from + index).values()
-  await Promise.all(
-    Array.from({ length: 16 }, async () => {
-      for (const index of indexes) {
-        const job = { prompt: promptOf(index), ...parameters, custom_id: String(index + 1), batch }
-        await queue.sendMessage(JSON.stringify(job))
-      }
-    }),
-  )
-}
-
-export type Counts = z.infer<typeof countsOfBatch>
-
-/** The batch's counts; all zero before its first job is registered. */
-export async function batchCounts(host: Host, batch: string): Promise<Counts> {
-  const response = await fetch(`${host.url}/v1/batches/${batch}`)
-  if (response.status === 404) {
-    await response.body?.cancel()
-    return { total: 0, waiting: 0, running: 0, succeeded: 0, failed: 0 }
-  }
-  return z.object({ counts: countsOfBatch }).parse(await response.json()).counts
-}
-
-export async function getJson(url: string): Promise<unknown> {
-  const response = await fetch(url)
-  if (!response.ok) throw new Error(`${new URL(url).pathname} answered ${response.status}`)
-  return response.json()
+async function startHost({ storage, deployment, rpm }: HostOptions): Promise<Host> {
+  const child = await startChild({
+    path: 'src/local/host-command.ts',
+    // Each is set, so that none comes from the local.settings.json of whoever runs this.
+    env: {
+      AzureWebJobsStorage: storage.connectionString,
+      AZURE_OPENAI_TARGET_URI: `${deployment.endpoint}/openai/deployments/${deploymentName}/images/generations?api-version=${apiVersion}`,
+      AZURE_OPENAI_API_KEY: apiKey,
+      IMAGE_MODEL: deploymentName,
+      IMAGE_RPM: String(rpm),
+      PACE: '0.98',
+      CALL_TIMEOUT_SECONDS: '600',
+      MAX_ATTEMPTS: '5',
+      PORT: '0',
+      SHUTDOWN_GRACE_SECONDS: '1',
+    },
+    ready: /^darkroom: ready on (\S+)$/,
+  })
+  return { url: child.said, child, readyAt: child.readyAt }
 }
 
 const countsSchema = z.record(z.string(), z.number())
 
-const countsOfBatch = z.object({
-  total: z.number(),
-  waiting: z.number(),
-  running: z.number(),
-  succeeded: z.number(),
-  failed: z.number(),
-})
+const logSchema = z.array(
+  z.object({
+    receivedAt: z.number(),
+    answeredAt: z.number().nullable(),
+    status: z.union([z.number(), z.string()]),
+    prompt: z.string().nullable(),
+    outcome: z.string(),
+    billed: z.boolean(),
+  }),
+) satisfies z.ZodType<readonly LoggedRequest[]>

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as pause } from 'node:timers/promises'
 
 const rootDir = join(import.meta.dirname, '../..')
 
@@ -14,9 +15,10 @@ export type Child = AsyncDisposable & {
   readonly readyAt: number
   /** Resolves when the process has ended. */
   readonly ended: Promise<void>
+  hasEnded(): boolean
   send(message: string): void
-  /** Sends a message and resolves with the next one that comes back. */
-  ask(message: string): Promise<unknown>
+  /** Sends a message and resolves with the next one that comes back. Throws when none does in time. */
+  ask(message: string, limitMs?: number): Promise<unknown>
   /** Lines that tell of trouble: `[warn]`, `[error]` and whatever came on standard error. */
   troubles(): readonly string[]
   /** Asks it to stop, and kills it with all it has started when it does not. */
@@ -25,8 +27,18 @@ export type Child = AsyncDisposable & {
   kill(): Promise<void>
 }
 
-const readyLimitMs = 30_000
+export type Command = {
+  readonly path: string
+  readonly args?: readonly string[]
+  /** Options of Node itself. */
+  readonly nodeArgs?: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
+  readonly ready: RegExp
+}
+
+const readyLimitMs = 60_000
 const stopLimitMs = 5_000
+const askLimitMs = 10_000
 const troublesMax = 1_000
 
 const running = new Set<Child>()
@@ -45,29 +57,10 @@ export function beVerbose(): void {
 }
 
 /** Starts a TypeScript file as a process of its own, and resolves when it has printed the line that `ready` matches. */
-export async function startChild(options: {
-  readonly path: string
-  readonly args?: readonly string[]
-  readonly env: Readonly<Record<string, string>>
-  readonly ready: RegExp
-}): Promise<Child> {
-  const { path, args = [], env, ready } = options
+export async function startChild(command: Command): Promise<Child> {
+  const { path, ready } = command
   if (isOver) throw new Error(`${path} was not started: the command is stopping`)
-  const inherited = passedOn.flatMap((name) => {
-    const value = process.env[name]
-    return value === undefined ? [] : [[name, value]]
-  })
-  const leash = join(import.meta.dirname, 'leash.ts')
-  const child = spawn(
-    process.execPath,
-    ['--expose-gc', '--import', leash, '--disable-warning=ExperimentalWarning', join(rootDir, path), ...args],
-    {
-      cwd: rootDir,
-      env: { ...Object.fromEntries(inherited), ...env },
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      detached: hasGroups,
-    },
-  )
+  const child = spawned(command)
   const lines: string[] = []
   const troubles: string[] = []
   const isReady = Promise.withResolvers<string>()
@@ -83,18 +76,24 @@ export async function startChild(options: {
   const { stdout, stderr } = child
   if (stdout !== null) createInterface({ input: stdout }).on('line', (line) => read(line, false))
   if (stderr !== null) createInterface({ input: stderr }).on('line', (line) => read(line, true))
-  const ended = once(child, 'exit').then(() => undefined)
+  // A message to a process that has just died ends here; that it died is seen by its exit.
+  child.on('error', (error) => read(`${error}`, true))
+  const hasEnded = (): boolean =>
+    child.pid === undefined || child.exitCode !== null || child.signalCode !== null
+  const ended = new Promise<void>((resolve) => {
+    child.once('exit', () => resolve())
+    // It could not even be started: there is no exit then.
+    child.once('error', () => child.pid === undefined && resolve())
+  }).then(() => void running.delete(started))
   const stop = async (): Promise<void> => {
-    running.delete(started)
-    if (child.exitCode !== null || child.signalCode !== null) return
+    if (hasEnded()) return
     child.kill('SIGTERM')
     const timer = setTimeout(() => killGroup(child), stopLimitMs)
     await ended
     clearTimeout(timer)
   }
   const kill = async (): Promise<void> => {
-    running.delete(started)
-    if (child.exitCode !== null || child.signalCode !== null) return
+    if (hasEnded()) return
     killGroup(child)
     await ended
   }
@@ -109,13 +108,9 @@ export async function startChild(options: {
       return readyAt
     },
     ended,
-    send: (message) => void child.send(message),
-    ask: async (message) => {
-      const answer = once(child, 'message')
-      child.send(message)
-      const [received]: unknown[] = await answer
-      return received
-    },
+    hasEnded,
+    send: (message) => void (child.connected && child.send(message)),
+    ask: async (message, limitMs = askLimitMs) => answerOf(child, message, limitMs),
     troubles: () => troubles,
     stop,
     kill,
@@ -132,7 +127,7 @@ export async function startChild(options: {
     ])
     readyAt = performance.now()
   } catch (cause) {
-    await stop()
+    await started.stop()
     throw new Error(`${path} did not start: ${String(cause)}\n${lines.join('\n')}`, { cause })
   } finally {
     clearTimeout(timer)
@@ -148,8 +143,44 @@ function killGroup(child: ChildProcess): void {
   else child.kill('SIGKILL')
 }
 
-/** Ends all that is still running, by its own process ids, and starts nothing more. */
+function spawned({ path, args = [], nodeArgs = [], env = {} }: Command): ChildProcess {
+  const inherited = passedOn.flatMap((name) => {
+    const value = process.env[name]
+    return value === undefined ? [] : [[name, value]]
+  })
+  const leash = join(import.meta.dirname, 'leash.ts')
+  return spawn(
+    process.execPath,
+    [
+      '--expose-gc',
+      '--disable-warning=ExperimentalWarning',
+      ...nodeArgs,
+      '--import',
+      leash,
+      join(rootDir, path),
+      ...args,
+    ],
+    {
+      cwd: rootDir,
+      env: { ...Object.fromEntries(inherited), ...env },
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      detached: hasGroups,
+    },
+  )
+}
+
+async function answerOf(child: ChildProcess, message: string, limitMs: number): Promise<unknown> {
+  const answer = once(child, 'message', { signal: AbortSignal.timeout(limitMs) })
+  child.send(message)
+  const [received]: unknown[] = await answer
+  return received
+}
+
+/** Ends all that is still running, by its own process ids, and lets nothing new start. */
 export async function stopAll(): Promise<void> {
   isOver = true
-  await Promise.all([...running].map(async (child) => child.stop()))
+  for (let tries = 0; running.size > 0 && tries < 3; tries += 1) {
+    await Promise.all([...running].map(async (child) => child.stop()))
+    await pause(10)
+  }
 }

@@ -81,6 +81,7 @@ const logSchema = z.array(
   z.object({
     receivedAt: z.number(),
     answeredAt: z.number().nullable(),
+    deployment: z.string().nullable(),
     status: z.union([z.number(), z.literal('dropped'), z.literal('pending')]),
     code: z.string().nullable(),
     prompt: z.string().nullable(),

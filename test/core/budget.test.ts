@@ -538,9 +538,10 @@ describe('a deployment that answers with faults', () => {
 describe('a recall', () => {
   const recall = { batch: 'a', slots: 'all', at: t0 } as const
   const unreserved = { batch: 'a', slots: 'unreserved', at: t0 } as const
-  const slotOf = (batch: string, isReserved: boolean): Parameters<typeof isRecalled>[1] => ({
+  const slotOf = (batch: string, isReserved: boolean, givenAt = t0): Parameters<typeof isRecalled>[1] => ({
     batch,
     isReserved,
+    givenAt,
   })
 
   test('of all slots of a batch is of every one of them, and of no other batch', () => {
@@ -549,6 +550,13 @@ describe('a recall', () => {
     expect(isRecalled(ledger, slotOf('a', false))).toBe(true)
     expect(isRecalled(ledger, slotOf('b', false))).toBe(false)
     expect(isRecalled(ledgerOf(), slotOf('a', false))).toBe(false)
+  })
+
+  test('is of what was given before it, by whatever clock, and of nothing after', () => {
+    const ledger = withRecall(ledgerOf(), recall)
+    expect(isRecalled(ledger, slotOf('a', false, t0 - 60_000))).toBe(true)
+    expect(isRecalled(ledger, slotOf('a', false, t0 + timing.skewMs))).toBe(true)
+    expect(isRecalled(ledger, slotOf('a', false, t0 + timing.skewMs + 1))).toBe(false)
   })
 
   test('of slots that were given without a cap leaves those that were given under it', () => {

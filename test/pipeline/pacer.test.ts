@@ -300,6 +300,37 @@ test('a tick whose commit was written, but not answered, is carried out all the 
   expect(world.messages.ticks).toHaveLength(1)
 })
 
+test('every flow that is given a slot stands in the commit, so that a decision about it is never overlooked', async () => {
+  const world = newWorld()
+  const room = roomWith(world, [quotaOf(deployment, [deployment], 600)])
+  // Found empty a moment ago; then a job came to each, from instances that believed them awake.
+  const names = Array.from({ length: 150 }, (_, index) => `small-${index}`)
+  for (const name of names) {
+    await addQuietly(world, room, 1, name)
+    const order = { pool: 'pool', batch: name, fresh: async () => newFlow(name) }
+    await room.budgets.changeFlow({
+      ...order,
+      change: (flow) => ({ ...flow, idleSince: world.clock.now() - 1_000 }),
+    })
+  }
+  const committed = new Set<string>()
+  const watching = {
+    ...room,
+    budgets: {
+      ...room.budgets,
+      commit: async (change: Parameters<typeof room.budgets.commit>[0]) => {
+        committed.clear()
+        for (const { after } of change.flows) committed.add(after.batch)
+        return room.budgets.commit(change)
+      },
+    },
+  }
+  await world.clock.run(tick(watching, 0))
+  const served = world.messages.work.map(({ message }) => message.batch)
+  expect(served.length).toBeGreaterThan(50)
+  expect(served.filter((name) => !committed.has(name))).toEqual([])
+})
+
 test('many small batches that are done do not keep a big one from its slots, tick after tick as they are due', async () => {
   const world = newWorld()
   const room = roomWith(world, [quotaOf(deployment, [deployment], 600)])

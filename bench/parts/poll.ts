@@ -1,20 +1,21 @@
-import { untilDone } from './progress.ts'
-import { decimal, quantile, type Report } from './report.ts'
-import { batchCounts, getJson, putJobs, World } from './world.ts'
+import type { Bench } from '../bench.ts'
+import { batchCounts, putJobs } from '../jobs.ts'
+import { getJson } from '../json.ts'
+import { untilDone } from '../progress.ts'
+import { decimal, quantile, type Report } from '../report.ts'
+import { World } from '../world.ts'
 
 const slowRpm = 1
 
 const ratioMax = 1.3
 
-export async function poll(sizes: {
-  readonly small: number
-  readonly large: number
-  readonly samples: number
-}): Promise<Report> {
-  const { small, large, samples } = sizes
+export async function poll({ isQuick }: Bench): Promise<Report> {
+  const { small, large, samples } = isQuick
+    ? { small: 100, large: 2_000, samples: 200 }
+    : { small: 100, large: 10_000, samples: 500 }
   await using world = new World()
   const storage = await world.storage()
-  const deployment = await world.deployment({ rpm: slowRpm, latencyMs: '1000' })
+  const deployment = await world.deployment({ rpm: slowRpm, latencyMs: { min: 1_000, max: 1_000 } })
   const [host] = await world.hosts(1, { storage, deployment, rpm: slowRpm })
   if (host === undefined) throw new Error('there is no host')
   const batches = [

@@ -1,22 +1,26 @@
 import { randomUUID } from 'node:crypto'
-import { newJob } from '../src/core/job.ts'
-import { profileOfDeployment } from '../src/core/profiles.ts'
-import { submissionParser } from '../src/core/submission.ts'
-import { timing } from '../src/core/timing.ts'
-import { nothingSeen, type Darkroom } from '../src/pipeline/darkroom.ts'
-import { runTick } from '../src/pipeline/pacer.ts'
-import { azureTable } from '../src/storage/azure-table.ts'
-import { budgetTable } from '../src/storage/budget-table.ts'
-import { connectStorage } from '../src/storage/connection.ts'
-import { azureImageStore } from '../src/storage/images.ts'
-import { jobTable } from '../src/storage/job-table.ts'
-import { azureMessages, queueNames } from '../src/storage/queues.ts'
-import { say } from './progress.ts'
-import { decimal, quantile, type Report } from './report.ts'
-import { deploymentName, parameters, promptOf, World } from './world.ts'
+import { plainTerms } from '../../src/core/fairness.ts'
+import { newJob } from '../../src/core/job.ts'
+import { timing } from '../../src/core/timing.ts'
+import { wake } from '../../src/pipeline/announce.ts'
+import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import { runTick } from '../../src/pipeline/pacer.ts'
+import { azureTable } from '../../src/storage/azure-table.ts'
+import { budgetTable } from '../../src/storage/budget-table.ts'
+import { connectStorage } from '../../src/storage/connection.ts'
+import { jobTable } from '../../src/storage/job-table.ts'
+import { azureMessages, queueNames } from '../../src/storage/queues.ts'
+import { costs, quota, roomIn, newWorld } from '../../test/support/room.ts'
+import type { Bench } from '../bench.ts'
+import { say } from '../progress.ts'
+import { decimal, quantile, type Report } from '../report.ts'
+import { parameters, promptOf } from '../work.ts'
+import { World } from '../world.ts'
 
 /** Half of the time that a tick stands for. */
 const tickMsMax = 2_500
+
+const pool = 'default'
 
 const steps = ['read the pool', 'look at lines', 'commit', 'move jobs', 'send work', 'send tick'] as const
 
@@ -28,24 +32,22 @@ type Tick = { readonly slots: number; readonly tookMs: number; readonly stepMs: 
  * One pacer for a pool of many requests a minute: its ticks on a real Azurite, one after the other, its clock moved by
  * hand from each tick to the next.
  */
-export async function pacer(sizes: {
-  readonly rpm: number
-  readonly jobs: number
-  readonly batches: number
-}): Promise<Report> {
+export async function pacer({ isQuick }: Bench): Promise<Report> {
+  const sizes = { rpm: 6_000, jobs: isQuick ? 3_000 : 6_000, batches: 10 }
   const { rpm, jobs, batches } = sizes
   await using world = new World()
   const { connectionString } = await world.storage()
   const watch = stopwatch()
   const clock = handClock()
   const room = await openRoom({ connectionString, rpm, clock, watch })
+  say('pacer: registering')
   await register(room, { jobs, batches })
   const ticks: Tick[] = []
   let given = 0
   for (let epoch = 0; given < jobs; epoch += 1) {
     watch.reset()
     const startedAt = performance.now()
-    const result = await runTick(room, epoch)
+    const result = await runTick(room, { pool, epoch })
     const tookMs = performance.now() - startedAt
     if (result !== 'ticked') throw new Error(`pacer: tick ${epoch} was ${result}`)
     const slots = watch.calls('send work')
@@ -135,8 +137,8 @@ async function openRoom(options: {
   const ids = { chance: Math.random, newId: randomUUID }
   const jobs = jobTable(azureTable(storage.table('jobs')), ids)
   const budgets = budgetTable(azureTable(storage.table('budget')))
-  const messages = azureMessages(storage.queues)
-  return {
+  const messages = azureMessages(storage.queues, clock)
+  return roomIn(newWorld(), {
     clock,
     ...ids,
     log: { info() {}, warn: say, error: say },
@@ -154,23 +156,8 @@ async function openRoom(options: {
       sendWork: async (message, at) => watch.time('send work', messages.sendWork(message, at)),
       sendTick: async (message, at) => watch.time('send tick', messages.sendTick(message, at)),
     },
-    images: azureImageStore(storage),
-    model: {
-      async generate() {
-        throw new Error('the pacer calls no model')
-      },
-    },
-    parse: submissionParser({ profile: profileOfDeployment(deploymentName), deployment: deploymentName }),
-    pool: {
-      name: 'default',
-      deployments: [{ deployment: deploymentName, settingsMark: 'bench', rpm, pace: 1 }],
-    },
-    attemptsMax: 5,
-    onUnknown: 'retry',
-    jobsAtOnce: 96,
-    stopping: new AbortController().signal,
-    seen: nothingSeen(),
-  }
+    pools: [{ name: pool, quotas: [{ ...quota, rpm, pace: 1 }], costs }],
+  })
 }
 
 async function register(
@@ -180,14 +167,17 @@ async function register(
   const now = room.clock.now()
   const names = Array.from({ length: batches }, (_, index) => `pacer-${index + 1}`)
   for (const batch of names) {
-    await room.jobs.openBatch({ batch, createdAt: now })
-    await room.budgets.wakeFlow({ pool: room.pool.name, batch })
+    await room.jobs.openBatch({ batch, pool, createdAt: now, terms: plainTerms })
+    await wake(room, { pool, batch })
   }
   await Promise.all(
     Array.from({ length: jobs }, async (_, index) =>
       room.jobs.add(
         newJob({
           batch: names[index % batches] ?? '',
+          pool,
+          priority: null,
+          upperMicroUsd: 0,
           key: String(index + 1),
           customId: String(index + 1),
           metadata: null,

@@ -1,8 +1,11 @@
-import { pause, untilDone } from './progress.ts'
-import { emptyPoll } from './operation-kinds.ts'
-import { decimal, type Report } from './report.ts'
-import { finished } from './requests.ts'
-import { batchCounts, putJobs, World } from './world.ts'
+import type { Bench } from '../bench.ts'
+import { batchCounts, putJobs } from '../jobs.ts'
+import { emptyPoll } from '../operation-kinds.ts'
+import { pause, untilDone } from '../progress.ts'
+import { decimal, type Report } from '../report.ts'
+import { answered } from '../requests.ts'
+import { latencyMs } from '../work.ts'
+import { World } from '../world.ts'
 
 const rpm = 600
 
@@ -14,7 +17,8 @@ type Counted = {
   readonly jobs: number
 }
 
-export async function operations(jobs: number): Promise<Report> {
+export async function operations({ isQuick }: Bench): Promise<Report> {
+  const jobs = isQuick ? 100 : 300
   const runs: Counted[] = []
   for (const hosts of [1, 4]) runs.push({ hosts, jobs, counts: await count(jobs, hosts) })
   const kinds = [...new Set(runs.flatMap(({ counts }) => Object.keys(counts)))].filter(
@@ -54,7 +58,7 @@ function total({ counts }: Counted): number {
 async function count(jobs: number, hostCount: number): Promise<Readonly<Record<string, number>>> {
   await using world = new World()
   const storage = await world.countedStorage()
-  const deployment = await world.deployment({ rpm, latencyMs: '1000-4000' })
+  const deployment = await world.deployment({ rpm, latencyMs })
   const hosts = await world.hosts(hostCount, { storage, deployment, rpm })
   // Each host has made its tables, queues and container before the count begins: that is paid once an instance.
   for (const host of hosts) await batchCounts(host, 'operations')
@@ -68,7 +72,7 @@ async function count(jobs: number, hostCount: number): Promise<Readonly<Record<s
       everyMs: 1_000,
       limitMs: (jobs / rpm) * 120_000 + 60_000,
     },
-    async () => finished(await deployment.log()),
+    async () => answered(await deployment.log()),
   )
   // The last job's picture is stored, its job completed and its message deleted well within this.
   await pause(1_000)

@@ -1,11 +1,14 @@
-import { pause, untilDone } from './progress.ts'
-import { decimal, type Report } from './report.ts'
-import { batchCounts, putJobs, World } from './world.ts'
+import type { Bench } from '../bench.ts'
+import { batchCounts, putJobs } from '../jobs.ts'
+import { pause, untilDone } from '../progress.ts'
+import { decimal, type Report } from '../report.ts'
+import { World } from '../world.ts'
 
 /** So slow that the pacer has next to nothing to do. */
 const slowRpm = 1
 
-export async function intake(jobs: number): Promise<Report> {
+export async function intake({ isQuick }: Bench): Promise<Report> {
+  const jobs = isQuick ? 1_000 : 5_000
   const rows: string[][] = []
   for (const hosts of [1, 4]) {
     const seconds = await registerAll(jobs, hosts)
@@ -25,7 +28,7 @@ export async function intake(jobs: number): Promise<Report> {
 async function registerAll(jobs: number, count: number): Promise<number> {
   await using world = new World()
   const storage = await world.storage()
-  const deployment = await world.deployment({ rpm: slowRpm, latencyMs: '1000' })
+  const deployment = await world.deployment({ rpm: slowRpm, latencyMs: { min: 1_000, max: 1_000 } })
   await putJobs(storage.connectionString, { batch: 'intake', count: jobs })
   const hosts = await world.hosts(count, { storage, deployment, rpm: slowRpm })
   const [host] = hosts

@@ -1,0 +1,38 @@
+import type { Bench } from './bench.ts'
+import { intake } from './parts/intake.ts'
+import { kill } from './parts/kill.ts'
+import { memory } from './parts/memory.ts'
+import { oneSecond } from './parts/one-second.ts'
+import { operations } from './parts/operations.ts'
+import { pace } from './parts/pace.ts'
+import { pacer } from './parts/pacer.ts'
+import { peersAt60, peersAt600 } from './parts/peers.ts'
+import { poll } from './parts/poll.ts'
+import { ticks } from './parts/ticks.ts'
+import type { Report } from './report.ts'
+
+export type Part = {
+  /** As `--only` has it. */
+  readonly name: string
+  readonly run: (bench: Bench) => Promise<Report>
+}
+
+/** In the order of results.md; those of one line go on side by side. A part bounds its own time. */
+export const steps: readonly (readonly Part[])[] = [
+  [{ name: 'pace', run: pace }],
+  [{ name: 'one-second', run: oneSecond }],
+  // Both are nearly idle.
+  [
+    { name: 'peers-60', run: peersAt60 },
+    { name: 'kill', run: kill },
+  ],
+  [{ name: 'peers-600', run: peersAt600 }],
+  [{ name: 'intake', run: intake }],
+  [{ name: 'operations', run: operations }],
+  [{ name: 'poll', run: poll }],
+  [{ name: 'ticks', run: ticks }],
+  [{ name: 'pacer', run: pacer }],
+  [{ name: 'memory', run: memory }],
+]
+
+export const parts: readonly Part[] = steps.flat()
