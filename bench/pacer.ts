@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto'
+import { plainTerms } from '../src/core/fairness.ts'
 import { newJob } from '../src/core/job.ts'
 import { profileOfDeployment } from '../src/core/profiles.ts'
 import { submissionParser } from '../src/core/submission.ts'
 import { timing } from '../src/core/timing.ts'
-import { nothingSeen, type Darkroom } from '../src/pipeline/darkroom.ts'
+import { wake } from '../src/pipeline/announce.ts'
+import { nothingSeen, type Costs, type Darkroom } from '../src/pipeline/darkroom.ts'
 import { runTick } from '../src/pipeline/pacer.ts'
 import { azureTable } from '../src/storage/azure-table.ts'
 import { budgetTable } from '../src/storage/budget-table.ts'
@@ -14,6 +16,17 @@ import { azureMessages, queueNames } from '../src/storage/queues.ts'
 import { say } from './progress.ts'
 import { decimal, quantile, type Report } from './report.ts'
 import { deploymentName, parameters, promptOf, World } from './world.ts'
+
+const pool = 'default'
+
+/** Nobody calls a model here. */
+const free: Costs = {
+  leastMicroUsd: 0,
+  upperMicroUsd: () => 0,
+  actualMicroUsd: () => 0,
+  expected: () => ({ images: 0, inputTokens: 0, outputTokens: 0, microUsd: 0 }),
+  prices: { model: deploymentName, asOf: '', source: '' },
+}
 
 /** Half of the time that a tick stands for. */
 const tickMsMax = 2_500
@@ -45,7 +58,7 @@ export async function pacer(sizes: {
   for (let epoch = 0; given < jobs; epoch += 1) {
     watch.reset()
     const startedAt = performance.now()
-    const result = await runTick(room, epoch)
+    const result = await runTick(room, { pool, epoch })
     const tookMs = performance.now() - startedAt
     if (result !== 'ticked') throw new Error(`pacer: tick ${epoch} was ${result}`)
     const slots = watch.calls('send work')
@@ -139,6 +152,7 @@ async function openRoom(options: {
   return {
     clock,
     ...ids,
+    instance: 'bench',
     log: { info() {}, warn: say, error: say },
     jobs: {
       ...jobs,
@@ -160,13 +174,27 @@ async function openRoom(options: {
         throw new Error('the pacer calls no model')
       },
     },
-    parse: submissionParser({ profile: profileOfDeployment(deploymentName), deployment: deploymentName }),
-    pool: {
-      name: 'default',
-      deployments: [{ deployment: deploymentName, settingsMark: 'bench', rpm, pace: 1 }],
-    },
+    parse: submissionParser({
+      pools: [{ pool, profile: profileOfDeployment(deploymentName), names: [deploymentName] }],
+    }),
+    pools: [
+      {
+        name: pool,
+        quotas: [
+          {
+            quota: deploymentName,
+            rpm,
+            pace: 1,
+            deployments: [{ deployment: deploymentName, settingsMark: 'bench' }],
+          },
+        ],
+        costs: free,
+      },
+    ],
     attemptsMax: 5,
     onUnknown: 'retry',
+    refusalShareMax: 0.3,
+    shareOf: () => 1,
     jobsAtOnce: 96,
     stopping: new AbortController().signal,
     seen: nothingSeen(),
@@ -180,8 +208,8 @@ async function register(
   const now = room.clock.now()
   const names = Array.from({ length: batches }, (_, index) => `pacer-${index + 1}`)
   for (const batch of names) {
-    await room.jobs.openBatch({ batch, createdAt: now })
-    await room.budgets.wakeFlow({ pool: room.pool.name, batch })
+    await room.jobs.openBatch({ batch, pool, createdAt: now, terms: plainTerms })
+    await wake(room, { pool, batch })
   }
   await Promise.all(
     Array.from({ length: jobs }, async (_, index) =>
@@ -191,6 +219,9 @@ async function register(
           key: String(index + 1),
           customId: String(index + 1),
           metadata: null,
+          pool,
+          priority: null,
+          upperMicroUsd: 0,
           request: { prompt: promptOf(index), ...parameters },
           now,
         }),
