@@ -63,7 +63,11 @@ async function open(settings: Settings): Promise<Darkroom> {
     instance: randomUUID(),
     newId: randomUUID,
     log,
-    jobs: jobTable(azureTable(storage.table(tableNames.jobs)), { chance: Math.random, newId: randomUUID }),
+    jobs: jobTable(azureTable(storage.table(tableNames.jobs)), {
+      chance: Math.random,
+      newId: randomUUID,
+      clock,
+    }),
     budgets: budgetTable(azureTable(storage.table(tableNames.budget))),
     messages: azureMessages(storage.queues, clock),
     images: azureImageStore(storage, clock),

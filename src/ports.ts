@@ -50,8 +50,15 @@ export type JobTable = {
   /** `exists` when the batch already has a job of that key: a message delivered twice makes one job. */
   add(job: Job): Promise<'added' | 'exists'>
   get(ref: JobRef): Promise<JobSnapshot | undefined>
-  /** Undefined when the job was changed by somebody else since it was read. */
-  change(before: JobSnapshot, after: Job): Promise<JobSnapshot | undefined>
+  /**
+   * Undefined when the job was changed by somebody else since it was read. `mayWaitMs`: how long it may wait for
+   * another change of the batch, to be written with it.
+   */
+  change(
+    before: JobSnapshot,
+    after: Job,
+    options?: { readonly mayWaitMs?: number },
+  ): Promise<JobSnapshot | undefined>
   /**
    * Gives slots to waiting jobs of one batch. Under a cap no job gets one whose cost could exceed it, whoever else gives
    * slots at the same time: what is spent, what may be spent and what is reserved stay within it.

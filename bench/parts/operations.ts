@@ -9,7 +9,7 @@ import { World } from '../world.ts'
 
 const rpm = 600
 
-const operationsMax = 12
+const operationsMax = 8
 
 type Counted = {
   readonly hosts: number

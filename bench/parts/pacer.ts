@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { plainTerms } from '../../src/core/fairness.ts'
 import { newJob } from '../../src/core/job.ts'
 import { timing } from '../../src/core/timing.ts'
@@ -135,7 +136,7 @@ async function openRoom(options: {
     ...['jobs', 'budget'].map(async (name) => storage.table(name).createTable()),
   ])
   const ids = { chance: Math.random, newId: randomUUID }
-  const jobs = jobTable(azureTable(storage.table('jobs')), ids)
+  const jobs = jobTable(azureTable(storage.table('jobs')), { ...ids, clock: present })
   const budgets = budgetTable(azureTable(storage.table('budget')))
   const messages = azureMessages(storage.queues, clock)
   return roomIn(newWorld(), {
@@ -187,6 +188,13 @@ async function register(
       ),
     ),
   )
+}
+
+/** Changes that wait for company wait as long as they say. */
+const present: Darkroom['clock'] = {
+  now: Date.now,
+  sleepUntil: async (at, signal) =>
+    sleep(Math.max(0, at - Date.now()), undefined, signal === undefined ? {} : { signal }).catch(() => {}),
 }
 
 type HandClock = Darkroom['clock'] & { move(ms: number): void }

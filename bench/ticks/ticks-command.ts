@@ -30,7 +30,7 @@ await once(process, 'message')
 const world = newWorld()
 const meter = newMeter()
 const room = roomIn(world, {
-  jobs: jobTable(meter.watch(world.jobs), { chance: () => 0.5, newId: newIds() }),
+  jobs: jobTable(meter.watch(world.jobs), { chance: () => 0.5, newId: newIds(), clock: world.clock }),
   budgets: budgetTable(meter.watch(world.budget)),
   pools: [{ name: pool, quotas: [{ ...quota, rpm }], costs }],
 })

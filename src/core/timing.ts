@@ -8,6 +8,8 @@ export const timing = {
   idleTickMs: 60_000,
   /** A tick this late has lost its message; whoever notices runs it. */
   tickOverdueMs: 5_000,
+  /** How often an instance that works looks whether the tick was lost. */
+  tickLookMs: 10_000,
   /** The first slot of an idle pool: time for its message to be sent, and found by a host that polls every 2 s. */
   firstSlotMs: 2_250,
   /** How long before its slot a work message becomes visible; learned per deployment within these bounds. */
@@ -30,8 +32,14 @@ export const timing = {
   cancelWaitMs: 10_000,
   /** A worker may start at most this long after its slot; later it takes a fresh one. */
   lateMs: 50,
-  /** The claim is made this long before the slot, so that its own duration does not move the start. */
-  claimAheadMs: 300,
+  /** The claim is made this long before the slot, so that neither its wait nor its own duration moves the start. */
+  claimAheadMs: 450,
+  /** Changes of one batch share a transaction when they meet. A claim may wait this long for others to meet, */
+  claimMayWaitMs: 150,
+  /** a new job this long, */
+  intakeMayWaitMs: 20,
+  /** and the end of a run this long: nothing hurries after the answer, and a claim takes it along. */
+  endMayWaitMs: 1_000,
   /** A worker that missed its slot holds the job for a fresh one this far away at most; else the job waits again. */
   freshSlotMs: 3_000,
   /** A run whose lease is not renewed for this long has died; renewed at half. */

@@ -61,7 +61,7 @@ export async function nudge(room: Darkroom, pool: string): Promise<void> {
 export async function noticeLostTick(room: Darkroom, pool: string): Promise<void> {
   const seen = ticksSeen(room, pool)
   const now = room.clock.now()
-  if (now < seen.lookedAt + timing.tickOverdueMs) return
+  if (now < seen.lookedAt + timing.tickLookMs) return
   seen.lookedAt = now
   const tick = await room.budgets.readTick(pool)
   const dueAt = tick?.dueAt ?? null

@@ -1,4 +1,5 @@
-import { snoozed, unslotted, type Job } from '../core/job.ts'
+import { isFinal, snoozed, unslotted, type Job } from '../core/job.ts'
+import { timing } from '../core/timing.ts'
 import type { JobSnapshot } from '../ports.ts'
 import { announce } from './announce.ts'
 import type { Darkroom } from './darkroom.ts'
@@ -46,7 +47,8 @@ export async function finish(
     for (let tries = 0; tries < finishTriesMax && before !== undefined; tries += 1) {
       const after = change(before.job)
       if (after === undefined) return undefined
-      const changed = await room.jobs.change(before, after)
+      const mayWaitMs = isFinal(after) ? timing.endMayWaitMs : 0
+      const changed = await room.jobs.change(before, after, { mayWaitMs })
       if (changed !== undefined) return changed
       before = await room.jobs.get(before.job)
     }

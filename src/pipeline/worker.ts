@@ -61,7 +61,8 @@ async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSna
   if (found !== undefined) return found
   const leaseUntil = room.clock.now() + timing.leaseMs
   const running = claimed(snapshot.job, { slotAt, deployment, leaseUntil })
-  const claim = running && (await room.jobs.change(snapshot, running))
+  const mayWaitMs = claimMayWaitMs(room, slotAt)
+  const claim = running && (await room.jobs.change(snapshot, running, { mayWaitMs }))
   if (claim === undefined) return { kind: 'stale' }
 
   const lease = keepLease(room, claim)
@@ -74,6 +75,12 @@ async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSna
   } finally {
     await lease.end()
   }
+}
+
+/** Who is behind claims at once. */
+function claimMayWaitMs(room: Darkroom, slotAt: number): number {
+  const latestAt = slotAt - timing.claimAheadMs + timing.claimMayWaitMs
+  return Math.min(timing.claimMayWaitMs, Math.max(0, latestAt - room.clock.now()))
 }
 
 /** An earlier call that counted as lost may have stored its pictures since, and died before it could say so. */

@@ -9,7 +9,8 @@ import {
   type IndexRow,
 } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
-import type { JobSnapshot, JobTable, SlotGrant, WaitingJob } from '../ports.ts'
+import { timing } from '../core/timing.ts'
+import type { Clock, JobSnapshot, JobTable, SlotGrant, WaitingJob } from '../ports.ts'
 import {
   batchRow,
   countRows,
@@ -36,9 +37,9 @@ import type { Entity, Table, Values, Write } from './table.ts'
  */
 export function jobTable(
   table: Table,
-  { chance, newId }: { chance: () => number; newId: () => string },
+  { chance, newId, clock }: { chance: () => number; newId: () => string; clock: Clock },
 ): JobTable {
-  const writer = partitionWriter(table, chance)
+  const writer = partitionWriter(table, { chance, clock })
 
   async function isChangedBy(changeId: string, batch: string, key: string): Promise<boolean> {
     const entity = await table.get({ partition: batch, row: jobRow(key) })
@@ -57,6 +58,7 @@ export function jobTable(
         ],
         count: (counters) => count(counters, null, job),
         isApplied: async () => isChangedBy(changeId, batch, key),
+        mayWaitMs: timing.intakeMayWaitMs,
       })
       return result.kind === 'written' ? 'added' : 'exists'
     },
@@ -66,7 +68,7 @@ export function jobTable(
       return entity && { job: readJob({ batch, key }, entity), version: entity.version }
     },
 
-    async change(before, after) {
+    async change(before, after, { mayWaitMs = 0 } = {}) {
       const { batch, key } = after
       const changeId = newId()
       const result = await writer.write(batch, {
@@ -84,6 +86,7 @@ export function jobTable(
           ? (counters) => count(counters, before.job, after)
           : undefined,
         isApplied: async () => isChangedBy(changeId, batch, key),
+        mayWaitMs,
       })
       if (result.kind !== 'written') return undefined
       // An own change found written by an earlier try has a version nobody has told us.

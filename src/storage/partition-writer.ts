@@ -1,5 +1,6 @@
 import { committedMicroUsd, noCounters, sum, type Counters } from '../core/counters.ts'
 import { limits } from '../core/limits.ts'
+import type { Clock } from '../ports.ts'
 import { countRow, countRows, readCounters, writeCounters } from './job-rows.ts'
 import type { Table, Write } from './table.ts'
 
@@ -13,6 +14,8 @@ export type RowChange = {
   readonly cap?: { readonly microUsd: number; readonly capMicroUsd: number }
   /** After a conflict: was it an earlier try of this very change, whose answer was lost? */
   readonly isApplied: () => Promise<boolean>
+  /** How long it may wait for another change of its partition, to share a transaction with. */
+  readonly mayWaitMs?: number
 }
 
 export type RowChangeResult =
@@ -26,15 +29,22 @@ export type PartitionWriter = { write(partition: string, change: RowChange): Pro
 
 type Pending = {
   readonly change: RowChange
+  /** When it must be on its way. */
+  readonly dueAt: number
   readonly resolve: (result: RowChangeResult) => void
   readonly reject: (reason: unknown) => void
 }
+
+/** The changes of one partition. They wait for company until `waitUntil`, or until `hurry`. */
+type Lane = { readonly pending: Pending[]; waitUntil: number; hurry: AbortController }
 
 /** The shard of the counters that this instance writes in one batch, as it last stood there. */
 type Shard = { readonly index: number; readonly counters: Counters; readonly version: string | undefined }
 
 /** The row of counters that all changes under a cap go through. */
 const cappedShard = 0
+/** A change of a job: its record, an index row deleted and one inserted. */
+const entitiesOfJob = 3
 /** A group's prompts: a transaction holds 4 MiB, a character up to 6 bytes of JSON. */
 const groupCharsMax = 500_000
 /** Batches whose shard is remembered; a forgotten one costs a read. */
@@ -50,27 +60,35 @@ const shardsMax = 1_000
  * Changes under a cap are all counted in the first row. Of all changes of a job only they raise what the batch is
  * committed to, so the other rows, read before, can only have fallen since: within the cap then is within it now.
  */
-export function partitionWriter(table: Table, chance: () => number): PartitionWriter {
-  const lanes = new Map<string, Pending[]>()
+export function partitionWriter(
+  table: Table,
+  { chance, clock }: { chance: () => number; clock: Clock },
+): PartitionWriter {
+  const lanes = new Map<string, Lane>()
   const shards = new Map<string, Shard>()
 
   return {
     async write(partition, change) {
       return new Promise((resolve, reject) => {
         const lane = lanes.get(partition)
-        const pending: Pending = { change, resolve, reject }
+        const dueAt = clock.now() + (change.mayWaitMs ?? 0)
+        const pending: Pending = { change, dueAt, resolve, reject }
         if (lane !== undefined) {
-          lane.push(pending)
+          lane.pending.push(pending)
+          if (dueAt < lane.waitUntil || isFull(lane.pending)) lane.hurry.abort()
           return
         }
-        lanes.set(partition, [pending])
-        void drain(partition)
+        const made: Lane = { pending: [pending], waitUntil: 0, hurry: new AbortController() }
+        lanes.set(partition, made)
+        void drain(partition, made)
       })
     },
   }
 
-  async function drain(partition: string): Promise<void> {
-    for (let group = nextGroup(partition); group.length > 0; group = nextGroup(partition)) {
+  async function drain(partition: string, lane: Lane): Promise<void> {
+    while (lane.pending.length > 0) {
+      await waitForCompany(lane)
+      const group = nextGroup(lane.pending)
       try {
         await writeGroup(partition, group)
       } catch (error) {
@@ -82,9 +100,19 @@ export function partitionWriter(table: Table, chance: () => number): PartitionWr
     lanes.delete(partition)
   }
 
+  /** Until the first change must be on its way, or a transaction is full; the others go with it. */
+  async function waitForCompany(lane: Lane): Promise<void> {
+    for (;;) {
+      const dueAt = Math.min(...lane.pending.map((pending) => pending.dueAt))
+      if (dueAt <= clock.now() || isFull(lane.pending)) return
+      lane.waitUntil = dueAt
+      lane.hurry = new AbortController()
+      await clock.sleepUntil(dueAt, lane.hurry.signal)
+    }
+  }
+
   /** As many waiting changes as one transaction takes; two changes of one job never share one. */
-  function nextGroup(partition: string): Pending[] {
-    const lane = lanes.get(partition) ?? []
+  function nextGroup(lane: Pending[]): Pending[] {
     const group: Pending[] = []
     const keys = new Set<string>()
     let entities = 1
@@ -204,6 +232,11 @@ export function partitionWriter(table: Table, chance: () => number): PartitionWr
     const [oldest] = shards.keys()
     if (shards.size > shardsMax && oldest !== undefined) shards.delete(oldest)
   }
+}
+
+function isFull(pending: readonly Pending[]): boolean {
+  const entities = pending.reduce((sum, { change }) => sum + change.writes.length, 1)
+  return entities + entitiesOfJob > limits.transactionEntitiesMax
 }
 
 function shardWrite(shard: Shard, counters: Counters): Write {

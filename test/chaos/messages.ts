@@ -138,10 +138,12 @@ export function jobsOf(sent: readonly Sent[], isThere: (job: JobRef) => boolean)
     const key = keyOfMessage(message)
     const { insertedAt } = message
     const days = message.isValid ? [insertedAt] : [insertedAt, insertedAt + dayMs]
-    const refs = (message.batch === null ? days.map(inboxName) : [message.batch]).map((batch) => ({
-      batch,
-      key,
-    }))
+    const refs = (message.batch === null ? days.map((day) => inboxName(day)) : [message.batch]).map(
+      (batch) => ({
+        batch,
+        key,
+      }),
+    )
     return refs.find(isThere) ?? refs[0]!
   })
   return [...new Map(jobs.map((job) => [`${job.batch}/${job.key}`, job])).values()]

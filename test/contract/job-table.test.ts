@@ -434,6 +434,33 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     expect(transactions).toBeLessThanOrEqual(6)
   })
 
+  test('a change that may wait goes with the next one of its batch, and alone when none comes', async () => {
+    const batch = uniqueName('batch')
+    const groups: number[] = []
+    const counting: Table = {
+      ...table,
+      async transact(partition, writes) {
+        groups.push(writes.filter(({ row }) => row.startsWith('job:')).length)
+        return table.transact(partition, writes)
+      },
+    }
+    const instance = jobsOn(counting)
+    const running: JobSnapshot[] = []
+    for (const index of [1, 2, 3, 4]) running.push(await run(jobOf(batch, `line-${index}`)))
+    const fail = async (index: number, mayWaitMs: number): Promise<string | undefined> => {
+      const before = running[index]!
+      const after = failed(before.job, { finishedAt: now, failure: failure('refused', 'x', 'y') })!
+      return (await instance.change(before, after, { mayWaitMs }))?.job.phase.kind
+    }
+    expect(await Promise.all([fail(0, 60_000), fail(1, 60_000), fail(2, 0)])).toEqual(
+      Array.from({ length: 3 }, () => 'failed'),
+    )
+    expect(groups).toEqual([3])
+    expect(await fail(3, 10)).toBe('failed')
+    expect(groups).toEqual([3, 1])
+    expect((await contentOf(batch)).counters.failed).toBe(4)
+  })
+
   test('one that is refused does not keep the others of its transaction from their change', async () => {
     const batch = uniqueName('batch')
     await jobs.add(jobOf(batch, 'line-2'))

@@ -1,7 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import { claimed, newJob, type Job, type Order } from '../../src/core/job.ts'
 import { chanceFrom } from '../../src/local/deployment/chance.ts'
-import type { JobSnapshot, JobTable, SlotGrant } from '../../src/ports.ts'
+import type { Clock, JobSnapshot, JobTable, SlotGrant } from '../../src/ports.ts'
 import { jobTable } from '../../src/storage/job-table.ts'
 import type { Table } from '../../src/storage/table.ts'
 import { assertRowsAgree, type BatchContent } from '../support/laws.ts'
@@ -21,16 +22,27 @@ export const image = {
   sha256: 'x',
 }
 
+/** Waits as the present does. */
+const clock: Clock = {
+  now: Date.now,
+  sleepUntil: async (at, signal) =>
+    sleep(Math.max(0, at - Date.now()), undefined, signal === undefined ? {} : { signal }).catch(() => {}),
+}
+
 let ids = 0
 
 /** One instance's job table over the rows that all share; the words say by which chance it settles on counters. */
 export function jobsOn(table: Table, ...words: string[]): JobTable {
-  return jobTable(table, { chance: chanceFrom('job table', ...words), newId: () => `change-${(ids += 1)}` })
+  return jobTable(table, {
+    chance: chanceFrom('job table', ...words),
+    newId: () => `change-${(ids += 1)}`,
+    clock,
+  })
 }
 
 /** One that settles on this row of counters. */
 export function jobsOnShard(table: Table, shard: number, shards: number): JobTable {
-  return jobTable(table, { chance: () => shard / shards, newId: () => `shard-${shard}-${(ids += 1)}` })
+  return jobTable(table, { chance: () => shard / shards, newId: () => `shard-${shard}-${(ids += 1)}`, clock })
 }
 
 export function jobOf(batch: string, key: string, fields: Partial<Order> & { at?: number } = {}): Job {

@@ -10,6 +10,7 @@ test('a call goes to the deployment that it names, whose adapter is made at its 
     images: [],
     usage: { inputTokens: 0, outputTokens: 0, inputTextTokens: 0, inputImageTokens: 0 },
     requestId: undefined,
+    limitRpm: null,
   }
   const maker = (name: string) => (): ImageModel => {
     made.push(name)

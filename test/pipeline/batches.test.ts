@@ -3,6 +3,7 @@ import { answersKept, committedMicroUsd, sum } from '../../src/core/counters.ts'
 import { stateOf } from '../../src/core/job.ts'
 import { limits } from '../../src/core/limits.ts'
 import { timing } from '../../src/core/timing.ts'
+import { chanceFrom } from '../../src/local/deployment/chance.ts'
 import {
   cancelBatch,
   cancelJob,
@@ -586,7 +587,7 @@ describe('a cap', () => {
 
   test('that was reached by many batches is looked at in each of them', async () => {
     const world = newWorld()
-    const room = roomIn(world)
+    const room = roomIn(world, { chance: chanceFrom('caps') })
     const names = Array.from({ length: limits.capsPerTickMax + 2 }, (_, index) => `cap-${10 + index}`)
     for (const name of names) {
       // The last one has room for a second job as soon as the first is done; the others never have.
@@ -594,7 +595,7 @@ describe('a cap', () => {
       await world.clock.run(changeBatch(room, { pool: 'pool', batch: name }, { capMicroUsd }))
       await addQuietly(world, room, { count: 2, name })
     }
-    await playFor(world, room, 3 * minuteMs)
+    await play(world, [room], world.clock.now() + 10 * minuteMs)
     for (const name of names.slice(0, -1)) {
       expect(await countsOf(room, name)).toMatchObject({ succeeded: 1, waiting: 1 })
     }

@@ -167,7 +167,11 @@ export function startInstance(world: InstanceSettings): Instance {
     instance: String(instanceId),
     newId: () => `${instanceId}-${(ids += 1)}`,
     log,
-    jobs: jobTable(reach(stores.jobs), { chance, newId: () => `${instanceId}-${(ids += 1)}` }),
+    jobs: jobTable(reach(stores.jobs), {
+      chance,
+      newId: () => `${instanceId}-${(ids += 1)}`,
+      clock: ownClock,
+    }),
     budgets: budgetTable(reach(stores.budget)),
     messages: {
       sendWork: async (message, at) => {

@@ -6,7 +6,13 @@ import { profileOfDeployment } from '../../src/core/profiles.ts'
 import { submissionParser } from '../../src/core/submission.ts'
 import type { Priority } from '../../src/core/submission.ts'
 import { nudge } from '../../src/pipeline/announce.ts'
-import { cancelBatch, changeBatch, pauseBatch, resumeBatch } from '../../src/pipeline/batches.ts'
+import {
+  cancelBatch,
+  changeBatch,
+  pauseBatch,
+  resumeBatch,
+  type Decided,
+} from '../../src/pipeline/batches.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { takeMessage, takePoisoned, takeRequest } from '../../src/pipeline/intake.ts'
 import { runTick } from '../../src/pipeline/pacer.ts'
@@ -325,13 +331,27 @@ export async function simulate(scenario: Scenario): Promise<Run> {
   }
 
   const answered: Answered[] = []
-  for (const action of scenario.actions) {
-    clock.at(startAt + action.afterMs, () => {
-      untilAnswered(
-        async ({ room }) => act(room, action),
-        () => answered.push({ ...action, askedAt: startAt + action.afterMs, answeredAt: clock.now() }),
-      )
-    })
+  // An owner asks for one thing after the other.
+  for (const actions of Map.groupBy(scenario.actions, ({ batch }) => batch).values()) {
+    const [first, ...others] = [...actions].sort((x, y) => x.afterMs - y.afterMs)
+    const rest = [...others]
+    const askFor = (action: Action | undefined): void => {
+      if (action === undefined) return
+      clock.at(Math.max(clock.now(), startAt + action.afterMs), () => {
+        const askedAt = clock.now()
+        let isKnown = false
+        untilAnswered(
+          async ({ room }) => {
+            isKnown = await act(room, action)
+          },
+          () => {
+            answered.push({ ...action, isKnown, askedAt, answeredAt: clock.now() })
+            askFor(rest.shift())
+          },
+        )
+      })
+    }
+    askFor(first)
   }
 
   const isUndone = (): boolean =>
@@ -386,8 +406,8 @@ export async function simulate(scenario: Scenario): Promise<Run> {
     (batch: string) =>
     ({ prompt }: Call): boolean =>
       prompts.get(prompt)?.batch === batch
-  for (const { kind, batch, answeredAt } of answered) {
-    if (kind === 'cancel') assertNothingStartsAfter(answeredAt, calls.filter(isOf(batch)))
+  for (const { kind, batch, isKnown, answeredAt } of answered) {
+    if (kind === 'cancel' && isKnown) assertNothingStartsAfter(answeredAt, calls.filter(isOf(batch)))
   }
   for (const [batch, caps] of Map.groupBy(answered.filter(isCap), (action) => action.batch)) {
     const ofBatch = calls.filter(isOf(batch)).map((call) => {
@@ -405,7 +425,11 @@ export async function simulate(scenario: Scenario): Promise<Run> {
   return { calls, jobs: all, tookMs, startedAt: startAt }
 }
 
-type Answered = Action & { readonly askedAt: number; readonly answeredAt: number }
+type Answered = Action & {
+  readonly isKnown: boolean
+  readonly askedAt: number
+  readonly answeredAt: number
+}
 
 type Cap = Extract<Answered, { kind: 'change' }> & { readonly capMicroUsd: number | null }
 
@@ -413,18 +437,24 @@ function isCap(action: Answered): action is Cap {
   return action.kind === 'change' && action.capMicroUsd !== undefined
 }
 
-async function act(room: Darkroom, action: Action): Promise<void> {
+/** False for a batch that nobody knows yet. */
+async function act(room: Darkroom, action: Action): Promise<boolean> {
   const { batch } = action
   switch (action.kind) {
     case 'pause':
-      return void (await pauseBatch(room, batch, 'for the test'))
+      return isDone(await pauseBatch(room, batch, 'for the test'))
     case 'resume':
-      return void (await resumeBatch(room, batch, 'for the test'))
+      return isDone(await resumeBatch(room, batch, 'for the test'))
     case 'cancel':
-      return void (await cancelBatch(room, batch, 'for the test'))
+      return isDone(await cancelBatch(room, batch, 'for the test'))
     case 'change':
-      return changeBatch(room, { pool: poolName, batch }, action)
+      await changeBatch(room, { pool: poolName, batch }, action)
+      return true
   }
+}
+
+function isDone({ kind }: Decided): boolean {
+  return kind === 'done'
 }
 
 /** Each deployment's calls as the laws want them: whose they are, and what is known of their answers. */

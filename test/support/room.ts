@@ -68,7 +68,7 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
     instance,
     newId,
     log: { info() {}, warn() {}, error() {} },
-    jobs: jobTable(world.jobs, { chance, newId }),
+    jobs: jobTable(world.jobs, { chance, newId, clock: world.clock }),
     budgets: budgetTable(world.budget),
     parse,
     pools: [{ name: pool, quotas: [quota], costs }],
