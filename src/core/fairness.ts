@@ -112,6 +112,7 @@ export function turns(flows: readonly Flow[], virtualTime: number): Turns {
   }
 }
 
-function byTag(a: Flow, b: Flow): number {
+/** In the order of their turns. */
+export function byTag(a: Flow, b: Flow): number {
   return a.tag - b.tag || (a.batch < b.batch ? -1 : 1)
 }

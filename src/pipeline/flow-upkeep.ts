@@ -20,7 +20,7 @@ export async function lookAtIdle(
   const looked = await Promise.all(
     idle.map(async (flow): Promise<[string, Line]> => [
       flow.batch,
-      await lookAt(room, flow, { limit, until: now }),
+      await lookAt(room, { batch: flow.batch, limit, until: now }),
     ]),
   )
   return new Map(looked)

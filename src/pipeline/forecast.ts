@@ -1,5 +1,7 @@
 import type { ExpectedCost } from '../core/cost.ts'
+import { jobCounts } from '../core/counters.ts'
 import { callMsUnseen, estimateStartAt, outlook } from '../core/estimate.ts'
+import { isHalted } from '../core/fairness.ts'
 import { limits } from '../core/limits.ts'
 import type { Submission, SubmissionFault } from '../core/submission.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
@@ -91,10 +93,14 @@ async function timesOf(
   const [first] = asked
   const batch = first?.batch ?? ''
   const priority = first?.priority ?? null
-  const [view, flow] = await Promise.all([viewPool(room, pool), flowOf(room, { pool, batch })])
-  const expected = outlook(view, batch, room.clock.now())
+  const [view, flow, stored] = await Promise.all([
+    viewPool(room, pool),
+    flowOf(room, { pool, batch }),
+    room.jobs.getBatch(batch),
+  ])
+  const expected = isHalted(flow) ? undefined : outlook(view, batch, room.clock.now())
   if (expected === undefined) return { startAt: null, finishAt: null }
-  const waiting = flow.backlog?.waiting ?? 0
+  const waiting = stored === undefined ? 0 : jobCounts(stored.counters).waiting
   const startAt = estimateStartAt(expected, { flow, priority, before: waiting })
   const before = waiting + asked.length - 1
   const lastAt = estimateStartAt(expected, { flow, priority, before })

@@ -1,5 +1,5 @@
 import { afterQuiet, horizonMs, lowerLead, newLedger, underSettings, type Ledger } from '../core/budget.ts'
-import { isAtCap, isHalted, turns } from '../core/fairness.ts'
+import { byTag, isAtCap, isHalted, turns } from '../core/fairness.ts'
 import { topPaces } from '../core/level.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
@@ -88,11 +88,18 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
   const lines = await lookAtIdle(room, { flows, limit: slotsWithinHorizon(ledgers, now), now })
   for (const batch of halted.empty) lines.set(batch, emptyLine)
   // Those that are empty take no turn: it would keep others waiting for nothing.
-  const awake = flows.filter(
-    (flow) => !isHalted(flow) && (flow.idleSince === null || lines.get(flow.batch)?.isEmpty === false),
-  )
+  const awake = flows
+    .filter(
+      (flow) => !isHalted(flow) && (flow.idleSince === null || lines.get(flow.batch)?.isEmpty === false),
+    )
+    .sort(byTag)
   const round = turns(awake, lastTick?.virtualTime ?? 0)
-  const { grants, nextSlotAt, isCutShort } = await giveSlots(room, { ledgers, round, lines, now })
+  const { grants, nextSlotAt, isCutShort } = await giveSlots(room, awake, {
+    ledgers,
+    turns: round,
+    lines,
+    now,
+  })
 
   const finished = await finishedAmong(
     room,
@@ -131,7 +138,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
         const before = pool.ledgers.find(({ value }) => value.quota === ledger.quota)
         return JSON.stringify(before?.value) === JSON.stringify(ledger) ? [] : [{ before, after: ledger }]
       }),
-      flows: [...served, ...others].slice(0, limits.flowsPerTickMax),
+      flows: [...served, ...others].slice(0, limits.transactionEntitiesMax - 1 - ledgers.size),
       tick: {
         before: pool.tick,
         after: { epoch, ...due, virtualTime: after.virtualTime, instance, aloneSince, mark: room.newId() },
@@ -219,7 +226,7 @@ export function trustedUntil({ dueAt, hasRoom }: Pick<TickState, 'dueAt' | 'hasR
 }
 
 /** Sends at a time; storage takes many at once, and the earliest slots must not wait for the latest. */
-const sendsAtOnce = 16
+const sendsAtOnce = 32
 
 /** Answers the faults of the sends that failed: their jobs are rescued. */
 async function sendInOrder<T>(

@@ -1,54 +1,95 @@
 import { horizonMs, spacingMs, takeSlot, type Ledger, type Slot } from '../core/budget.ts'
-import type { Turns } from '../core/fairness.ts'
+import type { Flow, Turns } from '../core/fairness.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
-import type { SlotGrant } from '../ports.ts'
+import type { SlotGrant, WaitingJob } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
-import { lookAt, takeDue, type Line } from './waiting-lines.ts'
+import { lookAt, takeDue, withoutJobs, type Line } from './waiting-lines.ts'
+
+type Round = {
+  readonly ledgers: Map<string, Ledger>
+  readonly turns: Turns
+  readonly lines: Map<string, Line>
+  readonly now: number
+}
 
 /**
- * Slots in order of time, over all deployments, each to the flow whose turn it is. Changes `ledgers`, `round` and
- * `lines`.
+ * Slots in order of time, over all deployments, each to the flow whose turn it is. Changes the ledgers, the turns and the
+ * lines of the round.
  */
 export async function giveSlots(
   room: Darkroom,
-  {
-    ledgers,
-    round,
-    lines,
-    now,
-  }: { ledgers: Map<string, Ledger>; round: Turns; lines: Map<string, Line>; now: number },
+  flows: readonly Flow[],
+  round: Round,
 ): Promise<{ grants: SlotGrant[]; nextSlotAt: number | undefined; isCutShort: boolean }> {
+  const { ledgers, turns, lines, now } = round
   const grants: SlotGrant[] = []
-  const lookedBefore = lines.size
-  let flowsServed = 0
+  const flowsMax = Math.min(limits.flowsPerTickMax, limits.transactionEntitiesMax - 1 - ledgers.size)
+  const linesMax = lines.size + limits.linesPerTickMax
+  await lookAhead(room, flows.slice(0, flowsMax), round)
+  const served = new Set<string>()
   let isCutShort = false
   let slot = earliestSlot(ledgers, now)
   while (slot !== undefined && slot.isWithinHorizon && grants.length < limits.slotsPerTickMax) {
-    const flow = round.next()
+    const flow = turns.next()
     if (flow === undefined) break
-    let line = lines.get(flow.batch)
-    if (line === undefined) {
-      // The rest comes with the next tick, which is not far.
-      isCutShort =
-        lines.size - lookedBefore >= limits.linesPerTickMax || flowsServed >= limits.flowsPerTickMax
-      if (isCutShort) break
-      line = await lookAt(room, flow, { limit: slotsWithinHorizon(ledgers, now), until: slot.slotAt })
-      lines.set(flow.batch, line)
-      if (!line.isEmpty) flowsServed += 1
-    }
-    const job = takeDue(line, slot.slotAt)
-    if (job === undefined) {
-      round.leave()
+    const { batch } = flow
+    if (!served.has(batch) && (served.size >= flowsMax || lines.size >= linesMax)) {
+      // Its tag stays where it is, so it is among the first of the next tick, which is not far.
+      isCutShort = true
+      turns.leave()
       continue
     }
+    const job = await nextOf(room, batch, { slotAt: slot.slotAt, grants, round })
+    if (job === undefined) {
+      turns.leave()
+      continue
+    }
+    served.add(batch)
     const { quota } = slot.ledger
     grants.push({ ...job, slotAt: slot.slotAt, quota, deployment: slot.deployment })
     ledgers.set(quota, slot.ledger)
-    round.serve(job.priority)
+    turns.serve(job.priority)
     slot = earliestSlot(ledgers, now)
   }
   return { grants, nextSlotAt: slot?.slotAt, isCutShort }
+}
+
+/** The flows that are first in line are looked at together, each for its part of the slots and some more. */
+async function lookAhead(room: Darkroom, flows: readonly Flow[], round: Round): Promise<void> {
+  const { ledgers, lines, now } = round
+  const slots = slotsWithinHorizon(ledgers, now)
+  const first = flows.filter(({ batch }) => !lines.has(batch)).slice(0, slots)
+  const limit = Math.min(slots, Math.ceil((2 * slots) / Math.max(1, first.length)) + linesSpare)
+  const until = now + Math.max(...[...ledgers.values()].map(horizonMs))
+  const looked = await Promise.all(
+    first.map(async ({ batch }): Promise<[string, Line]> => [
+      batch,
+      await lookAt(room, { batch, limit, until }),
+    ]),
+  )
+  for (const [batch, line] of looked) lines.set(batch, line)
+}
+
+/** Jobs read of a line beyond twice its equal part: retries that are not due stand among them. */
+const linesSpare = 4
+
+/** The flow's next job that is due by the slot; what was read of its line may have run out. */
+async function nextOf(
+  room: Darkroom,
+  batch: string,
+  { slotAt, grants, round }: { slotAt: number; grants: readonly SlotGrant[]; round: Round },
+): Promise<WaitingJob | undefined> {
+  const { ledgers, lines, now } = round
+  const known = lines.get(batch)
+  const job = known && takeDue(known, slotAt)
+  if (job !== undefined || known?.isWhole === true) return job
+  const granted = new Set(grants.filter((grant) => grant.batch === batch).map(({ key }) => key))
+  const limit = granted.size + slotsWithinHorizon(ledgers, now)
+  const line = { ...withoutJobs(await lookAt(room, { batch, limit, until: slotAt }), granted), isWhole: true }
+  // As many as there are slots: more of it is not needed in this tick.
+  lines.set(batch, line)
+  return takeDue(line, slotAt)
 }
 
 /**
