@@ -180,7 +180,11 @@ export function throttled(
   }: Pick<Refusal, 'now' | 'slotAt' | 'retryAfterMs' | 'cause'> & { readonly reason: string },
 ): Ledger {
   const { now, slotAt } = refusal
-  const { level, pausedUntil } = refused(ledger.level, ledger, {
+  const {
+    level,
+    pausedUntil,
+    spareMs = 0,
+  } = refused(ledger.level, ledger, {
     ...refusal,
     givenUntil: ledger.nextFreeAt,
     startsSince: (from) => startsBetween(ledger.starts, from, slotAt),
@@ -191,7 +195,7 @@ export function throttled(
     level,
     pausedUntil,
     pauseReason: reason,
-    nextFreeAt: Math.max(ledger.nextFreeAt, pausedUntil),
+    nextFreeAt: Math.max(ledger.nextFreeAt + spareMs, pausedUntil),
     starts: withoutSlots(ledger.starts, now, pausedUntil),
   }
 }

@@ -79,7 +79,7 @@ const quietMs = 60_000
 /** To one above it: such a trial is mostly refused, which costs some seconds. */
 const probeMs = 150_000
 /** To one that can win less than `littleShare`, or is hardly borne by what is known. */
-const littleMs = 900_000
+const littleMs = 1_200_000
 const littleShare = 0.05
 /** How long the rate that was refused is aimed at from below, and not crossed. */
 const aimMs = 900_000
@@ -232,7 +232,8 @@ function nextTrialAt(level: Level, limits: Limits, now: number): number {
   // On the way up nothing waits: what was just proven is better proof than credit.
   if (level.step > firstStep) return now
   const isLittle = held > (1 - littleShare) * paceRpm(level, limits)
-  if (isLittle || (isNearRefusal(level, held, now) && isExpected(level, limits))) return from + littleMs
+  const isRemembered = level.refusal !== null && now < level.refusal.at + memoryMs
+  if (isLittle || (isRemembered && isExpected(level, limits))) return from + littleMs
   const quiet = isStormy(level, now) ? stormQuietMs : isNearRefusal(level, held, now) ? probeMs : quietMs
   return Math.max(from + quiet, level.credit < 0 ? level.pause.until + trialsAtLeastMs : 0)
 }

@@ -31,6 +31,8 @@ export type Refused = {
   readonly level: Level
   /** Nothing starts before; in the past when nothing pauses. */
   readonly pausedUntil: number
+  /** By so much the next free slot moves away from those that were given. */
+  readonly spareMs?: number
 }
 
 /** Until every instance has heard of a pause: its view is up to 1 s old, and claims are made 300 ms ahead. */
@@ -47,9 +49,17 @@ const againMs = 30_000
 /** Less is lost in the noise of counting; more than a third at once would be a guess. */
 const dropMin = 0.03
 const dropMax = 0.34
+/** A rate that had held is refused: something has changed, and rarely by little. */
+const surpriseStep = 0.08
 /** A pause this long, or a fall to less than this share, takes back all slots that were given. */
 const takeBackMs = 5_000
 const takeBackShare = 0.9
+/**
+ * Slots that were given at the rate of a refused trial are closer than a window bears: those of this long are left, less
+ * than the shortest window, and what they are too close by is put behind them.
+ */
+const trialLeftMs = 9_000
+const shortestWindowMs = 10_000
 /** The 10 s window still holds a trial's starts this long after its last slot; that of a minute some longer. */
 const trialTailMs = 10_000
 /** From nine starts in ten seconds on, one more or less is little enough to trust a count of them. */
@@ -89,15 +99,18 @@ function tooFast(level: Level, limits: Limits, refusal: Refusal): Refused {
   const isTrial = level.triedRpm !== null
   const isAgain = level.pause.cause === 'rate' && now < level.pause.until + againMs
   const tries = isAgain && !isTrial && !isStormy(level, now) ? level.pause.tries + 1 : 0
+  const step = isStormy(level, now) ? firstStep : surpriseStep
   const counts = count(refusal)
   const held = isTrial
     ? afterTrial(heldRpm(level, limits), inForce, counts)
-    : lowered(inForce, tries, counts, refusal.startsSince(refusal.slotAt - 60_000))
+    : lowered(inForce, { step, tries }, counts, refusal.startsSince(refusal.slotAt - 60_000))
   const spacingMs = 60_000 / held
   const defaultMs = Math.max(spacingMs, pauseDefaultMs * 2 ** tries)
   const waitMs = Math.max(pauseMinMs, retryAfterMs ?? Math.min(pauseMaxMs, defaultMs))
   const takesBack = waitMs > takeBackMs || held < inForce * takeBackShare
-  const until = Math.max(now + waitMs, takesBack ? givenUntil : 0)
+  const left = takesBack ? givenUntil : isTrial ? givenUntil - trialLeftMs : 0
+  const until = Math.max(now + waitMs, left)
+  const spareMs = isTrial && !takesBack ? shortestWindowMs * (inForce / held - 1) : 0
   const surprises = isTrial || isAgain ? [] : [now]
   return {
     level: {
@@ -119,6 +132,7 @@ function tooFast(level: Level, limits: Limits, refusal: Refusal): Refused {
       ),
     },
     pausedUntil: until,
+    spareMs,
   }
 }
 
@@ -133,8 +147,13 @@ function afterTrial(held: number, tried: number, { least, most, lastTenSeconds }
  * A rate that had held is refused: down to what was borne in the last ten seconds, by 3 % at least, and at most by a
  * step that doubles each time it was too small. Or to what the asked-for wait shows, when that is less.
  */
-function lowered(inForce: number, tries: number, counts: Counts, startsLastMinute: number): number {
-  const furthest = inForce * (1 - Math.min(dropMax, firstStep * 2 ** tries))
+function lowered(
+  inForce: number,
+  { step, tries }: { step: number; tries: number },
+  counts: Counts,
+  startsLastMinute: number,
+): number {
+  const furthest = inForce * (1 - Math.min(dropMax, step * 2 ** tries))
   const stepped = Math.max(furthest, Math.min(counts.lastTenSeconds * safePace, inForce * (1 - dropMin)))
   // Counts of a minute with few starts say nothing.
   const leastCredible = startsLastMinute < 0.8 * inForce ? inForce / 2 : 0

@@ -141,19 +141,19 @@ describe('a rate that held', () => {
     expect(tick(t0 + 7 * minute).triedRpm).toBeCloseTo(305.76)
   })
 
-  test('near the pace of the limit is exceeded every quarter of an hour: there is little to win', () => {
+  test('near the pace of the limit is exceeded every twenty minutes: there is little to win', () => {
     const close = levelOf({ ...cut, heldRpm: 568.4 })
-    expect(afterMinutes(close, 15).triedRpm).toBeNull()
-    expect(afterMinutes(close, 15.6).triedRpm).toBeCloseTo(588)
+    expect(afterMinutes(close, 20).triedRpm).toBeNull()
+    expect(afterMinutes(close, 20.6).triedRpm).toBeCloseTo(588)
   })
 
-  test('that has a likely cause other than a cut is exceeded every quarter of an hour as well', () => {
+  test('that has a likely cause other than a cut is exceeded every twenty minutes as well', () => {
     const nine = { rpm: 9, pace: 0.98, topPace: 0.995 }
     const floored = levelOf({ ...cut, limitRpm: 9, heldRpm: 5.88, refusal: { rpm: 6.86, at: t0 }, credit: 1 })
     const tick = (level: Level, now: number): number | null =>
       passed(level, nine, { now, startsLastMinute: 6, givenUntil: now }).triedRpm
     expect(tick(floored, t0 + 10 * minute)).toBeNull()
-    expect(tick(floored, t0 + 16 * minute)).toBeCloseTo(6.86)
+    expect(tick(floored, t0 + 21 * minute)).toBeCloseTo(6.86)
     const other = levelOf({ ...floored, heldRpm: 4.9, refusal: { rpm: 5.88, at: t0 } })
     expect(tick(other, t0 + 10 * minute)).toBeCloseTo(5.88)
   })

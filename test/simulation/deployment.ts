@@ -66,7 +66,8 @@ export function simulatedDeployment(
     const now = clock.now()
     const judged = windows.arrive({ arrivedAt: now, rule: ruleNow() })
     if (judged.kind === 'throttled') {
-      const { retryAfterMs } = judged
+      // In whole seconds, as Azure writes it.
+      const retryAfterMs = Math.max(1_000, Math.ceil(judged.retryAfterMs / 1_000) * 1_000)
       return { outcome: 'throttled', answer: fails('throttled', { code: 'RateLimitReached', retryAfterMs }) }
     }
     const spell = faults.spells.find(({ from, until }) => from <= now && now < until)
