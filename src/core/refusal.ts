@@ -49,7 +49,7 @@ const againMs = 30_000
 /** Less is lost in the noise of counting; more than a third at once would be a guess. */
 const dropMin = 0.03
 const dropMax = 0.34
-/** A rate that had held is refused: something has changed, and rarely by little. */
+/** Where a wait is told: something has changed, rarely by little, and the wait says when it is too much. */
 const surpriseStep = 0.08
 /** A pause this long, or a fall to less than this share, takes back all slots that were given. */
 const takeBackMs = 5_000
@@ -99,7 +99,7 @@ function tooFast(level: Level, limits: Limits, refusal: Refusal): Refused {
   const isTrial = level.triedRpm !== null
   const isAgain = level.pause.cause === 'rate' && now < level.pause.until + againMs
   const tries = isAgain && !isTrial && !isStormy(level, now) ? level.pause.tries + 1 : 0
-  const step = isStormy(level, now) ? firstStep : surpriseStep
+  const step = isStormy(level, now) || retryAfterMs === null ? firstStep : surpriseStep
   const counts = count(refusal)
   const held = isTrial
     ? afterTrial(heldRpm(level, limits), inForce, counts)

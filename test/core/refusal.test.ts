@@ -60,10 +60,10 @@ describe('a rate that had held and is refused', () => {
 
   test('falls twice as far each time the step was too small, and waits longer when no wait is said', () => {
     const refusal = refusalOf({ retryAfterMs: null, startsSince: thinned, givenUntil: t0 })
-    expect(heldAfter(levelOf({ heldRpm: 490 }), refusal) / 490).toBeCloseTo(0.92)
+    expect(heldAfter(levelOf({ heldRpm: 490 }), refusal) / 490).toBeCloseTo(0.96)
     const again = levelOf({ heldRpm: 490, pause: pauseOf({ until: t0 - 10_000, tries: 1 }) })
     const { level, pausedUntil } = refused(again, limits, refusal)
-    expect(rpmInForce(level, limits) / 490).toBeCloseTo(0.68)
+    expect(rpmInForce(level, limits) / 490).toBeCloseTo(0.84)
     expect(level.pause.tries).toBe(2)
     expect(pausedUntil).toBe(t0 + 200 + 20_000)
     expect(level.surprisesAt).toEqual([])

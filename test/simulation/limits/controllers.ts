@@ -7,6 +7,8 @@ export type Controller = {
   readonly name: string
   rpm(now: number): number
   resumeGapMs(): number
+  /** What the last refusal adds to the next free slot. */
+  spareMs?(): number
   /** Until when nothing starts. */
   refused(refusal: {
     now: number
@@ -24,13 +26,16 @@ export type Controller = {
 /** The controller of Darkroom; every state goes through JSON, as it does in the ledger. */
 export function darkroom(limits: Limits): Controller & { state(): unknown } {
   let level = newLevel(0)
+  let spareMs = 0
   return {
     name: 'darkroom',
     rpm: () => rpmInForce(level, limits),
     resumeGapMs: () => resumeGapMs,
+    spareMs: () => spareMs,
     refused(refusal) {
       const result = refused(level, limits, refusal)
       level = stored(result.level)
+      spareMs = result.spareMs ?? 0
       return result.pausedUntil
     },
     passed(tick) {

@@ -210,6 +210,7 @@ export function study(
     )
     lastInForce = controller.rpm(now)
     if (pausedUntil > ledger.pausedUntil) {
+      ledger.nextFreeAt += controller.spareMs?.() ?? 0
       ledger.starts = withoutSlots(ledger.starts, now, pausedUntil)
       ledger.pausedUntil = pausedUntil
       ledger.nextFreeAt = Math.max(ledger.nextFreeAt, pausedUntil)
