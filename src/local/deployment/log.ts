@@ -16,6 +16,8 @@ export type ReceivedRequest = {
   readonly requestId: string
   /** How many pictures were in the answer. */
   readonly images: number
+  /** Of each of them, over its bytes. */
+  readonly sha256: readonly string[]
   /** The `usage.total_tokens` of the answer; 0 without one. */
   readonly totalTokens: number
 }
@@ -57,6 +59,7 @@ const blank = {
   outcome: 'pending',
   billed: false,
   images: 0,
+  sha256: [],
   totalTokens: 0,
 } as const
 
@@ -72,6 +75,6 @@ function closed(
     const { status, outcome, error } = end.answer
     return { ...common, status, outcome, code: error.code }
   }
-  const { outcome, images, totalTokens } = end
-  return { ...common, status: 200, outcome, images, totalTokens }
+  const { outcome, sha256, totalTokens } = end
+  return { ...common, status: 200, outcome, images: sha256.length, sha256, totalTokens }
 }

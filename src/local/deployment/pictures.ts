@@ -49,13 +49,16 @@ export async function drawPicture(
   return picture.outputFormat === 'png' ? canvas.encode('png') : canvas.encode('jpeg', quality)
 }
 
-/** One colour in the asked size and format, encoded once: for benchmarks, where the picture must cost nothing. */
-export async function plainPicture(shape: PictureShape): Promise<Buffer> {
+/**
+ * One colour in the asked size and format, encoded once: for benchmarks and tests, where the picture must cost nothing.
+ * The mark makes its bytes differ from those of every other: what follows a picture's end is left unread by all.
+ */
+export async function plainPicture(shape: PictureShape, mark: string): Promise<Buffer> {
   const key = `${shape.width}x${shape.height} ${shape.outputFormat} ${shape.isTransparent}`
   const encoded = plainPictures.get(key) ?? encodePlain(shape)
   if (plainPictures.size >= maxPlainPictures) plainPictures.clear()
   plainPictures.set(key, encoded)
-  return encoded
+  return Buffer.concat([await encoded, Buffer.from(mark)])
 }
 
 // A run asks for a handful of sizes; gpt-image-2 allows thousands.

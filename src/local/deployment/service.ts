@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { z } from 'zod'
 import type { ErrorAnswer } from './answers.ts'
@@ -28,7 +29,7 @@ export type Reply = { readonly prompt: string | null; readonly billed: boolean }
       readonly kind: 'pictures'
       readonly body: Buffer
       readonly outcome: 'succeeded' | 'short' | 'garbage'
-      readonly images: number
+      readonly sha256: readonly string[]
       readonly totalTokens: number
     }
 )
@@ -119,20 +120,22 @@ function refusedAtDoor(visit: Visit, now: DeploymentSettings): ErrorAnswer | und
   return answers.rateLimitReached(now.deployment, door.apiVersion || 'v1', judgement.retryAfterMs)
 }
 
+type Context = DeploymentSettings & { readonly requestId: string }
+
 async function work(
   generation: Generation,
   door: Door,
   fault: Fault | undefined,
-  context: DeploymentSettings & { readonly requestId: string },
+  context: Context,
 ): Promise<Reply> {
   const { prompt } = generation
   if (fault === 'dropped') return { kind: 'dropped', prompt, billed: true }
   if (fault !== undefined && fault !== 'truncated' && fault !== 'short' && fault !== 'garbage') {
     return { kind: 'error', answer: answers.faultAnswer(fault, context), prompt, billed: billed.has(fault) }
   }
-  const { body, images, totalTokens } = await success(generation, door, fault, context)
+  const { body, sha256, totalTokens } = await success(generation, door, fault, context)
   if (fault === 'truncated') return { kind: 'truncated', body, prompt, billed: true }
-  return { kind: 'pictures', body, outcome: fault ?? 'succeeded', images, totalTokens, prompt, billed: true }
+  return { kind: 'pictures', body, outcome: fault ?? 'succeeded', sha256, totalTokens, prompt, billed: true }
 }
 
 /** "If the service performs processing, you're charged": Microsoft's text names content filters and time-outs. */
@@ -148,12 +151,13 @@ async function success(
   generation: Generation,
   door: Door,
   fault: 'truncated' | 'short' | 'garbage' | undefined,
-  settings: DeploymentSettings,
-): Promise<{ readonly body: Buffer; readonly images: number; readonly totalTokens: number }> {
+  settings: Context,
+): Promise<{ readonly body: Buffer; readonly sha256: readonly string[]; readonly totalTokens: number }> {
   const { n, width, height, background, outputFormat, quality } = generation
-  const images = fault === 'short' ? n - 1 : n
   const pictures = await Promise.all(
-    Array.from({ length: images }, async (_, index) => picture(generation, index, fault, settings)),
+    Array.from({ length: fault === 'short' ? n - 1 : n }, async (_, index) =>
+      picture(generation, index, fault, settings),
+    ),
   )
   const usage = usageOf({ ...generation, model: settings.model })
   const body = {
@@ -168,18 +172,19 @@ async function success(
     })),
     usage,
   }
-  return { body: Buffer.from(JSON.stringify(body)), images, totalTokens: usage.total_tokens }
+  const sha256 = pictures.map((bytes) => hash('sha256', bytes))
+  return { body: Buffer.from(JSON.stringify(body)), sha256, totalTokens: usage.total_tokens }
 }
 
 async function picture(
   generation: Generation,
   index: number,
   fault: 'truncated' | 'short' | 'garbage' | undefined,
-  settings: DeploymentSettings,
+  settings: Context,
 ): Promise<Buffer> {
   if (fault === 'garbage') return Buffer.from('This is no picture.')
   const asked = { ...generation, isTransparent: generation.background === 'transparent' }
-  if (settings.pictures === 'plain') return plainPicture(asked)
+  if (settings.pictures === 'plain') return plainPicture(asked, `${settings.requestId}-${index}`)
   return drawPicture({ ...asked, index, seed: settings.seed, model: settings.model })
 }
 
