@@ -36,7 +36,7 @@ describe('the names of the settings', () => {
     const named = [...table.matchAll(/^\| ((?:`[^`]+`(?:, )?)+)\s*\|/gm)].flatMap(([, cell]) =>
       [...cell!.matchAll(/`([^`]+)`/g)].map(([, name]) => name!),
     )
-    const ofCommands = ['PORT', 'SHUTDOWN_GRACE_SECONDS']
+    const ofCommands = ['PORT', 'SHUTDOWN_GRACE_SECONDS', 'MESSAGE_LEASE_SECONDS']
     expect(named.sort()).toEqual([...settingNames, ...ofCommands].sort())
     for (const [name, value] of [
       ['IMAGE_RPM', '60'],

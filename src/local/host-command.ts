@@ -14,11 +14,11 @@ import { hasDeployment, useRunningSimulated } from './simulated.ts'
 /** `npm run host`: one instance of the functions, against the storage and the deployment configured. */
 await runCommand(async () => {
   await loadLocalSettings(rootDir)
-  const { port, graceMs } = readCommandSettings()
+  const { port, graceMs, messageLeaseMs } = readCommandSettings()
   // Beside an `npm start` on this machine nothing needs to be configured.
   await useRunningStorage()
   if (!hasDeployment(process.env)) await useRunningSimulated()
-  const host = await startInstance({ port, log: logToTerminal })
+  const host = await startInstance({ port, messageLeaseMs, log: logToTerminal })
   console.log(`darkroom: ready on ${host.url}`)
   await untilStopped()
   await stopInstance(host, graceMs)

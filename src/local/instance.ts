@@ -16,20 +16,34 @@ const usualGraceSeconds = 30
 const commandSettings = z.object({
   PORT: z.coerce.number('a port').int().min(0).max(65_535).default(usualPort),
   SHUTDOWN_GRACE_SECONDS: z.coerce.number('seconds').min(0).max(3_600).default(usualGraceSeconds),
+  MESSAGE_LEASE_SECONDS: z.coerce.number('seconds').min(2).max(3_600).optional(),
 })
 
-/** The port and grace of this command, from the environment. */
-export function readCommandSettings(): { readonly port: number; readonly graceMs: number } {
-  const { PORT = '', SHUTDOWN_GRACE_SECONDS = '' } = process.env
-  const made = Object.entries({ PORT, SHUTDOWN_GRACE_SECONDS }).filter(([, value]) => value !== '')
+/** The port, the grace and, where it is set, the message lease of this command, from the environment. */
+export function readCommandSettings(): {
+  readonly port: number
+  readonly graceMs: number
+  readonly messageLeaseMs: number | undefined
+} {
+  const { PORT = '', SHUTDOWN_GRACE_SECONDS = '', MESSAGE_LEASE_SECONDS = '' } = process.env
+  const given = { PORT, SHUTDOWN_GRACE_SECONDS, MESSAGE_LEASE_SECONDS }
+  const made = Object.entries(given).filter(([, value]) => value !== '')
   const parsed = commandSettings.safeParse(Object.fromEntries(made))
   if (!parsed.success) throw new SettingsError(`this command cannot start:\n${z.prettifyError(parsed.error)}`)
-  return { port: parsed.data.PORT, graceMs: 1_000 * parsed.data.SHUTDOWN_GRACE_SECONDS }
+  const { data } = parsed
+  const leaseSeconds = data.MESSAGE_LEASE_SECONDS
+  return {
+    port: data.PORT,
+    graceMs: 1_000 * data.SHUTDOWN_GRACE_SECONDS,
+    messageLeaseMs: leaseSeconds === undefined ? undefined : 1_000 * leaseSeconds,
+  }
 }
 
 /** Builds the bundle that Azure would load, and runs it in the local host under the environment's settings. */
 export async function startInstance(options: {
   readonly port: number
+  /** See `startHost`. */
+  readonly messageLeaseMs?: number | undefined
   readonly log: (line: string) => void
 }): Promise<LocalHost> {
   const settings = readSettings(process.env)
@@ -38,7 +52,8 @@ export async function startInstance(options: {
     const { DefaultAzureCredential } = await import('@azure/identity')
     return new DefaultAzureCredential()
   })
-  return startHost({ rootDir, port: options.port, queueService: queues, log: options.log })
+  const { port, messageLeaseMs, log } = options
+  return startHost({ rootDir, port, queueService: queues, messageLeaseMs, log })
 }
 
 /** What the functions and the host say, but for what only helps to mend them. */

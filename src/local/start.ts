@@ -15,13 +15,13 @@ import { hasDeployment, startUsualSimulated } from './simulated.ts'
 /** `npm start`: the whole of Darkroom on this machine; what is not configured is stood in for. */
 await runCommand(async () => {
   await loadLocalSettings(rootDir)
-  const { port, graceMs } = readCommandSettings()
+  const { port, graceMs, messageLeaseMs } = readCommandSettings()
   const azurite = await startDevelopmentStorage(join(rootDir, '.azurite'))
   const simulated = hasDeployment(process.env) ? undefined : await startUsualSimulated()
   if (simulated !== undefined) {
     console.log(`darkroom: no deployment is configured; a simulated one answers on ${simulated.endpoint}`)
   }
-  const host = await startInstance({ port, log: logToTerminal })
+  const host = await startInstance({ port, messageLeaseMs, log: logToTerminal })
   console.log(`darkroom: ready on ${host.url}`)
   await untilStopped()
   await stopInstance(host, graceMs)

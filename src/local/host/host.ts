@@ -42,6 +42,8 @@ export async function startHost(options: {
   readonly rootDir: string
   readonly port: number
   readonly queueService: QueueServiceClient
+  /** How long a message stays hidden while it is run; renewed at half. Without it as long as on Azure. */
+  readonly messageLeaseMs?: number | undefined
   readonly log: (line: string) => void
 }): Promise<LocalHost> {
   const rootDir = resolve(options.rootDir)
@@ -69,7 +71,14 @@ export async function startHost(options: {
     listeners.push(http)
     for (const called of app.functions.values()) {
       listeners.push(
-        ...startListeners({ called, invoke, log, service: options.queueService, queues: settings.queues }),
+        ...startListeners({
+          called,
+          invoke,
+          log,
+          service: options.queueService,
+          queues: settings.queues,
+          leaseMs: options.messageLeaseMs,
+        }),
       )
     }
   } catch (error) {
@@ -109,8 +118,9 @@ function startListeners(options: {
   readonly log: (source: string, level: LogLevel, message: string) => void
   readonly service: QueueServiceClient
   readonly queues: QueueSettings
+  readonly leaseMs: number | undefined
 }): Listener[] {
-  const { called, invoke, service, queues } = options
+  const { called, invoke, service, queues, leaseMs } = options
   const { trigger } = called
   const log = (level: LogLevel, message: string) => options.log(called.name, level, message)
   switch (trigger.kind) {
@@ -118,7 +128,7 @@ function startListeners(options: {
       const run = async (message: DequeuedMessageItem, text: string) => {
         await invoke(called, { data: { string: text }, triggerMetadata: readTriggerMetadata(message, text) })
       }
-      return [listenToQueue({ service, queueName: trigger.queueName, settings: queues, run, log })]
+      return [listenToQueue({ service, queueName: trigger.queueName, settings: queues, run, log, leaseMs })]
     }
     case 'timer': {
       const run = async (data: TypedData) => {

@@ -22,7 +22,7 @@ export function listenToQueue(options: {
   readonly settings: QueueSettings
   readonly run: (message: DequeuedMessageItem, text: string) => Promise<void>
   readonly log: (level: LogLevel, message: string) => void
-  readonly leaseMs?: number
+  readonly leaseMs?: number | undefined
 }): Listener {
   const { service, queueName, settings, run, log, leaseMs = usualLeaseMs } = options
   const queue = service.getQueueClient(queueName)
