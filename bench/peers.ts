@@ -1,6 +1,6 @@
+import type { Child } from '../src/local/child.ts'
 import { runDarkroom, type DarkroomRun } from './darkroom-run.ts'
 import { latencyMs, type Sizes } from './pace.ts'
-import type { Child } from './processes.ts'
 import { untilDone } from './progress.ts'
 import { decimal, percent, type Report } from './report.ts'
 import { measure, type Measured } from './requests.ts'

@@ -1,7 +1,13 @@
 import { QueueServiceClient } from '@azure/storage-queue'
 import { z } from 'zod'
-import { startChild, type Child } from './processes.ts'
-import type { LoggedRequest } from './requests.ts'
+import { startChild, type Child } from '../src/local/child.ts'
+import { defaultSettings } from '../src/local/deployment/settings.ts'
+import {
+  startDeploymentProcess,
+  startHostProcess,
+  startStorageProcess,
+  type DeploymentProcess,
+} from '../src/local/processes.ts'
 
 export type Storage = {
   readonly connectionString: string
@@ -9,23 +15,20 @@ export type Storage = {
   takeCounts(): Promise<Readonly<Record<string, number>>>
 }
 
-export type Deployment = { readonly endpoint: string; log(): Promise<readonly LoggedRequest[]> }
+export type Deployment = Pick<DeploymentProcess, 'endpoint' | 'log'>
 
 /** `readyAt` is a time of `performance.now()`. */
 export type Host = { readonly url: string; readonly child: Child; readonly readyAt: number }
 
-export const apiKey = 'simulated-deployment-key'
-export const deploymentName = 'gpt-image-1'
-export const apiVersion = '2025-04-01-preview'
+export const { apiKey, deployment: deploymentName } = defaultSettings
+export const [apiVersion = ''] = defaultSettings.apiVersions
 
 /** What a part of the benchmark has started; all of it ends when the part does. */
 export class World implements AsyncDisposable {
   readonly #stack = new AsyncDisposableStack()
 
   async storage(): Promise<Storage> {
-    const azurite = this.#stack.use(
-      await startChild({ path: 'bench/azurite-command.ts', env: {}, ready: /^azurite: ready (.*)$/ }),
-    )
+    const azurite = this.#stack.use(await startStorageProcess())
     return { connectionString: azurite.said, takeCounts: async () => ({}) }
   }
 
@@ -61,23 +64,9 @@ export class World implements AsyncDisposable {
   }
 
   async deployment(options: { readonly rpm: number; readonly latencyMs: string }): Promise<Deployment> {
-    const child = this.#stack.use(
-      await startChild({
-        path: 'src/local/deployment-command.ts',
-        env: {
-          DEPLOYMENT_RPM: String(options.rpm),
-          DEPLOYMENT_LATENCY_MS: options.latencyMs,
-          DEPLOYMENT_PICTURES: 'plain',
-          DEPLOYMENT_API_KEY: apiKey,
-          DEPLOYMENT_NAME: deploymentName,
-        },
-        ready: /ready on (\S+)$/,
-      }),
-    )
-    return {
-      endpoint: child.said,
-      log: async () => logSchema.parse(await getJson(`${child.said}/__log`)),
-    }
+    const deployment = await startDeploymentProcess(options)
+    this.#stack.use(deployment.child)
+    return deployment
   }
 
   /** Hosts, each a process with its settings in the environment, as instances on Azure have them. */
@@ -85,27 +74,11 @@ export class World implements AsyncDisposable {
     count: number,
     options: { readonly storage: Storage; readonly deployment: Deployment; readonly rpm: number },
   ): Promise<readonly Host[]> {
-    const { storage, deployment, rpm } = options
+    const { connectionString } = options.storage
+    const { endpoint } = options.deployment
+    const { rpm } = options
     const children = await Promise.all(
-      Array.from({ length: count }, async () =>
-        startChild({
-          path: 'src/local/host-command.ts',
-          // Each is set, so that none comes from the local.settings.json of whoever runs this.
-          env: {
-            AzureWebJobsStorage: storage.connectionString,
-            AZURE_OPENAI_TARGET_URI: `${deployment.endpoint}/openai/deployments/${deploymentName}/images/generations?api-version=${apiVersion}`,
-            AZURE_OPENAI_API_KEY: apiKey,
-            IMAGE_MODEL: deploymentName,
-            IMAGE_RPM: String(rpm),
-            PACE: '0.98',
-            CALL_TIMEOUT_SECONDS: '600',
-            MAX_ATTEMPTS: '5',
-            PORT: '0',
-            SHUTDOWN_GRACE_SECONDS: '1',
-          },
-          ready: /^darkroom: ready on (\S+)$/,
-        }),
-      ),
+      Array.from({ length: count }, async () => startHostProcess({ connectionString, endpoint, rpm })),
     )
     return children.map((child) => ({ url: this.#stack.use(child).said, child, readyAt: child.readyAt }))
   }
@@ -172,12 +145,3 @@ const countsOfBatch = z.object({
   succeeded: z.number(),
   failed: z.number(),
 })
-
-const logSchema = z.array(
-  z.object({
-    receivedAt: z.number(),
-    status: z.union([z.number(), z.string()]),
-    prompt: z.string().nullable(),
-    outcome: z.string(),
-  }),
-) satisfies z.ZodType<readonly LoggedRequest[]>

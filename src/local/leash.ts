@@ -1,6 +1,6 @@
 /**
- * Loaded into every process that the benchmark starts (`node --import`). It ends the process when the benchmark has
- * died, and answers the message `memory` with what the process holds after a garbage collection (`--expose-gc`).
+ * Loaded into every process that `startChild` starts (`node --import`). It ends the process when the one that started it
+ * has died, and answers the message `memory` with what the process holds after a garbage collection (`--expose-gc`).
  */
 process.on('disconnect', () => process.exit(1))
 process.on('message', (message) => {

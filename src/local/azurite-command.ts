@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { startAzurite } from '../src/local/azurite.ts'
+import { startAzurite } from './azurite.ts'
 
 /** Azurite in a process of its own, its data in memory. */
 const azurite = await startAzurite({})

@@ -1,11 +1,13 @@
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 
-export const rootDir = join(import.meta.dirname, '..')
+const rootDir = join(import.meta.dirname, '../..')
 
+/** A process of its own, at the head of a process group, so that what it starts can be ended with it. */
 export type Child = AsyncDisposable & {
+  readonly pid: number
   /** The part of the ready line that `ready` caught. */
   readonly said: string
   /** When it came, in `performance.now()` of this process. */
@@ -17,7 +19,10 @@ export type Child = AsyncDisposable & {
   ask(message: string): Promise<unknown>
   /** Lines that tell of trouble: `[warn]`, `[error]` and whatever came on standard error. */
   troubles(): readonly string[]
+  /** Asks it to stop, and kills it with all it has started when it does not. */
   stop(): Promise<void>
+  /** SIGKILL, to it and all it has started: nobody is asked. */
+  kill(): Promise<void>
 }
 
 const readyLimitMs = 30_000
@@ -26,7 +31,10 @@ const troublesMax = 1_000
 
 const running = new Set<Child>()
 
-/** Settings of whoever runs the benchmark must not reach its processes: only these pass. */
+/** Set for good by `stopAll`: what was about to replace another must not outlive the command. */
+let isOver = false
+
+/** Settings of whoever runs the command must not reach its processes: only these pass. */
 const passedOn = ['PATH', 'HOME', 'TMPDIR', 'TEMP', 'SystemRoot']
 
 let isVerbose = false
@@ -44,6 +52,7 @@ export async function startChild(options: {
   readonly ready: RegExp
 }): Promise<Child> {
   const { path, args = [], env, ready } = options
+  if (isOver) throw new Error(`${path} was not started: the command is stopping`)
   const inherited = passedOn.flatMap((name) => {
     const value = process.env[name]
     return value === undefined ? [] : [[name, value]]
@@ -56,6 +65,7 @@ export async function startChild(options: {
       cwd: rootDir,
       env: { ...Object.fromEntries(inherited), ...env },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      detached: hasGroups,
     },
   )
   const lines: string[] = []
@@ -78,13 +88,20 @@ export async function startChild(options: {
     running.delete(started)
     if (child.exitCode !== null || child.signalCode !== null) return
     child.kill('SIGTERM')
-    const timer = setTimeout(() => child.kill('SIGKILL'), stopLimitMs)
+    const timer = setTimeout(() => killGroup(child), stopLimitMs)
     await ended
     clearTimeout(timer)
+  }
+  const kill = async (): Promise<void> => {
+    running.delete(started)
+    if (child.exitCode !== null || child.signalCode !== null) return
+    killGroup(child)
+    await ended
   }
   let said = ''
   let readyAt = 0
   const started: Child = {
+    pid: child.pid ?? 0,
     get said() {
       return said
     },
@@ -101,6 +118,7 @@ export async function startChild(options: {
     },
     troubles: () => troubles,
     stop,
+    kill,
     [Symbol.asyncDispose]: stop,
   }
   running.add(started)
@@ -122,7 +140,16 @@ export async function startChild(options: {
   return started
 }
 
-/** Ends all that is still running, by its own process ids. */
+/** Windows has no process groups to send a signal to: there a process is killed alone. */
+const hasGroups = process.platform !== 'win32'
+
+function killGroup(child: ChildProcess): void {
+  if (hasGroups && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
+  else child.kill('SIGKILL')
+}
+
+/** Ends all that is still running, by its own process ids, and starts nothing more. */
 export async function stopAll(): Promise<void> {
+  isOver = true
   await Promise.all([...running].map(async (child) => child.stop()))
 }
