@@ -39,8 +39,8 @@ const shares = { invalid: 0.03, twice: 0.15, nameless: 0.3, inbox: 0.15, base64:
 export const batches = ['catalog', 'campaign', 'posters'] as const
 
 /**
- * Every fault that the deployment knows, at least once each. `slow` ones outlast kills, the longest a renewal of its
- * lease. `nonsense` is what only the model finds to be invalid.
+ * Every fault that the deployment knows, at least once each; what 404 leads to, 401 and 403 do too. `slow` ones are
+ * there to be killed, and the longest has its lease renewed. `nonsense` is what only the model finds to be invalid.
  */
 const markers = [
   'slow:8:x1',
@@ -63,7 +63,7 @@ const markers = [
   '404:x1',
 ]
 
-/** Spread over all jobs. The one that stops the deployment comes late: half a minute passes until it is tried again. */
+/** Spread over all jobs. The one that stops the deployment comes late: half a minute may pass until it is tried again. */
 function placeOf(marker: string, { index, jobs }: { index: number; jobs: number }): number {
   const share = marker.startsWith('404') ? 0.8 : (index + 0.5) / markers.length
   return Math.floor(share * jobs)

@@ -5,7 +5,6 @@ import type { Records } from './records.ts'
 
 export type Summary = {
   readonly jobs: number
-  readonly unfinished: number
   /** Repeats that jobs say they may have had. */
   readonly labelled: number
   readonly text: string
@@ -41,7 +40,6 @@ export function summaryOf(records: Records): Summary {
   ]
   return {
     jobs: jobs.length,
-    unfinished: jobs.length - finals.length,
     labelled,
     text: lines.map(([name, value]) => `${name.padEnd(10)} ${value}`).join('\n'),
   }

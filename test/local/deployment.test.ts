@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { createCanvas, loadImage } from '@napi-rs/canvas'
@@ -113,6 +114,17 @@ test.each(['drawn', 'plain'] as const)('a %s JPEG has the asked size', async (pi
     output_compression: 80,
   })
   expect(imageSize(bytesOf(body))).toMatchObject({ type: 'jpg', width: 1536, height: 1024 })
+})
+
+test('plain pictures look alike, differ in their bytes, and are known to the log by their hash', async () => {
+  const deployment = await start()
+  const one = await ask(deployment, { prompt: 'A fox', n: 2 })
+  const other = await ask(deployment, { prompt: 'A fox', output_format: 'jpeg' })
+  const pictures = [bytesOf(one.body, 0), bytesOf(one.body, 1), bytesOf(other.body)]
+  const shas = pictures.map((bytes) => hash('sha256', bytes))
+  expect(new Set(shas).size).toBe(3)
+  expect(deployment.log().map(({ sha256 }) => sha256)).toEqual([shas.slice(0, 2), shas.slice(2)])
+  for (const bytes of pictures) expect(await loadImage(bytes)).toMatchObject({ width: 1024, height: 1024 })
 })
 
 test('n pictures come from one request, each another, and are billed n times', async () => {
