@@ -118,11 +118,13 @@ export type HostOptions = {
   readonly storage: Storage
   readonly deployment: Pick<Deployment, 'endpoint'>
   readonly rpm: number
+  readonly isUrgent?: boolean
 }
 
-async function startHost({ storage, deployment, rpm }: HostOptions): Promise<Host> {
+async function startHost({ storage, deployment, rpm, isUrgent = false }: HostOptions): Promise<Host> {
   const child = await startChild({
     path: 'src/local/host-command.ts',
+    isUrgent,
     // Each is set, so that none comes from the local.settings.json of whoever runs this.
     env: {
       AzureWebJobsStorage: storage.connectionString,
