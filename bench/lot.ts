@@ -13,9 +13,6 @@ export type Outcome =
   /** It did not start, or its process broke. */
   | { readonly kind: 'broken'; readonly why: string }
 
-/** Starting many processes at once makes each of them slow to start. */
-const startsAtOnce = 4
-
 /**
  * Runs side by side, each with a deployment of its own. All begin at the same moment, when the last of them is ready,
  * and end at the bound; one that breaks leaves the others alone.
@@ -33,7 +30,7 @@ export async function runLot(
   }
   const entries = plans.map((plan, index) => newEntry(plan, deployments[index], jobs))
   try {
-    await eachOf(entries, startsAtOnce, async (entry) => entry.prepare())
+    await Promise.all(entries.map(async (entry) => entry.prepare()))
     await Promise.all(entries.map(async (entry) => entry.go()))
     const endsAt = performance.now() + limitMs
     await untilDone({ what, total: plans.length, everyMs: 1_000, limitMs: limitMs + 60_000 }, async () => {
@@ -106,17 +103,4 @@ function newEntry(plan: Plan, deployment: Deployment | undefined, jobs: number):
       }),
     end,
   }
-}
-
-async function eachOf<T>(
-  items: readonly T[],
-  atOnce: number,
-  act: (item: T) => Promise<void>,
-): Promise<void> {
-  const rest = items.values()
-  await Promise.all(
-    Array.from({ length: atOnce }, async () => {
-      for (const item of rest) await act(item)
-    }),
-  )
 }

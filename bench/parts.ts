@@ -9,6 +9,7 @@ import { pacer } from './parts/pacer.ts'
 import { peersAt60, peersAt600 } from './parts/peers.ts'
 import { poll } from './parts/poll.ts'
 import { ticks } from './parts/ticks.ts'
+import { virtual } from './parts/virtual.ts'
 import type { Report } from './report.ts'
 
 export type Part = {
@@ -30,6 +31,7 @@ export const steps: readonly (readonly Part[])[] = [
   [{ name: 'intake', run: intake }],
   [{ name: 'operations', run: operations }],
   [{ name: 'poll', run: poll }],
+  [{ name: 'virtual', run: virtual }],
   [{ name: 'ticks', run: ticks }],
   [{ name: 'pacer', run: pacer }],
   [{ name: 'memory', run: memory }],

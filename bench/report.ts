@@ -27,7 +27,13 @@ export function markdownOf(report: Report): string {
   const { title, method, tables, gates, remarks } = report
   const gateTable: Table = {
     head: ['gate', 'found', 'wanted', ''],
-    rows: gates.map(({ name, found, wanted, isPassed }) => [name, found, wanted, isPassed ? 'pass' : 'FAIL']),
+    rows: gates.map(({ name, found, wanted, isPassed }) => [
+      name,
+      // What broke may tell a whole story; a cell is a line.
+      found.split('\n')[0] ?? '',
+      wanted,
+      isPassed ? 'pass' : 'FAIL',
+    ]),
   }
   const blocks = [
     `## ${title}`,

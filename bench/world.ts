@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -105,7 +106,11 @@ export class World implements AsyncDisposable {
   /** A folder that goes with the world. */
   async folder(): Promise<string> {
     const path = await mkdtemp(join(tmpdir(), 'darkroom-bench-'))
-    this.#stack.defer(async () => rm(path, { recursive: true, force: true }))
+    folders.add(path)
+    this.#stack.defer(async () => {
+      folders.delete(path)
+      await rm(path, { recursive: true, force: true })
+    })
     return path
   }
 
@@ -114,15 +119,23 @@ export class World implements AsyncDisposable {
   }
 }
 
+/** Those of worlds that are still open when the benchmark is ended. */
+const folders = new Set<string>()
+process.on('exit', () => {
+  for (const path of folders) rmSync(path, { recursive: true, force: true })
+})
+
 export type HostOptions = {
   readonly storage: Storage
   readonly deployment: Pick<Deployment, 'endpoint'>
   readonly rpm: number
+  readonly isUrgent?: boolean
 }
 
-async function startHost({ storage, deployment, rpm }: HostOptions): Promise<Host> {
+async function startHost({ storage, deployment, rpm, isUrgent = false }: HostOptions): Promise<Host> {
   const child = await startChild({
     path: 'src/local/host-command.ts',
+    isUrgent,
     // Each is set, so that none comes from the local.settings.json of whoever runs this.
     env: {
       AzureWebJobsStorage: storage.connectionString,

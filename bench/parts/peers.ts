@@ -48,6 +48,7 @@ async function peers(bench: Bench, level: Level): Promise<Report> {
   await go(
     plans.filter(({ runner, conditions }) => !isOwn(runner) || (conditions.isStrict && conditions.hasFaults)),
   )
+  // Whoever has run Pace finds them there.
   for (const runner of runners.filter(isOwn)) done.push(await paceRun(bench, runner, rpm))
   const lenient = plans.filter(({ runner, conditions }) => isOwn(runner) && !conditions.isStrict)
   const wasRefused = ({ runner, conditions: { hasFaults } }: Plan): boolean =>

@@ -48,18 +48,19 @@ async function prepare(
     const folder = await world.folder()
     const { endpoint } = deployment
     const common = { ...given, jobs, rpm, endpoint, folder, queue: `bench-${randomUUID()}` }
-    const start = async (): Promise<readonly Child[]> =>
+    const start = async (isUrgent: boolean): Promise<readonly Child[]> =>
       Promise.all(
         Array.from({ length: processes }, async (_, index) => {
           const options: BullmqOptions = { ...common, isProducer: index === 0 }
           return world.child({
+            isUrgent,
             path: 'bench/runners/bullmq-command.ts',
             args: [JSON.stringify(options)],
             ready: /^(bullmq: ready)$/,
           })
         }),
       )
-    let children = await start()
+    let children = await start(false)
     const go = async (): Promise<void> => {
       for (const child of children) child.send('go')
     }
@@ -75,7 +76,7 @@ async function prepare(
         await Promise.all(children.map(async (child) => child.kill()))
       },
       async again() {
-        children = await start()
+        children = await start(true)
         await go()
       },
       [Symbol.asyncDispose]: async () => world[Symbol.asyncDispose](),

@@ -59,7 +59,7 @@ export async function prepareDarkroom(
         await Promise.all(hosts.map(async ({ child }) => child.kill()))
       },
       async again() {
-        hosts = await world.hosts(count, { storage, deployment, rpm })
+        hosts = await world.hosts(count, { storage, deployment, rpm, isUrgent: true })
       },
       [Symbol.asyncDispose]: async () => world[Symbol.asyncDispose](),
     }

@@ -26,20 +26,21 @@ async function prepare(name: string, { deployment, jobs, rpm }: Task): Promise<R
   try {
     const folder = await world.folder()
     const options: ScriptOptions = { name, jobs, rpm, endpoint: deployment.endpoint, folder }
-    const start = async (): ReturnType<World['child']> =>
+    const start = async (isUrgent: boolean): ReturnType<World['child']> =>
       world.child({
+        isUrgent,
         path: 'bench/runners/script-command.ts',
         args: [JSON.stringify(options)],
         ready: /^(script: ready)$/,
       })
-    let child = await start()
+    let child = await start(false)
     return {
       go: async () => child.send('go'),
       isOver: async () => child.hasEnded(),
       state: async () => ({ ...(await outcomesIn(folder)), labelled: undefined }),
       kill: async () => child.kill(),
       async again() {
-        child = await start()
+        child = await start(true)
         child.send('go')
       },
       [Symbol.asyncDispose]: async () => world[Symbol.asyncDispose](),

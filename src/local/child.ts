@@ -34,7 +34,12 @@ export type Command = {
   readonly nodeArgs?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
   readonly ready: RegExp
+  /** It does not wait until others have started. */
+  readonly isUrgent?: boolean
 }
+
+/** Processes that start at once: with more of them each takes too long to be ready. */
+const startsAtOnce = 4
 
 const readyLimitMs = 60_000
 const stopLimitMs = 5_000
@@ -58,6 +63,20 @@ export function beVerbose(): void {
 
 /** Starts a TypeScript file as a process of its own, and resolves when it has printed the line that `ready` matches. */
 export async function startChild(command: Command): Promise<Child> {
+  if (command.isUrgent === true) return startNow(command)
+  while (starting.size >= startsAtOnce) await Promise.race(starting)
+  const started = startNow(command)
+  const settled = started.then(
+    () => void starting.delete(settled),
+    () => void starting.delete(settled),
+  )
+  starting.add(settled)
+  return started
+}
+
+const starting = new Set<Promise<void>>()
+
+async function startNow(command: Command): Promise<Child> {
   const { path, ready } = command
   if (isOver) throw new Error(`${path} was not started: the command is stopping`)
   const child = spawned(command)
