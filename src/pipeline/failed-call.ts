@@ -34,7 +34,7 @@ export async function handleFailure(
         lease,
         ifOurs((job) => snoozed(job, { requestId })),
       )
-      if (kind === 'throttled') await closeBreaker(room, message, lease.job)
+      if (kind === 'throttled') await noteService(room, message, lease.job)
       await announce(room, lease.job)
       return { kind: 'snoozed', why: fault.message }
     }
@@ -57,7 +57,7 @@ export async function handleFailure(
         lease,
         ifOurs((job) => failed(job, { finishedAt, failure, requestId })),
       )
-      if (kind === 'refused' || kind === 'invalid') await closeBreaker(room, message, lease.job)
+      if (kind === 'refused' || kind === 'invalid') await noteService(room, message, lease.job)
       else await noteFault(room, message, atSlot)
       if (kind === 'refused') await noticeRefusals(room, lease.job)
       return { kind: 'failed', code }
@@ -121,17 +121,21 @@ async function noteFault(
 }
 
 /**
- * A call that was started after the breaker had opened was its probe: its answer closes it, be it pictures or a refusal
- * that only a deployment in service gives.
+ * An answer, be it pictures or a refusal that only a deployment in service gives: faults before it were not without end,
+ * and where the breaker is open and the call was started since, it was the probe.
  */
-export async function closeBreaker(room: Darkroom, message: WorkMessage, { startedAt }: Job): Promise<void> {
+export async function noteService(room: Darkroom, message: WorkMessage, { startedAt }: Job): Promise<void> {
   const { deployment } = message
-  const isProbe = (ledger: Ledger): boolean => {
-    const breaker = memberOf(ledger, deployment)?.breaker ?? null
-    return breaker !== null && (startedAt ?? 0) >= breaker.openedAt
+  const change = (ledger: Ledger): Ledger | undefined => {
+    const member = memberOf(ledger, deployment)
+    if (member === undefined) return undefined
+    const { breaker, faultsRecently } = member
+    const isNews = breaker === null ? faultsRecently.length > 0 : (startedAt ?? 0) >= breaker.openedAt
+    return isNews ? reopened(ledger, deployment) : undefined
   }
   const seen = await viewLedger(room, message)
-  if (seen === undefined || (memberOf(seen, deployment)?.breaker ?? null) === null) return
-  await changeLedger(room, message, (ledger) => (isProbe(ledger) ? reopened(ledger, deployment) : undefined))
-  await nudge(room, message.pool)
+  if (seen === undefined || change(seen) === undefined) return
+  const wasStopped = memberOf(seen, deployment)?.breaker !== null
+  await changeLedger(room, message, change)
+  if (wasStopped) await nudge(room, message.pool)
 }

@@ -44,10 +44,10 @@ export function idleSinceOf(flow: Flow, line: Line | undefined, now: number): nu
 
 /** Batches that stand at their cap while calls are under way: each that costs less than it might leaves room. */
 export async function freedByCap(room: Darkroom, pool: Pool): Promise<ReadonlySet<string>> {
-  const atCap = pool.flows
-    .map(({ value }) => value)
-    .filter(isAtCap)
-    .slice(0, limits.capsPerTickMax)
+  const all = pool.flows.map(({ value }) => value).filter(isAtCap)
+  // Where it begins changes, so that with more of them than a tick looks at each has its turn.
+  const first = Math.floor(room.chance() * all.length)
+  const atCap = [...all.slice(first), ...all.slice(0, first)].slice(0, limits.capsPerTickMax)
   const freed = await Promise.all(
     atCap.map(async ({ batch, capMicroUsd }) => {
       const [stored, [first]] = await Promise.all([

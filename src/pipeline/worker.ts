@@ -5,7 +5,7 @@ import { timing } from '../core/timing.ts'
 import type { JobSnapshot, ModelAnswer, WorkMessage } from '../ports.ts'
 import { noticeLostTick } from './announce.ts'
 import { answered, poolNamed, type Darkroom } from './darkroom.ts'
-import { closeBreaker, handleFailure, noteLimit } from './failed-call.ts'
+import { noteService, handleFailure, noteLimit } from './failed-call.ts'
 import { keepLease, type Lease } from './lease.ts'
 import { changeLedger, viewLedger } from './ledgers.ts'
 import { finish, giveBack, persist, snoozeUnsent, type RunOutcome } from './run-end.ts'
@@ -180,6 +180,6 @@ async function complete(
     room.images.save({ job: { batch, key }, facts, images: answer.images }),
   )
   const done = await finish(room, lease, (job) => succeeded(job, answered(room, job, { facts, images })))
-  await closeBreaker(room, message, lease.job)
+  await noteService(room, message, lease.job)
   return done === undefined ? { kind: 'too-late' } : { kind: 'succeeded', images: images.length }
 }

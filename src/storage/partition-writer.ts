@@ -142,6 +142,8 @@ export function partitionWriter(
       const isCapped = group.some(({ change }) => change.cap !== undefined)
       const isCounted = group.some(({ change }) => change.count !== undefined)
       const others = isCapped ? await committedElsewhere(partition) : 0
+      // A cap is not said to be reached on the word of what was read a while ago.
+      if (isCapped) shards.delete(partition)
       const shard = isCounted ? await loadShard(partition, isCapped ? cappedShard : undefined) : undefined
       let counters = shard?.counters ?? noCounters
       group = group.filter(({ change: { count, cap }, resolve }) => {
@@ -168,6 +170,7 @@ export function partitionWriter(
         }
         return
       }
+      if (isCapped && (await isWritten(partition, group))) return
       if (shard !== undefined && result.conflictAt === writes.length) {
         shards.delete(partition)
         continue
@@ -187,18 +190,19 @@ export function partitionWriter(
       }
       const lost = loser ?? group[0]
       if (lost === undefined) return
-      await settleConflict(partition, lost)
+      if (await isWritten(partition, [lost, ...group.filter((pending) => pending !== lost)])) return
+      lost.resolve({ kind: 'overtaken' })
       group = group.filter((pending) => pending !== lost)
     }
   }
 
-  async function settleConflict(partition: string, { change, resolve }: Pending): Promise<void> {
-    if (!(await change.isApplied())) {
-      resolve({ kind: 'overtaken' })
-      return
-    }
+  /** Whether an earlier try, whose answer was lost, stands in the way: it wrote the whole group, or nothing. */
+  async function isWritten(partition: string, group: readonly Pending[]): Promise<boolean> {
+    const [first] = group
+    if (first === undefined || !(await first.change.isApplied())) return false
     shards.delete(partition)
-    resolve({ kind: 'written', version: '' })
+    for (const { resolve } of group) resolve({ kind: 'written', version: '' })
+    return true
   }
 
   /** What the batch is committed to in the rows of counters beside the one that caps are kept in. */
