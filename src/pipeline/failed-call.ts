@@ -34,14 +34,14 @@ export async function handleFailure(
         lease,
         ifOurs((job) => snoozed(job, { requestId })),
       )
-      if (kind === 'throttled') await noteService(room, message, lease.job)
+      if (kind === 'throttled') await persist(room, async () => noteService(room, message, lease.job))
       await announce(room, lease.job)
       return { kind: 'snoozed', why: fault.message }
     }
     case 'retry': {
       const dueAt = finishedAt + decision.delayMs
       const { possiblyPaid } = decision
-      await noteFault(room, message, atSlot)
+      await persist(room, async () => noteFault(room, message, atSlot))
       await finish(
         room,
         lease,
@@ -57,8 +57,9 @@ export async function handleFailure(
         lease,
         ifOurs((job) => failed(job, { finishedAt, failure, requestId })),
       )
-      if (kind === 'refused' || kind === 'invalid') await noteService(room, message, lease.job)
-      else await noteFault(room, message, atSlot)
+      if (kind === 'refused' || kind === 'invalid')
+        await persist(room, async () => noteService(room, message, lease.job))
+      else await persist(room, async () => noteFault(room, message, atSlot))
       if (kind === 'refused') await noticeRefusals(room, lease.job)
       return { kind: 'failed', code }
     }

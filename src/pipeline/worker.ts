@@ -152,10 +152,13 @@ async function call(room: Darkroom, message: WorkMessage, lease: Lease): Promise
   const { request, deployment } = lease.job
   if (request === null || deployment === null) throw new Error(`job ${jobId(lease.job)} cannot be called`)
   const answer = await room.model.generate({ deployment, request })
-  await noteLimit(room, message, answer.kind === 'images' ? answer.limitRpm : answer.failure.limitRpm)
-  return answer.kind === 'images'
-    ? complete(room, message, lease, answer)
-    : handleFailure(room, message, lease, answer.failure)
+  const outcome =
+    answer.kind === 'images'
+      ? await complete(room, message, lease, answer)
+      : await handleFailure(room, message, lease, answer.failure)
+  const { limitRpm } = answer.kind === 'images' ? answer : answer.failure
+  await persist(room, async () => noteLimit(room, message, limitRpm))
+  return outcome
 }
 
 type Images = Extract<ModelAnswer, { kind: 'images' }>
@@ -180,6 +183,6 @@ async function complete(
     room.images.save({ job: { batch, key }, facts, images: answer.images }),
   )
   const done = await finish(room, lease, (job) => succeeded(job, answered(room, job, { facts, images })))
-  await noteService(room, message, lease.job)
+  await persist(room, async () => noteService(room, message, lease.job))
   return done === undefined ? { kind: 'too-late' } : { kind: 'succeeded', images: images.length }
 }

@@ -229,7 +229,7 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
         change: (flow) => ({ ...flow, capMicroUsd: (flow.capMicroUsd ?? 0) + 1 }),
       })
     const raised = await Promise.all(Array.from({ length: 6 }, raise))
-    expect(raised.map(({ capMicroUsd }) => capMicroUsd).sort()).toEqual([1, 2, 3, 4, 5, 6])
+    expect(new Set(raised.map(({ capMicroUsd }) => capMicroUsd))).toEqual(new Set([1, 2, 3, 4, 5, 6]))
     expect((await budgets.readFlow({ pool, batch: 'batch-a' }))?.value.capMicroUsd).toBe(6)
   })
 

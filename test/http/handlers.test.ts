@@ -33,7 +33,8 @@ async function ask(
   },
 ): Promise<Reply & { json: any }> {
   const { path, params = {}, body, headers = {}, method = body === undefined ? 'GET' : 'POST' } = request
-  const reply = await handle({
+  // Storage lets changes of one batch wait for each other.
+  const work = handle({
     request: new functions.HttpRequest({
       url: `https://darkroom.example.com${path}`,
       method,
@@ -44,6 +45,7 @@ async function ask(
     room,
     id: '6f0f9d5e-request',
   })
+  const reply = await world.clock.run(work)
   return { ...reply, json: reply.jsonBody }
 }
 
@@ -60,15 +62,12 @@ async function job(id: string) {
 async function change(handle: (call: Call) => Promise<Reply>, name: string, body?: object | string) {
   const method = handle === patchBatch ? 'PATCH' : 'POST'
   const text = typeof body === 'object' ? JSON.stringify(body) : body
-  // The slowest of them waits until no call can start any more.
-  return world.clock.run(
-    ask(handle, {
-      path: `/v1/batches/${name}`,
-      params: { name },
-      method,
-      ...(text === undefined ? {} : { body: text }),
-    }),
-  )
+  return ask(handle, {
+    path: `/v1/batches/${name}`,
+    params: { name },
+    method,
+    ...(text === undefined ? {} : { body: text }),
+  })
 }
 
 async function batchNow(name: string) {

@@ -60,7 +60,7 @@ export async function play(world: World, rooms: readonly Darkroom[], until: numb
 }
 
 /** A promise that somebody keeps later. */
-export function latch(): { readonly opened: Promise<void>; open(): void } {
+export function latch(): { readonly opened: Promise<void>; readonly open: () => void } {
   let open = (): void => {}
   const opened = new Promise<void>((resolve) => (open = resolve))
   return { opened, open: () => open() }

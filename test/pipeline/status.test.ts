@@ -111,12 +111,10 @@ test('every deployment of a pool is told, with the quota that it draws on, befor
   ]
   const room = roomIn(world, { pools })
   const told = async () =>
-    (await budgetStatus(room)).map(({ pool, ledger, member }) => [pool, ledger.quota, member.deployment])
-  const wanted = [
-    ['pool', 'shared', 'east'],
-    ['pool', 'shared', 'west'],
-    ['other', deployment, deployment],
-  ]
+    (await budgetStatus(room)).map(
+      ({ pool, ledger, member }) => `${pool} ${ledger.quota} ${member.deployment}`,
+    )
+  const wanted = ['pool shared east', 'pool shared west', `other ${deployment} ${deployment}`]
   expect(await told()).toEqual(wanted)
   for (const key of ['a', 'b', 'c']) await world.clock.run(takeMessage(room, messageOf(key)))
   await play(world, [room], world.clock.now() + 10_000)
@@ -154,7 +152,8 @@ describe('an estimate', () => {
     for (const name of ['small', 'big'] as const) {
       const { counters } = (await batchStatus(room, name))!
       const offMs = foretold[name] - (counters.lastFinishedAt ?? 0)
-      expect(Math.abs(offMs), `${name} is off by ${offMs} ms`).toBeLessThan(6_000)
+      // The others' jobs are known as they were counted, those that have their slots among them: a horizon's worth.
+      expect(Math.abs(offMs), `${name} is off by ${offMs} ms`).toBeLessThan(10_000)
     }
   })
 
