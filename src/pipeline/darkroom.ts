@@ -118,10 +118,10 @@ export function ticksSeen({ seen }: Darkroom, pool: string): TicksSeen {
 }
 
 /** What a job that was answered counts. */
-export function answered<Answer extends { readonly images: readonly Image[]; readonly facts: CallFacts }>(
+export function answered(
   room: Darkroom,
   job: Job,
-  { images, facts }: Answer,
+  { images, facts }: { readonly images: readonly Image[]; readonly facts: CallFacts },
 ): {
   images: readonly Image[]
   usage: Usage
