@@ -32,6 +32,7 @@ export type Darkroom = {
   readonly images: ImageStore
   readonly model: ImageModel
   readonly parse: SubmissionParser
+  readonly poolOfModel: (model: string) => string | undefined
   /** The first serves jobs that name no model. */
   readonly pools: readonly PoolSettings[]
   readonly attemptsMax: number
