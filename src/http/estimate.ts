@@ -8,7 +8,7 @@ export async function postEstimate({ request, room }: Call): Promise<Reply> {
   const bytesMax = limits.estimateBodyBytesMax
   const text = await boundedText(request, bytesMax)
   if (text === undefined) return tooLong(bytesMax)
-  const made = await forecast(room, text)
+  const made = await forecast(room, text, breathe)
   return made.kind === 'invalid'
     ? replyError({ status: 400, ...made.fault })
     : reply(200, estimateBody(made.forecast, room.clock.now()))
@@ -29,4 +29,8 @@ function estimateBody(made: Forecast, now: number): object {
     estimated_finish_at: seconds(finishAt),
     prices: prices.map(({ model, asOf, source }) => ({ model, as_of: asOf, source })),
   }
+}
+
+async function breathe(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }

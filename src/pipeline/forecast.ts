@@ -23,8 +23,15 @@ export type Forecasted =
   | { readonly kind: 'forecast'; readonly forecast: Forecast }
   | { readonly kind: 'invalid'; readonly fault: SubmissionFault }
 
-/** One job as JSON, or many, a line each: read and checked as they would be if they were sent. */
-export async function forecast(room: Darkroom, text: string): Promise<Forecasted> {
+/**
+ * One job as JSON, or many, a line each: read and checked as they would be if they were sent. `breathe` lets others on
+ * now and then.
+ */
+export async function forecast(
+  room: Darkroom,
+  text: string,
+  breathe: () => Promise<unknown> = async () => undefined,
+): Promise<Forecasted> {
   const submissions: Submission[] = []
   for (const [index, line] of linesOf(text).entries()) {
     if (index >= limits.estimateLinesMax) {
@@ -39,7 +46,7 @@ export async function forecast(room: Darkroom, text: string): Promise<Forecasted
     }
     submissions.push(parsed.submission)
     // Jobs that are held on this instance must not miss their slots.
-    if (index % linesAtOnce === linesAtOnce - 1) await new Promise((resolve) => setImmediate(resolve))
+    if (index % linesAtOnce === linesAtOnce - 1) await breathe()
   }
   return { kind: 'forecast', forecast: await forecastOf(room, submissions) }
 }
