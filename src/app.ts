@@ -7,7 +7,7 @@ import { fingerprint } from './core/keys.ts'
 import { limits } from './core/limits.ts'
 import { pricesOf, type ModelPrices } from './core/prices.ts'
 import type { ModelProfile } from './core/profiles.ts'
-import { submissionParser, type PoolRules } from './core/submission.ts'
+import { poolOfModel, submissionParser, type PoolRules } from './core/submission.ts'
 import { azureImageModel } from './model/azure-openai.ts'
 import { modelByDeployment } from './model/by-deployment.ts'
 import { nothingSeen, type Costs, type Darkroom, type PoolSettings as Pool } from './pipeline/darkroom.ts'
@@ -57,6 +57,7 @@ async function open(settings: Settings): Promise<Darkroom> {
     heard: clock.heard,
   })
   await prepareStorage(storage)
+  const rules = { pools: settings.pools.map(rulesOf) }
   return {
     clock,
     chance: Math.random,
@@ -72,7 +73,8 @@ async function open(settings: Settings): Promise<Darkroom> {
     messages: azureMessages(storage.queues, clock),
     images: azureImageStore(storage, clock),
     model: await modelOf(deployments, settings.callTimeoutMs, { credential, clock }),
-    parse: submissionParser({ pools: settings.pools.map(rulesOf) }),
+    parse: submissionParser(rules),
+    poolOfModel: (model) => poolOfModel(rules, model),
     pools: poolsOf(settings),
     attemptsMax: settings.attemptsMax,
     onUnknown: 'retry',

@@ -167,8 +167,8 @@ export type WorkMessage = JobRef & {
   readonly quota: string
   readonly deployment: string
   readonly slotAt: number
-  /** When the pacer decided it. */
-  readonly givenAt: number
+  /** The tick that gave it. */
+  readonly epoch: number
   readonly wakeAt: number
 }
 

@@ -4,7 +4,14 @@ import { simulate, type Run } from '../../test/simulation/world.ts'
 import { say } from '../progress.ts'
 import { percent, type Report } from '../report.ts'
 
-const rpms = [6, 9, 60, 600, 6_000]
+/** While the lead is being learned, from 5 s to what the deliveries need, starts are not counted: it takes some thirty. */
+const speeds = [
+  { rpm: 6, minutes: 60, learningMinutes: 10 },
+  { rpm: 9, minutes: 60, learningMinutes: 10 },
+  { rpm: 60, minutes: 20, learningMinutes: 3 },
+  { rpm: 600, minutes: 10, learningMinutes: 3 },
+  { rpm: 6_000, minutes: 3, learningMinutes: 1.5 },
+] as const
 const instanceCounts = [1, 4, 16]
 
 /** How late messages are delivered. */
@@ -15,8 +22,6 @@ const lateness = {
 } as const
 
 const usedMin = 0.975
-/** While the lead is being learned, from 5 s to what the deliveries need. */
-const learningMs = 3 * 60_000
 /** Of clocks that are together as far apart as this. */
 const skewMs = 50
 
@@ -32,11 +37,11 @@ type Row = {
 /** The whole pipeline in virtual time, cold at the start, on the tables and queues of the simulation. */
 export async function virtual(): Promise<Report> {
   const rows: Row[] = []
-  for (const rpm of rpms) {
+  for (const speed of speeds) {
     for (const instances of instanceCounts) {
       for (const late of ['punctual', 'all up to 30 s late', 'one in ten'] as const) {
-        say(`virtual time: ${rpm} RPM, ${instances} instance(s), ${late}`)
-        rows.push(await row(rpm, instances, late))
+        say(`virtual time: ${speed.rpm} RPM, ${instances} instance(s), ${late}`)
+        rows.push(await row(speed, instances, late))
       }
     }
   }
@@ -44,11 +49,11 @@ export async function virtual(): Promise<Report> {
     title: 'Virtual time',
     method:
       'The real pipeline on simulated storage and queues, in virtual time, from a cold start; the deployment judges rolling windows ' +
-      `of 10 s and 60 s and counts what it rejects; pace 0.98; the clocks of instances are up to ${skewMs} ms apart. Used after the ` +
-      'first three minutes, in which the lead is learned; at 6,000 RPM a run lasts five minutes, else twenty.',
+      `of 10 s and 60 s and counts what it rejects; pace 0.98, which rises by itself; the clocks of instances are up to ${skewMs} ms apart. ` +
+      'Learned: after the first minutes, in which the lead is learned: 10 of 60 at 6 and 9 RPM, 3 of 20 at 60, 3 of 10 at 600, 1.5 of 3 at 6,000.',
     tables: [
       {
-        head: ['RPM', 'instances', 'messages', 'used', 'used after 3 min', '429s'],
+        head: ['RPM', 'instances', 'messages', 'used', 'used once learned', '429s'],
         rows: rows.map(({ rpm, instances, late, used, usedAfter, throttled }) => [
           String(rpm),
           String(instances),
@@ -61,7 +66,7 @@ export async function virtual(): Promise<Report> {
     ],
     gates: [
       {
-        name: 'least used after three minutes',
+        name: 'least used once the lead is learned',
         found: percent(Math.min(...rows.map(({ usedAfter }) => usedAfter))),
         wanted: `at least ${percent(usedMin)}`,
         isPassed: rows.every(({ usedAfter }) => usedAfter >= usedMin),
@@ -77,7 +82,11 @@ export async function virtual(): Promise<Report> {
   }
 }
 
-async function row(rpm: number, instances: number, late: keyof typeof lateness): Promise<Row> {
+async function row(
+  { rpm, minutes, learningMinutes }: (typeof speeds)[number],
+  instances: number,
+  late: keyof typeof lateness,
+): Promise<Row> {
   const chance = chanceFrom('virtual', rpm, instances, late)
   const delay = lateness[late]
   let started = 0
@@ -85,7 +94,7 @@ async function row(rpm: number, instances: number, late: keyof typeof lateness):
     fairWeather(`virtual ${rpm} ${instances} ${late}`, {
       rpm,
       instances,
-      submissions: batchOf('big', Math.ceil(rpm * (rpm > 600 ? 5 : 20))),
+      submissions: batchOf('big', rpm * minutes),
       // More than is ever in hand: how many one instance takes is host.json's matter, and measured elsewhere.
       atOnce: Math.ceil((rpm * 2) / instances) + 100,
       wakeDelayMs: () => delay(chance),
@@ -93,7 +102,14 @@ async function row(rpm: number, instances: number, late: keyof typeof lateness):
     }),
   )
   const throttled = run.calls.filter(({ outcome }) => outcome === 'throttled').length
-  return { rpm, instances, late, used: used(run, rpm, 0), usedAfter: used(run, rpm, learningMs), throttled }
+  return {
+    rpm,
+    instances,
+    late,
+    used: used(run, rpm, 0),
+    usedAfter: used(run, rpm, learningMinutes * 60_000),
+    throttled,
+  }
 }
 
 /** Starts a minute as a share of the limit, from so long after the first to the last. */

@@ -30,8 +30,8 @@ export type Ledger = {
   readonly leadLowerAt: number
 }
 
-/** What was given before. Of a batch that was cancelled `all` slots are recalled, of one that has got a cap the `unreserved`. */
-export type Recall = { readonly batch: string; readonly slots: 'all' | 'unreserved'; readonly at: number }
+/** Slots of the batch that this tick or an earlier one gave; of any batch where it is the empty name. */
+export type Recall = { readonly batch: string; readonly epoch: number; readonly at: number }
 
 /** A deployment that draws on the quota. */
 export type Member = {
@@ -90,7 +90,9 @@ export function underSettings(ledger: Ledger, { rpm, pace, deployments }: QuotaL
       settings.settingsMark === member.settingsMark ? member : { ...member, ...settings, breaker: null },
     ]
   })
-  return { ...ledger, rpm, pace, deployments: [...kept, ...[...settingsOf.values()].map(newMember)] }
+  // Who changes the limit knows better than what the headers said before.
+  const level = rpm === ledger.rpm ? ledger.level : { ...ledger.level, toldRpm: null }
+  return { ...ledger, rpm, pace, level, deployments: [...kept, ...[...settingsOf.values()].map(newMember)] }
 }
 
 /** Milliseconds from one start to the next. */
@@ -138,22 +140,27 @@ export function takeFreshSlot(
   }
 }
 
-/** From here on no call of the batch starts at such a slot, once every worker has looked again. */
+/**
+ * From here on no call of the batch starts at such a slot, once every worker has looked again. Of too many recalls the
+ * oldest are joined into one for all batches: slots are wasted, and none is used that was recalled.
+ */
 export function withRecall(ledger: Ledger, recall: Recall): Ledger {
-  const others = ledger.recalled.filter(
-    ({ batch, slots, at }) =>
-      at > recall.at - timing.recallKnownMs && (batch !== recall.batch || slots !== recall.slots),
+  const known = ledger.recalled.filter(
+    ({ batch, at }) => batch !== recall.batch && at > recall.at - timing.recallKnownMs,
   )
-  return { ...ledger, recalled: [...others, recall].slice(-limits.recallsMax) }
+  const spare = known.length + 1 - limits.recallsMax
+  if (spare <= 0) return { ...ledger, recalled: [...known, recall] }
+  const joined = known.slice(0, spare + 1).reduce((all, each) => ({
+    batch: '',
+    epoch: Math.max(all.epoch, each.epoch),
+    at: Math.max(all.at, each.at),
+  }))
+  return { ...ledger, recalled: [{ ...joined, batch: '' }, ...known.slice(spare + 1), recall] }
 }
 
-export function isRecalled(
-  ledger: Ledger,
-  slot: { readonly batch: string; readonly givenAt: number; readonly isReserved: boolean },
-): boolean {
+export function isRecalled(ledger: Ledger, slot: Pick<Recall, 'batch' | 'epoch'>): boolean {
   return ledger.recalled.some(
-    ({ batch, slots, at }) =>
-      batch === slot.batch && slot.givenAt <= at + timing.skewMs && (slots === 'all' || !slot.isReserved),
+    ({ batch, epoch }) => slot.epoch <= epoch && (batch === slot.batch || batch === ''),
   )
 }
 
@@ -164,8 +171,7 @@ export function mayStart(
 ): boolean {
   const member = memberOf(ledger, deployment)
   if (member === undefined) return false
-  if (member.breaker !== null) return member.breaker.probeSlotAt === slotAt
-  return slotAt >= ledger.pausedUntil
+  return slotAt >= ledger.pausedUntil && (member.breaker === null || member.breaker.probeSlotAt === slotAt)
 }
 
 /**
@@ -230,7 +236,8 @@ export function stopped(
     readonly message: string
   },
 ): Ledger {
-  const { deployment, slotAt, now, code, message } = stop
+  const { deployment, slotAt, now, code } = stop
+  const message = stop.message.slice(0, limits.breakerMessageCharsMax).toWellFormed()
   const member = memberOf(ledger, deployment)
   if (member === undefined) return ledger
   const { breaker } = member

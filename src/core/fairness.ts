@@ -79,10 +79,10 @@ export type Shares = Readonly<Record<string, number>>
 
 /** The batch's own share, else that of the longest beginning, else 1. */
 export function shareOf(shares: Shares, batch: string): number {
-  const [longest] = Object.keys(shares)
-    .filter((name) => name === batch || (name.endsWith('*') && batch.startsWith(name.slice(0, -1))))
-    .sort((a, b) => Number(b === batch) - Number(a === batch) || b.length - a.length)
-  return longest === undefined ? 1 : (shares[longest] ?? 1)
+  const [longest] = Object.entries(shares)
+    .filter(([name]) => name === batch || (name.endsWith('*') && batch.startsWith(name.slice(0, -1))))
+    .sort(([a], [b]) => Number(b === batch) - Number(a === batch) || b.length - a.length)
+  return longest?.[1] ?? 1
 }
 
 export function weightOf(flow: Pick<Flow, 'priority' | 'share'>, own: Priority | null = null): number {

@@ -51,7 +51,9 @@ export const limits = {
   /** Batches at their cap that a tick looks at: each costs five reads. */
   capsPerTickMax: 10,
   /** Recalls within minutes that a ledger remembers: owners cancel, and set caps, by hand. */
-  recallsMax: 50,
+  recallsMax: 20,
+  /** What a stopped deployment says in its ledger's row, which holds up to 50 of them; the job keeps it all. */
+  breakerMessageCharsMax: 200,
   /** Rows cancelled at a time. */
   cancelRowsMax: 1_000,
   /** Cancelled batches in which a tick cancels what came to wait since. */

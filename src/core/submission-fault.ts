@@ -30,9 +30,9 @@ export function describeIssue(
   const mayBePrompt = path.at(-1) === 'prompt' || path.at(-1) === 'body'
   const got = found === undefined ? 'it is missing' : `got ${mayBePrompt ? sizeOf(found) : quote(found)}`
   return {
-    param,
+    param: param === '' ? null : param,
     code: found === undefined ? 'missing_required_parameter' : 'invalid_value',
-    message: `${param}: ${got}; allowed: ${allowedBy(issue)}`,
+    message: `${param === '' ? 'the body' : param}: ${got}; allowed: ${allowedBy(issue)}`,
   }
 }
 

@@ -42,6 +42,8 @@ export type ParsedSubmission =
       readonly fault: SubmissionFault
       readonly customId: string | null
       readonly batch: string | null
+      /** The pool that it would have gone to; null where nothing can be read. */
+      readonly pool: string | null
     }
 
 /** A pool as its jobs name it: by its model, or by one of these names of its deployments. */
@@ -114,11 +116,16 @@ export function submissionParser({ pools }: SubmissionRules): SubmissionParser {
     const faults = parsed.error.issues.map((issue) => describeIssue(issue, { names, bodyNames }))
     // The first fault is enough to act on; a failed parse has at least one.
     const { param, code, message } = faults.reduce((earliest) => earliest)
-    return invalid(param, code, message, value)
+    return { ...invalid(param, code, message, value), pool: schemas.pool }
   }
 }
 
 type Schemas = ReturnType<typeof schemasOf>
+
+/** The pool that serves the model, which is named by itself or by one of its deployments. */
+export function poolOfModel({ pools }: SubmissionRules, model: string): string | undefined {
+  return pools.find(({ profile, names }) => profile.model === model || names.includes(model))?.pool
+}
 
 /** `models` are those of all pools: an unknown one is told what there is, wherever it would have gone. */
 function schemasOf({ pool, profile }: PoolRules, models: readonly string[]) {
@@ -139,7 +146,12 @@ function schemasOf({ pool, profile }: PoolRules, models: readonly string[]) {
     .transform(({ body: { model: _model, ...request }, ...envelope }) =>
       toSubmission(pool, envelope, request),
     )
-  return { flat, line, bodyNames: Object.keys(body) }
+  return {
+    pool,
+    flat,
+    line,
+    bodyNames: Object.keys(body),
+  }
 }
 
 export const batchNamePattern = /^[A-Za-z0-9_-]+$/
@@ -254,7 +266,12 @@ function checkCombinations(body: ImageRequest, context: z.core.$RefinementCtx<Im
   }
 }
 
-function invalid(param: string | null, code: string, message: string, value: object): ParsedSubmission {
+function invalid(
+  param: string | null,
+  code: string,
+  message: string,
+  value: object,
+): Extract<ParsedSubmission, { kind: 'invalid' }> {
   const customId = customIdSchema.safeParse('custom_id' in value ? value.custom_id : undefined)
   const batch = batchSchema.safeParse('batch' in value ? value.batch : undefined)
   return {
@@ -262,5 +279,6 @@ function invalid(param: string | null, code: string, message: string, value: obj
     fault: { param, code, message: message.slice(0, limits.failureMessageCharsMax).toWellFormed() },
     customId: customId.success ? customId.data : null,
     batch: batch.success ? batch.data : null,
+    pool: null,
   }
 }

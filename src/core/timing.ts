@@ -24,10 +24,8 @@ export const timing = {
   leadRaisedQuietMs: 1_200_000,
   /** Ticks all run by one instance for this long: there is hardly another one. */
   aloneMs: 300_000,
-  /** How far the clocks of two instances may be apart. */
-  skewMs: 100,
   /** No slot that was given before a recall is this far ahead of it. */
-  recallKnownMs: 180_000,
+  recallKnownMs: 300_000,
   /** The longest that a cancellation is waited for; what is left then is cancelled by the pacer. */
   cancelWaitMs: 10_000,
   /** A worker may start at most this long after its slot; later it takes a fresh one. */
@@ -44,8 +42,8 @@ export const timing = {
   freshSlotMs: 3_000,
   /** A run whose lease is not renewed for this long has died; renewed at half. */
   leaseMs: 90_000,
-  /** A slot this long past has lost its message or its worker: longer than any hold. */
-  slotLostMs: 120_000,
+  /** A slot this long past has lost its message or its worker: longer than any hold, and than messages are late. */
+  slotLostMs: 60_000,
   /** How old a worker's picture of its deployment's pause and breaker may be. */
   ledgerViewMs: 1_000,
   /** How long an instance may believe, without looking, that a batch's flow stands in the budget table, awake. */

@@ -16,21 +16,27 @@ export async function getBatch({ request, room }: Call): Promise<Reply> {
 }
 
 const changesSchema = z.strictObject({
+  model: z.string().max(limits.batchNameCharsMax).optional(),
   priority: z.enum(priorities).optional(),
   cap_usd: capUsdSchema.nullable().optional(),
 })
 
-/** PATCH /v1/batches/{name}: priority and cap, also while it runs, and before its first job. */
+/** PATCH /v1/batches/{name}: priority and cap, also while it runs, and before its first job, for the model named. */
 export async function patchBatch(call: Call): Promise<Reply> {
   const { request, room } = call
   const name = batchName(request.params)
   if (name === undefined) return noBatch(request.params)
   const body = await readBody(request, changesSchema)
   if (body.kind === 'refused') return body.reply
-  const { priority, cap_usd: capMicroUsd } = body.value
+  const { priority, cap_usd: capMicroUsd, model } = body.value
   const [first] = room.pools
   const known = await batchStatus(room, name)
-  const pool = known?.pool ?? first?.name ?? ''
+  const asked = model === undefined ? first?.name : room.poolOfModel(model)
+  const pool = known?.pool ?? asked
+  if (pool === undefined || (model !== undefined && asked !== pool)) {
+    const message = `model: got ${JSON.stringify(model)}; allowed: ${known === undefined ? 'a model, or a deployment, of the settings' : `one of the pool ${known.pool}, to which the batch belongs`}`
+    return replyError({ status: 400, param: 'model', code: 'invalid_value', message })
+  }
   const least = room.pools.find((each) => each.name === pool)?.costs.leastMicroUsd ?? 0
   if (typeof capMicroUsd === 'number' && capMicroUsd < least) {
     const message = `cap_usd: got ${usd(capMicroUsd)}; allowed: at least ${usd(least)}, what one image can cost, or null for no cap`
@@ -73,6 +79,10 @@ async function decided(
       return getBatch(call)
     case 'unknown-batch':
       return noBatch(request.params)
+    case 'finished-before': {
+      const message = `batch ${name} is completed: nothing is left to cancel`
+      return replyError({ status: 409, code: 'batch_completed', message })
+    }
     case 'cancelled-before': {
       const message = `batch ${name} was cancelled and stays so; send its jobs under another name`
       return replyError({ status: 409, code: 'batch_cancelled', message })

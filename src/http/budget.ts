@@ -13,11 +13,11 @@ export async function getBudget({ room }: Call): Promise<Reply> {
   })
 }
 
-/** GET /healthz: whether storage answers, and which deployments are stopped, with their reasons. */
+/** GET /healthz: whether storage answers, and which deployments are stopped. Anyone may ask: the words are in /v1/budget. */
 export async function getHealth({ room }: Call): Promise<Reply> {
   const deployments = await budgetStatus(room)
   const stopped = deployments.flatMap(({ member: { deployment, breaker } }) =>
-    breaker === null ? [] : [{ deployment, code: breaker.code, message: breaker.message }],
+    breaker === null ? [] : [{ deployment, code: breaker.code }],
   )
   return reply(200, { status: stopped.length === 0 ? 'ok' : 'degraded', stopped })
 }

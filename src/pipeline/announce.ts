@@ -1,6 +1,6 @@
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
-import { ticksSeen, type Darkroom } from './darkroom.ts'
+import { poolNamed, ticksSeen, type Darkroom } from './darkroom.ts'
 import { changeFlow, type BatchRef } from './flows.ts'
 import { runTick, trustedUntil } from './pacer.ts'
 
@@ -45,6 +45,8 @@ export async function wake(room: Darkroom, { pool, batch }: BatchRef): Promise<v
  * of several ticks one lives. Calls that come while a nudge is under way share the one after it.
  */
 export async function nudge(room: Darkroom, pool: string): Promise<void> {
+  // What waits in a pool that is not configured waits until it is again.
+  if (poolNamed(room, pool) === undefined) return
   const seen = ticksSeen(room, pool)
   if (seen.nudge === undefined) {
     const done = nudgeOnce(room, pool).finally(() => {

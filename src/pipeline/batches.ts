@@ -1,7 +1,7 @@
-import { answersKept, refusedRecently } from '../core/counters.ts'
+import { answersKept, jobCounts, refusedRecently } from '../core/counters.ts'
 import { isAtCap, isHalted, plainTerms, type Decision } from '../core/fairness.ts'
 import { type Priority } from '../core/submission.ts'
-import { withRecall, type Recall } from '../core/budget.ts'
+import { withRecall } from '../core/budget.ts'
 import { cancelled, type Job } from '../core/job.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
@@ -18,6 +18,8 @@ export type Decided =
   | { readonly kind: 'unknown-batch' }
   /** A cancelled batch stays cancelled. */
   | { readonly kind: 'cancelled-before' }
+  /** Nothing is left to cancel. */
+  | { readonly kind: 'finished-before' }
 
 /** From here on no job of the batch gets a slot; those that hold one, or are running, go on. */
 export async function pauseBatch(room: Darkroom, batch: string, reason: string): Promise<Decided> {
@@ -40,28 +42,26 @@ export async function cancelBatch(room: Darkroom, batch: string, reason: string)
   if (decided.kind !== 'done') return decided
   const stored = await room.jobs.readBatch(batch)
   const pool = stored?.pool ?? ''
-  await Promise.all([
-    recall(room, pool, { batch, slots: 'all' }),
-    sweep(room, batch, at + timing.cancelWaitMs),
-  ])
+  await Promise.all([recall(room, { pool, batch }), sweep(room, batch, at + timing.cancelWaitMs)])
   await nudge(room, pool)
   return decided
 }
 
 /**
- * Takes back slots that were given, and those that a tick under way is still giving. Each worker looks at the ledger
- * again within the time that this takes, and one that has looked before starts at its slot by then, or never.
+ * Takes back slots that were given, and those that a tick under way is still giving: a later tick that serves the batch
+ * has seen what was decided, because its commit compares the batch's flow. Each worker looks at the ledger again within
+ * the time that this takes, and one that has looked before starts at its slot by then, or never.
  */
-async function recall(room: Darkroom, pool: string, what: Omit<Recall, 'at'>): Promise<void> {
-  // No tick that read the pool before the decision can have decided anything after this time.
-  const recalled = { ...what, at: room.clock.now() }
+async function recall(room: Darkroom, { pool, batch }: BatchRef): Promise<void> {
+  const { clock } = room
+  const tick = await room.budgets.readTick(pool)
+  const recalled = { batch, epoch: tick?.epoch ?? 0, at: clock.now() }
   const quotas = poolNamed(room, pool)?.quotas ?? []
   await Promise.all(
     quotas.map(async ({ quota }) =>
       changeLedger(room, { pool, quota }, (ledger) => withRecall(ledger, recalled)),
     ),
   )
-  const { clock } = room
   await clock.sleepUntil(clock.now() + timing.ledgerViewMs + timing.claimAheadMs + 2 * timing.lateMs)
 }
 
@@ -87,8 +87,11 @@ export async function changeBatch(
   { priority, capMicroUsd }: Changes,
 ): Promise<void> {
   const opened = await room.jobs.openBatch(newBatch(room, { pool, batch }))
+  let isLowered = false
   await changeFlow(room, opened, (flow) => {
     const isCapMoved = capMicroUsd !== undefined && capMicroUsd !== flow.capMicroUsd
+    // The same again counts as well: whoever asked first may have died before the recall.
+    isLowered = typeof capMicroUsd === 'number' && capMicroUsd <= (flow.capMicroUsd ?? Infinity)
     return {
       ...flow,
       priority: priority ?? flow.priority,
@@ -96,10 +99,8 @@ export async function changeBatch(
       decision: isCapMoved && isAtCap(flow) ? goesOn(room) : flow.decision,
     }
   })
-  // Slots that were given without regard to the cap are given anew under it.
-  if (typeof capMicroUsd === 'number') {
-    await recall(room, opened.pool, { batch, slots: 'unreserved' })
-  }
+  // Slots that were given under a higher cap, or none, are given anew.
+  if (isLowered) await recall(room, opened)
   await nudge(room, opened.pool)
 }
 
@@ -156,18 +157,24 @@ export async function cancelJob(room: Darkroom, ref: JobRef): Promise<JobCancell
 }
 
 async function decide(room: Darkroom, batch: string, decision: () => Decision): Promise<Decided> {
-  const stored = await room.jobs.readBatch(batch)
+  const stored = await room.jobs.getBatch(batch)
   if (stored === undefined) return { kind: 'unknown-batch' }
   let isCancelledBefore = false
   const made = decision()
-  await changeFlow(room, stored, (flow) => {
+  const { waiting, running } = jobCounts(stored.counters)
+  if (made.kind === 'cancelled' && waiting + running === 0) {
+    const flow = await room.budgets.readFlow(stored.batch)
+    const { decision: last } = flow?.value ?? stored.batch.terms
+    return last?.kind === 'cancelled' ? { kind: 'done' } : { kind: 'finished-before' }
+  }
+  await changeFlow(room, stored.batch, (flow) => {
     isCancelledBefore = flow.decision?.kind === 'cancelled' && made.kind !== 'cancelled'
     if (isCancelledBefore) return undefined
     const refusalsFrom = made.kind === 'resumed' ? made.at : flow.refusalsFrom
     return { ...flow, decision: made, refusalsFrom }
   })
   if (isCancelledBefore) return { kind: 'cancelled-before' }
-  if (made.kind === 'resumed') await nudge(room, stored.pool)
+  if (made.kind === 'resumed') await nudge(room, stored.batch.pool)
   return { kind: 'done' }
 }
 

@@ -32,6 +32,7 @@ export type Darkroom = {
   readonly images: ImageStore
   readonly model: ImageModel
   readonly parse: SubmissionParser
+  readonly poolOfModel: (model: string) => string | undefined
   /** The first serves jobs that name no model. */
   readonly pools: readonly PoolSettings[]
   readonly attemptsMax: number
@@ -118,10 +119,10 @@ export function ticksSeen({ seen }: Darkroom, pool: string): TicksSeen {
 }
 
 /** What a job that was answered counts. */
-export function answered<Answer extends { readonly images: readonly Image[]; readonly facts: CallFacts }>(
+export function answered(
   room: Darkroom,
   job: Job,
-  { images, facts }: Answer,
+  { images, facts }: { readonly images: readonly Image[]; readonly facts: CallFacts },
 ): {
   images: readonly Image[]
   usage: Usage

@@ -42,25 +42,32 @@ export function idleSinceOf(flow: Flow, line: Line | undefined, now: number): nu
   return flow.idleSince === null || hasRested(flow, now) ? now : flow.idleSince
 }
 
-/** Batches that stand at their cap while calls are under way: each that costs less than it might leaves room. */
-export async function freedByCap(room: Darkroom, pool: Pool): Promise<ReadonlySet<string>> {
+/** Batches that stand at their cap: each call under way that costs less than it might leaves room. */
+export async function lookAtCaps(
+  room: Darkroom,
+  pool: Pool,
+): Promise<{ readonly freed: ReadonlySet<string>; readonly isUnderWay: boolean }> {
   const all = pool.flows.map(({ value }) => value).filter(isAtCap)
   // Where it begins changes, so that with more of them than a tick looks at each has its turn.
   const first = Math.floor(room.chance() * all.length)
   const atCap = [...all.slice(first), ...all.slice(0, first)].slice(0, limits.capsPerTickMax)
-  const freed = await Promise.all(
+  const looked = await Promise.all(
     atCap.map(async ({ batch, capMicroUsd }) => {
-      const [stored, [first]] = await Promise.all([
+      const [stored, [waiting]] = await Promise.all([
         room.jobs.getBatch(batch),
         room.jobs.firstWaiting({ batch, limit: 1 }),
       ])
-      if (stored === undefined || first === undefined) return []
-      const isWithin =
-        capMicroUsd === null || committedMicroUsd(stored.counters) + first.upperMicroUsd <= capMicroUsd
-      return isWithin ? [batch] : []
+      if (stored === undefined || waiting === undefined) return { batch, isFreed: false, isUnderWay: false }
+      const { counters } = stored
+      const isFreed =
+        capMicroUsd === null || committedMicroUsd(counters) + waiting.upperMicroUsd <= capMicroUsd
+      return { batch, isFreed, isUnderWay: counters.reservedMicroUsd > 0 }
     }),
   )
-  return new Set(freed.flat())
+  return {
+    freed: new Set(looked.flatMap(({ batch, isFreed }) => (isFreed ? [batch] : []))),
+    isUnderWay: atCap.length < all.length || looked.some(({ isUnderWay }) => isUnderWay),
+  }
 }
 
 export function goesOn(now: number): Decision {

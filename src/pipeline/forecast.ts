@@ -38,9 +38,14 @@ export async function forecast(room: Darkroom, text: string): Promise<Forecasted
       return { kind: 'invalid', fault: { ...fault, message } }
     }
     submissions.push(parsed.submission)
+    // Jobs that are held on this instance must not miss their slots.
+    if (index % linesAtOnce === linesAtOnce - 1) await new Promise((resolve) => setImmediate(resolve))
   }
   return { kind: 'forecast', forecast: await forecastOf(room, submissions) }
 }
+
+/** Read within some milliseconds. */
+const linesAtOnce = 100
 
 type Line = { readonly text: string; readonly number: number | null }
 

@@ -30,8 +30,13 @@ export type Accepted = {
 export async function takeMessage(room: Darkroom, message: JobMessage): Promise<Accepted> {
   const parsed = room.parse(message.text)
   if (parsed.kind === 'invalid') {
-    const { fault, customId, batch } = parsed
-    return reject(room, message, { customId, batch, failure: failure('invalid', fault.code, fault.message) })
+    const { fault, customId, batch, pool } = parsed
+    return reject(room, message, {
+      customId,
+      batch,
+      pool,
+      failure: failure('invalid', fault.code, fault.message),
+    })
   }
   const { submission } = parsed
   const { customId } = submission
@@ -44,7 +49,13 @@ export async function takeMessage(room: Darkroom, message: JobMessage): Promise<
   const accepted = await accept(room, submission, { batch, key })
   if (accepted.kind === 'accepted') return { ...accepted, fault: undefined }
   const { fault } = accepted
-  return reject(room, message, { customId, batch, failure: failure('invalid', fault.code, fault.message) })
+  const { pool } = submission
+  return reject(room, message, {
+    customId,
+    batch,
+    pool,
+    failure: failure('invalid', fault.code, fault.message),
+  })
 }
 
 /** A batch draws on one pool, so each pool has an inbox of its own. */
@@ -55,7 +66,7 @@ function inboxOf({ pools: [first] }: Darkroom, { pool }: Submission, time: numbe
 /** A message that its queue has given up: it is turned into a failed job, never into silence. */
 export async function takePoisoned(room: Darkroom, message: JobMessage): Promise<Accepted> {
   const parsed = room.parse(message.text)
-  const { customId, batch } = parsed.kind === 'valid' ? parsed.submission : parsed
+  const { customId, batch, pool } = parsed.kind === 'valid' ? parsed.submission : parsed
   if (parsed.kind === 'valid' && customId !== null) {
     // It may have been taken in before it was given up: then it is waiting, or done.
     const now = room.clock.now()
@@ -71,7 +82,7 @@ export async function takePoisoned(room: Darkroom, message: JobMessage): Promise
   }
   const reason =
     parsed.kind === 'invalid' ? parsed.fault.message : 'it could not be taken in, each time it was tried'
-  return reject(room, message, { customId, batch, failure: failure('invalid', 'poisoned', reason) })
+  return reject(room, message, { customId, batch, pool, failure: failure('invalid', 'poisoned', reason) })
 }
 
 export type TakenRequest =
@@ -150,11 +161,12 @@ function modelMismatch(
 async function reject(
   room: Darkroom,
   message: JobMessage,
-  rejected: { customId: string | null; batch: string | null; failure: Failure },
+  rejected: { customId: string | null; batch: string | null; pool: string | null; failure: Failure },
 ): Promise<Accepted> {
   const now = room.clock.now()
   const { customId, failure } = rejected
-  const pool = room.pools[0]?.name ?? ''
+  // A batch must not be bound to a pool that its good messages do not ask for.
+  const pool = rejected.pool ?? room.pools[0]?.name ?? ''
   const batch = rejected.batch ?? inboxName(now)
   // Never under the custom id itself: a corrected message with the same id must become a job.
   const key = keyOf({

@@ -1,5 +1,5 @@
 import { afterQuiet, horizonMs, lowerLead, newLedger, underSettings, type Ledger } from '../core/budget.ts'
-import { byTag, isAtCap, isHalted, turns } from '../core/fairness.ts'
+import { byTag, isHalted, turns } from '../core/fairness.ts'
 import { topPaces } from '../core/level.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
@@ -8,10 +8,10 @@ import { poolNamed, ticksSeen, type Darkroom, type PoolSettings } from './darkro
 import {
   countBacklog,
   finishedAmong,
-  freedByCap,
   goesOn,
   hasRested,
   idleSinceOf,
+  lookAtCaps,
   lookAtHalted,
   lookAtIdle,
   removeFlow,
@@ -54,7 +54,6 @@ async function isCommitted(room: Darkroom, { change }: Plan): Promise<boolean> {
 }
 
 type Plan = {
-  readonly givenAt: number
   readonly change: PoolChange
   readonly grants: readonly SlotGrant[]
   readonly leads: ReadonlyMap<string, number>
@@ -78,7 +77,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
     const ledger = stored === undefined ? newLedger(quota, now) : underSettings(stored.value, quota)
     ledgers.set(quota.quota, lowerLead(afterQuiet({ ...ledger, topPace }, now), now))
   }
-  const freed = await freedByCap(room, pool)
+  const { freed, isUnderWay } = await lookAtCaps(room, pool)
   const flows = pool.flows.map(({ value }) => ({
     ...value,
     share: room.shareOf(value.batch),
@@ -124,14 +123,16 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
   // What does not fit waits for the next tick; whom a slot was given to does not.
   const served = changed.filter(({ before, after }) => before.value.tag !== after.tag)
   const others = changed.filter(({ before, after }) => before.value.tag === after.tag)
-  const isBusy = flows.some(isAtCap) || halted.swept.length > 0
+  const isProbing = [...ledgers.values()].some(({ deployments }) =>
+    deployments.some(({ breaker }) => breaker !== null && breaker.probeSlotAt !== null),
+  )
+  const isBusy = isProbing || isUnderWay || freed.size > 0 || halted.swept.length > 0
   const due = nextDue({ now, flows, lines, grants, nextSlotAt, ledgers, isCutShort, isBusy })
   const epoch = (lastTick?.epoch ?? 0) + 1
   const caps = flows.flatMap(({ batch, capMicroUsd }): [string, number][] =>
     capMicroUsd === null ? [] : [[batch, capMicroUsd]],
   )
   return {
-    givenAt: now,
     change: {
       pool: settings.name,
       ledgers: [...ledgers.values()].flatMap((ledger) => {
@@ -201,8 +202,7 @@ async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
   }
   const sent = await sendInOrder(granted, async ({ batch, key, slotAt, quota, deployment }) => {
     const wakeAt = Math.max(room.clock.now(), slotAt - (plan.leads.get(quota) ?? timing.leadMs))
-    const { givenAt } = plan
-    await room.messages.sendWork({ pool, quota, deployment, batch, key, slotAt, givenAt, wakeAt }, wakeAt)
+    await room.messages.sendWork({ pool, quota, deployment, batch, key, slotAt, epoch, wakeAt }, wakeAt)
   })
   faults.push(...sent)
   if (dueAt !== null) await room.messages.sendTick({ pool, epoch }, dueAt)

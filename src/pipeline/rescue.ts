@@ -19,7 +19,6 @@ export async function rescue(room: Darkroom): Promise<Rescued> {
   const faults: unknown[] = []
   for (const { name } of room.pools) {
     faults.push(...(await rescuePool(room, name, total)))
-    await nudge(room, name)
   }
   if (faults.length > 0) throw new AggregateError(faults, `${faults.length} job(s) could not be rescued`)
   return total
@@ -46,6 +45,8 @@ async function rescuePool(
       else if (result.value !== undefined) total[result.value] += 1
     }
   }
+  // An empty pool has no ticks.
+  if (flows.length > 0) await nudge(room, pool)
   return faults
 }
 

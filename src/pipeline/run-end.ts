@@ -16,9 +16,14 @@ export type RunOutcome =
   | { readonly kind: 'too-late' }
 
 /** The slot is given up: the job waits again at its old place. */
-export async function giveBack(room: Darkroom, snapshot: JobSnapshot, why: string): Promise<RunOutcome> {
+export async function giveBack(
+  room: Darkroom,
+  snapshot: JobSnapshot,
+  why: string,
+  upperMicroUsd: number = snapshot.job.upperMicroUsd,
+): Promise<RunOutcome> {
   const waiting = unslotted(snapshot.job)
-  if (waiting !== undefined) await room.jobs.change(snapshot, waiting)
+  if (waiting !== undefined) await room.jobs.change(snapshot, { ...waiting, upperMicroUsd })
   await announce(room, snapshot.job)
   return { kind: 'snoozed', why }
 }

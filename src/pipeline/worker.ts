@@ -52,11 +52,12 @@ function isAtSlot(job: Job, message: WorkMessage): boolean {
 
 async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSnapshot): Promise<RunOutcome> {
   const { deployment } = message
-  const { phase } = snapshot.job
-  const isReserved = phase.kind === 'slotted' && phase.isReserved
-  const hold = await holdForSlot(room, message, isReserved)
+  const hold = await holdForSlot(room, message)
   if (hold.kind === 'none') return giveBack(room, snapshot, hold.why)
   const { slotAt } = hold
+  const dearer = dearerNow(room, snapshot.job)
+  if (dearer !== undefined)
+    return giveBack(room, snapshot, 'its call may cost more than was reserved', dearer)
   const found = await completeFound(room, snapshot)
   if (found !== undefined) return found
   const leaseUntil = room.clock.now() + timing.leaseMs
@@ -68,13 +69,20 @@ async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSna
   const lease = keepLease(room, claim)
   try {
     await room.clock.sleepUntil(slotAt, room.stopping)
-    const held = { ...message, slotAt, isReserved }
-    const why = (await whyNot(room, message, held)) ?? (lease.isLost() ? 'its lease was lost' : undefined)
+    const why = (await whyNot(room, message, slotAt)) ?? (lease.isLost() ? 'its lease was lost' : undefined)
     if (why !== undefined) return await snoozeUnsent(room, lease, why)
     return await call(room, message, lease)
   } finally {
     await lease.end()
   }
+}
+
+/** A job under a cap whose model, or whose prices, are not those it came under: its slot is given anew for what it costs now. */
+function dearerNow(room: Darkroom, job: Job): number | undefined {
+  const isReserved = job.phase.kind === 'slotted' && job.phase.isReserved
+  if (!isReserved || job.request === null) return undefined
+  const now = poolNamed(room, job.pool)?.costs.upperMicroUsd(job.request) ?? 0
+  return now > job.upperMicroUsd ? now : undefined
 }
 
 /** Who is behind claims at once. */
@@ -101,14 +109,14 @@ type Hold =
  * limit: it takes a fresh slot when the ledger has one at once. Where others wait there is none; the job then goes back
  * to its place in line, so that nothing is held that could not start soon.
  */
-async function holdForSlot(room: Darkroom, message: WorkMessage, isReserved: boolean): Promise<Hold> {
+async function holdForSlot(room: Darkroom, message: WorkMessage): Promise<Hold> {
   const { clock } = room
   const wokeAt = clock.now()
   const isLate = wokeAt > message.slotAt + timing.lateMs
   const slotAt = isLate ? await freshSlot(room, message, wokeAt) : message.slotAt
   if (slotAt === undefined) return { kind: 'none', why: 'its message came too late for its slot' }
   await clock.sleepUntil(slotAt - timing.claimAheadMs, room.stopping)
-  const why = await whyNot(room, message, { ...message, slotAt, isReserved })
+  const why = await whyNot(room, message, slotAt)
   return why === undefined ? { kind: 'slot', slotAt } : { kind: 'none', why }
 }
 
@@ -124,7 +132,11 @@ async function freshSlot(room: Darkroom, message: WorkMessage, now: number): Pro
   let freshAt: number | undefined
   await changeLedger(room, message, (ledger) => {
     const raised = isCrowded ? undefined : raisedLead(ledger, late)
-    const fresh = takeFreshSlot(raised ?? ledger, { now: room.clock.now(), slotAt, deployment })
+    const fresh = takeFreshSlot(raised ?? ledger, {
+      now: room.clock.now() + timing.claimAheadMs,
+      slotAt,
+      deployment,
+    })
     const isNear = fresh !== undefined && fresh.slotAt <= now + timing.freshSlotMs
     freshAt = isNear ? fresh.slotAt : undefined
     return isNear ? fresh.ledger : raised
@@ -132,18 +144,15 @@ async function freshSlot(room: Darkroom, message: WorkMessage, now: number): Pro
   return freshAt
 }
 
-type Held = Pick<WorkMessage, 'batch' | 'slotAt' | 'givenAt'> & { readonly isReserved: boolean }
-
 /** Why a call may not start at that slot, if it may not. */
-async function whyNot(room: Darkroom, message: WorkMessage, slot: Held): Promise<string | undefined> {
+async function whyNot(room: Darkroom, message: WorkMessage, slotAt: number): Promise<string | undefined> {
   const { deployment } = message
-  const { slotAt } = slot
   const ledger = await viewLedger(room, message)
   if (ledger !== undefined && !mayStart(ledger, { slotAt, deployment })) {
     const breaker = memberOf(ledger, deployment)?.breaker
     return breaker?.message ?? ledger.pauseReason ?? 'the deployment is paused'
   }
-  if (ledger !== undefined && isRecalled(ledger, slot)) return 'its slot was recalled'
+  if (ledger !== undefined && isRecalled(ledger, message)) return 'its slot was recalled'
   if (room.stopping.aborted) return 'this instance is stopping'
   return room.clock.now() > slotAt + timing.lateMs ? 'this instance stood still' : undefined
 }

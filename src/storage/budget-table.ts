@@ -125,7 +125,7 @@ const ledgerSchema = z.object({
   pausedUntil: z.number(),
   pauseReason: z.string().nullable(),
   starts: z.array(z.object({ firstAt: z.number(), lastAt: z.number(), count: z.number() })),
-  recalled: z.array(z.object({ batch: z.string(), slots: z.enum(['all', 'unreserved']), at: z.number() })),
+  recalled: z.array(z.object({ batch: z.string(), epoch: z.number(), at: z.number() })),
   leadMs: z.number(),
   leadLowerAt: z.number(),
 }) satisfies z.ZodType<Ledger>

@@ -66,7 +66,6 @@ const phaseSchema = z.discriminatedUnion('kind', [
 const originSchema = z.object({
   pool: z.string(),
   priority: z.enum(priorities).nullable(),
-  upperMicroUsd: z.number(),
   customId: z.string().nullable(),
   parameters: z
     .object({
@@ -91,6 +90,7 @@ const grantSchema = z.object({ slotAt: z.number().nullable(), deployment: z.stri
 const progressSchema = z.object({
   attempts: z.number(),
   possiblyRepeated: z.number(),
+  upperMicroUsd: z.number(),
   unsureMicroUsd: z.number(),
   startedAt: z.number().nullable(),
   requestIds: z.array(z.string()),
@@ -102,7 +102,6 @@ export function writeNewJob(job: Job): Values {
   const origin: z.infer<typeof originSchema> = {
     pool: job.pool,
     priority: job.priority,
-    upperMicroUsd: job.upperMicroUsd,
     customId: job.customId,
     parameters: job.request === null ? null : parameters,
     metadata: job.metadata,
@@ -114,10 +113,11 @@ export function writeNewJob(job: Job): Values {
 
 /** What a change of a job may alter. */
 export function writeChangedJob(job: Job): Values {
-  const { attempts, possiblyRepeated, unsureMicroUsd, startedAt, requestIds } = job
+  const { attempts, possiblyRepeated, upperMicroUsd, unsureMicroUsd, startedAt, requestIds } = job
   const progress: z.infer<typeof progressSchema> = {
     attempts,
     possiblyRepeated,
+    upperMicroUsd,
     unsureMicroUsd,
     startedAt,
     requestIds: [...requestIds],

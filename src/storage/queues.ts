@@ -35,7 +35,7 @@ export const workMessageSchema = z.object({
   batch: z.string(),
   key: z.string(),
   slotAt: z.number(),
-  givenAt: z.number(),
+  epoch: z.int(),
   wakeAt: z.number(),
 }) satisfies z.ZodType<WorkMessage>
 

@@ -47,7 +47,15 @@ function assertEveryJobIsFinal({ sent, rows }: Records): void {
     jobsOf(sent, (job) => all.has(jobId(job))),
     ({ batch }) => batch,
   )
-  expect([...rows.keys()].sort(), 'batches').toEqual([...wanted.keys()].sort())
+  const names = new Set([...wanted.values()].flat().map(jobId))
+  assertNone(
+    [...names].filter((name) => !all.has(name)),
+    'jobs that are not there',
+  )
+  assertNone(
+    [...all].filter((name) => !names.has(name)),
+    'jobs that nobody sent',
+  )
   for (const [batch, refs] of wanted) {
     const keys = refs.map(({ key }) => key)
     assertAllFinished(batch, rows.get(batch) ?? [], keys)
@@ -58,7 +66,7 @@ function assertNoIndexRowIsLeft({ rows }: Records): void {
   const left = [...rows].flatMap(([batch, entities]) =>
     entities.filter(({ row }) => parseIndexRow(row) !== undefined).map(({ row }) => `${batch} ${row}`),
   )
-  expect(left, 'index rows').toEqual([])
+  assertNone(left, 'index rows')
 }
 
 function assertCountsAgree({ rows, counts }: Records): void {
@@ -78,7 +86,7 @@ function assertCountsAgree({ rows, counts }: Records): void {
 }
 
 function assertNoContradiction({ contradictions }: Records): void {
-  expect(contradictions, 'polls').toEqual([])
+  assertNone(contradictions, 'polls')
 }
 
 function assertResultsAreOfOneCall(records: Records): void {
@@ -148,7 +156,7 @@ function assertCallsWereCounted(records: Records): void {
   const jobs = allJobs(records)
   const prompts = new Set(jobs.map(({ request }) => request?.prompt))
   const strangers = [...requests.keys()].filter((prompt) => !prompts.has(prompt))
-  expect(strangers, 'prompts of no job').toEqual([])
+  assertNone(strangers, 'called prompts of no job')
   for (const job of jobs) {
     const called = (requests.get(job.request?.prompt ?? '') ?? []).filter(
       ({ status }) => !untaken.has(status),
@@ -173,17 +181,29 @@ function assertPaceWasKept({ log, rpm }: Records): void {
 
 function assertNothingIsPoisoned({ poisoned }: Records): void {
   const left = [...poisoned].filter(([, count]) => count > 0)
-  expect(left, 'poison queues and their messages').toEqual([])
+  assertNone(
+    left.map(([queue, count]) => `${count} on ${queue}`),
+    'messages',
+  )
 }
 
 function assertNobodyCrashed({ crashes }: Records): void {
-  expect(crashes, 'hosts').toEqual([])
+  assertNone(crashes, 'hosts')
 }
 
 /** The last law: to be asked when everything was stopped. */
 export function assertNoProcessIsLeft(pids: readonly number[]): void {
-  expect(processesLeft(pids), 'process groups').toEqual([])
+  assertNone(processesLeft(pids).map(String), 'process groups')
 }
+
+/** What there must be none of, by name, as far as a person wants to read. */
+function assertNone(found: readonly string[], what: string): void {
+  if (found.length === 0) return
+  const more = found.length > namedMax ? ` and ${found.length - namedMax} more` : ''
+  throw new Error(`${what}: ${found.slice(0, namedMax).join(', ')}${more}; wanted none`)
+}
+
+const namedMax = 10
 
 /** Every call as the laws want it; what the deployment may charge for without its answer being known is `lost`. */
 export function paidCalls(records: Records): ReadonlyMap<string, readonly PaidCall[]> {

@@ -84,7 +84,7 @@ describe.each(stores)('a budget table in $name', ({ makeTable }) => {
     const fault = { deployment: 'gpt-image-1', slotAt: now, now, code: '401', message: 'the key is wrong' }
     const after: Ledger = withRecall(takeSlot(faulted(stopped(pause, fault), fault), now + 60_000).ledger, {
       batch: 'batch-a',
-      slots: 'unreserved',
+      epoch: 7,
       at: now,
     })
     const flow: Flow = {

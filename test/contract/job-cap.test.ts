@@ -172,15 +172,15 @@ describe.each(stores)('a cap in $name', ({ name, makeTable }) => {
 
   describe('when the answer of a transaction is lost', () => {
     /** Loses the answer of the first transaction that gives more than one slot. */
-    function losing(how: LostAnswer): JobTable {
+    function losing(how: LostAnswer, store = table): JobTable {
       let isNext = true
       const lossy: Table = {
-        ...table,
+        ...store,
         async transact(partition, writes) {
           const slots = writes.filter(({ row }) => row.startsWith('slot:')).length
           const isLost = isNext && slots > 1
           if (isLost) isNext = false
-          return losingAnswers(table, () => (isLost ? how : undefined)).transact(partition, writes)
+          return losingAnswers(store, () => (isLost ? how : undefined)).transact(partition, writes)
         },
       }
       return jobsOn(lossy, 'losing')
@@ -199,6 +199,21 @@ describe.each(stores)('a cap in $name', ({ name, makeTable }) => {
       const grants = await addMany(batch, 10)
       const given = await losing('sent-again').slot({ grants, capMicroUsd })
       expect(given).toEqual({ granted: grants, isCapReached: false })
+    })
+
+    test('and the store does not say which write was in the way, each slot that was given counts as given', async () => {
+      const batch = uniqueName('batch')
+      const silent: Table = {
+        ...table,
+        async transact(partition, writes) {
+          const result = await table.transact(partition, writes)
+          return result.kind === 'conflict' ? { kind: 'conflict', conflictAt: undefined } : result
+        },
+      }
+      const grants = await addMany(batch, 12)
+      const given = await losing('sent-again', silent).slot({ grants, capMicroUsd })
+      expect(given).toEqual({ granted: grants.slice(0, 10), isCapReached: true })
+      expect((await contentIn(table, batch)).counters.reservedMicroUsd).toBe(100_000)
     })
 
     test('and the caller sees it fail, what was reserved is known to the next', async () => {

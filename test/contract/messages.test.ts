@@ -14,7 +14,7 @@ describe.each(stores)('messages in $name', ({ makeMessages }) => {
     batch: 'batch',
     key,
     slotAt: Date.now() + 0.125,
-    givenAt: Date.now() - 5,
+    epoch: 5,
     wakeAt: Date.now(),
   })
 

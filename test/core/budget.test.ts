@@ -536,48 +536,34 @@ describe('a deployment that answers with faults', () => {
 })
 
 describe('a recall', () => {
-  const recall = { batch: 'a', slots: 'all', at: t0 } as const
-  const unreserved = { batch: 'a', slots: 'unreserved', at: t0 } as const
-  const slotOf = (batch: string, isReserved: boolean, givenAt = t0): Parameters<typeof isRecalled>[1] => ({
-    batch,
-    isReserved,
-    givenAt,
-  })
+  const recall = { batch: 'a', epoch: 7, at: t0 } as const
 
-  test('of all slots of a batch is of every one of them, and of no other batch', () => {
+  test('is of every slot of its batch that was given until then, and of nothing else', () => {
     const ledger = withRecall(ledgerOf(), recall)
-    expect(isRecalled(ledger, slotOf('a', true))).toBe(true)
-    expect(isRecalled(ledger, slotOf('a', false))).toBe(true)
-    expect(isRecalled(ledger, slotOf('b', false))).toBe(false)
-    expect(isRecalled(ledgerOf(), slotOf('a', false))).toBe(false)
+    expect(isRecalled(ledger, { batch: 'a', epoch: 7 })).toBe(true)
+    expect(isRecalled(ledger, { batch: 'a', epoch: 1 })).toBe(true)
+    expect(isRecalled(ledger, { batch: 'a', epoch: 8 })).toBe(false)
+    expect(isRecalled(ledger, { batch: 'b', epoch: 7 })).toBe(false)
+    expect(isRecalled(ledgerOf(), { batch: 'a', epoch: 7 })).toBe(false)
   })
 
-  test('is of what was given before it, by whatever clock, and of nothing after', () => {
-    const ledger = withRecall(ledgerOf(), recall)
-    expect(isRecalled(ledger, slotOf('a', false, t0 - 60_000))).toBe(true)
-    expect(isRecalled(ledger, slotOf('a', false, t0 + timing.skewMs))).toBe(true)
-    expect(isRecalled(ledger, slotOf('a', false, t0 + timing.skewMs + 1))).toBe(false)
+  test('is remembered for as long as a slot may lie ahead, once a batch', () => {
+    const twice = withRecall(withRecall(ledgerOf(), recall), { ...recall, epoch: 9, at: t0 + 1 })
+    expect(twice.recalled).toEqual([{ batch: 'a', epoch: 9, at: t0 + 1 }])
+    const other = { batch: 'b', epoch: 99, at: t0 + timing.recallKnownMs + 1 }
+    expect(withRecall(withRecall(ledgerOf(), recall), other).recalled).toEqual([other])
   })
 
-  test('of slots that were given without a cap leaves those that were given under it', () => {
-    const ledger = withRecall(ledgerOf(), unreserved)
-    expect(isRecalled(ledger, slotOf('a', true))).toBe(false)
-    expect(isRecalled(ledger, slotOf('a', false))).toBe(true)
-    expect(isRecalled(withRecall(ledger, recall), slotOf('a', true))).toBe(true)
-  })
-
-  test('is remembered for as long as a slot may lie ahead, each once, and the newest to a bound', () => {
-    const twice = withRecall(withRecall(ledgerOf(), recall), { ...recall, at: t0 + 1 })
-    expect(twice.recalled).toEqual([{ ...recall, at: t0 + 1 }])
-    const both = withRecall(twice, unreserved)
-    expect(both.recalled).toHaveLength(2)
-    const old = withRecall(both, { ...recall, batch: 'b', at: t0 + timing.recallKnownMs + 1 })
-    expect(old.recalled.map(({ batch }) => batch)).toEqual(['b'])
+  test('is never forgotten because of others: the oldest of too many become one for all batches', () => {
     let many = ledgerOf()
-    for (let i = 0; i <= limits.recallsMax; i += 1) many = withRecall(many, { ...recall, batch: `${i}` })
+    for (let i = 0; i < limits.recallsMax + 5; i += 1)
+      many = withRecall(many, { batch: `${i}`, epoch: i, at: t0 + i })
     expect(many.recalled).toHaveLength(limits.recallsMax)
-    expect(isRecalled(many, slotOf('0', false))).toBe(false)
-    expect(isRecalled(many, slotOf(`${limits.recallsMax}`, false))).toBe(true)
+    for (let i = 0; i < limits.recallsMax + 5; i += 1) {
+      expect(isRecalled(many, { batch: `${i}`, epoch: i }), `${i}`).toBe(true)
+      expect(isRecalled(many, { batch: `${i}`, epoch: i + 6 }), `${i}`).toBe(false)
+    }
+    expect(isRecalled(many, { batch: 'another', epoch: 0 })).toBe(true)
   })
 })
 

@@ -162,6 +162,7 @@ export function startInstance(world: InstanceSettings): Instance {
   const room: Darkroom = {
     ...settings,
     shareOf: () => 1,
+    poolOfModel: () => undefined,
     clock: ownClock,
     chance,
     instance: String(instanceId),

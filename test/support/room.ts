@@ -71,6 +71,7 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
     jobs: jobTable(world.jobs, { chance, newId, clock: world.clock }),
     budgets: budgetTable(world.budget),
     parse,
+    poolOfModel: (model) => (model === deployment ? pool : undefined),
     pools: [{ name: pool, quotas: [quota], costs }],
     attemptsMax: 3,
     onUnknown: 'retry',
