@@ -55,7 +55,6 @@ async function run(): Promise<void> {
     runnersLike: values.runners ?? '',
   })
   const text = textOf(reports)
-  process.stdout.write(`\n${text}\n`)
   if (isWhole) await writeFile(join(import.meta.dirname, 'results.md'), `${text.trimEnd()}\n`)
   const failed = reports.flatMap(({ gates }) => gates.filter(({ isPassed }) => !isPassed))
   say(failed.length === 0 ? 'every gate passed' : `FAILED: ${failed.map(({ name }) => name).join('; ')}`)
@@ -77,7 +76,10 @@ async function runParts(wanted: readonly Part[], bench: Bench): Promise<readonly
   const reports: Report[] = []
   for (const step of steps) {
     const chosen = step.filter((part) => wanted.includes(part))
-    reports.push(...(await Promise.all(chosen.map(async (part) => runPart(part, bench)))))
+    const ended = await Promise.all(chosen.map(async (part) => runPart(part, bench)))
+    // Told at once: whoever stops the rest keeps these.
+    for (const report of ended) process.stdout.write(`\n${markdownOf(report)}\n`)
+    reports.push(...ended)
   }
   return reports
 }

@@ -1,8 +1,9 @@
+import { defaultSettings } from '../src/local/deployment/settings.ts'
+
 /** What every runner is given: the same prompts, parameters and deployment. */
 
-export const apiKey = 'simulated-deployment-key'
-export const deploymentName = 'gpt-image-1'
-export const apiVersion = '2025-04-01-preview'
+export const { apiKey, deployment: deploymentName } = defaultSettings
+export const [apiVersion = ''] = defaultSettings.apiVersions
 
 /** What a run asks of the model for each picture. */
 export const parameters = { size: '1024x1024', quality: 'low' } as const

@@ -3,9 +3,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
-import type { DeploymentOptions } from '../src/local/deployment/deployment.ts'
-import { getJson } from './json.ts'
 import { startChild, type Child, type Command } from '../src/local/child.ts'
+import type { DeploymentOptions } from '../src/local/deployment/deployment.ts'
+import { startHostProcess, startStorageProcess } from '../src/local/processes.ts'
+import { getJson } from './json.ts'
 import type { LoggedRequest } from './requests.ts'
 import { apiKey, apiVersion, deploymentName } from './work.ts'
 
@@ -25,9 +26,7 @@ export class World implements AsyncDisposable {
   readonly #stack = new AsyncDisposableStack()
 
   async storage(): Promise<Storage> {
-    const azurite = this.#stack.use(
-      await startChild({ path: 'src/local/azurite-command.ts', ready: /^azurite: ready (.*)$/ }),
-    )
+    const azurite = this.#stack.use(await startStorageProcess())
     return { connectionString: azurite.said, takeCounts: async () => ({}) }
   }
 
@@ -132,25 +131,9 @@ export type HostOptions = {
   readonly isUrgent?: boolean
 }
 
-async function startHost({ storage, deployment, rpm, isUrgent = false }: HostOptions): Promise<Host> {
-  const child = await startChild({
-    path: 'src/local/host-command.ts',
-    isUrgent,
-    // Each is set, so that none comes from the local.settings.json of whoever runs this.
-    env: {
-      AzureWebJobsStorage: storage.connectionString,
-      AZURE_OPENAI_TARGET_URI: `${deployment.endpoint}/openai/deployments/${deploymentName}/images/generations?api-version=${apiVersion}`,
-      AZURE_OPENAI_API_KEY: apiKey,
-      IMAGE_MODEL: deploymentName,
-      IMAGE_RPM: String(rpm),
-      PACE: '0.98',
-      CALL_TIMEOUT_SECONDS: '600',
-      MAX_ATTEMPTS: '5',
-      PORT: '0',
-      SHUTDOWN_GRACE_SECONDS: '1',
-    },
-    ready: /^darkroom: ready on (\S+)$/,
-  })
+async function startHost({ storage, deployment, ...options }: HostOptions): Promise<Host> {
+  const { connectionString } = storage
+  const child = await startHostProcess({ connectionString, endpoint: deployment.endpoint, ...options })
   return { url: child.said, child, readyAt: child.readyAt }
 }
 

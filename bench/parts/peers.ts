@@ -77,11 +77,16 @@ function isWithoutRefusal(run: Run): boolean {
   return run.kind === 'measured' && run.throttled === 0
 }
 
-/** Those that spend all at once, and soon give up, come first: a lot takes as long as its longest run. */
+/**
+ * Those that spend all at once, and soon give up, come first, and those that go alone last: a lot takes as long as its
+ * longest run.
+ */
 function byDuration(runners: readonly Runner[]): readonly Runner[] {
-  const isShort = ({ name }: Runner): boolean => /per 60 s/.test(name) && !name.startsWith('BullMQ')
-  const isLong = ({ name }: Runner): boolean => name.startsWith('BullMQ')
-  const rank = (runner: Runner): number => (isShort(runner) ? 0 : isLong(runner) ? 2 : 1)
+  const rank = (runner: Runner): number => {
+    if (isOwn(runner)) return 3
+    if (runner.name.startsWith('BullMQ')) return 2
+    return runner.name.includes('per 60 s') ? 0 : 1
+  }
   return runners.toSorted((a, b) => rank(a) - rank(b))
 }
 

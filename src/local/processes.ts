@@ -55,10 +55,12 @@ export async function startHostProcess(options: {
   readonly endpoint: string
   readonly rpm: number
   readonly messageLeaseSeconds?: number
+  readonly isUrgent?: boolean
 }): Promise<Child> {
-  const { connectionString, endpoint, rpm, messageLeaseSeconds } = options
+  const { connectionString, endpoint, rpm, messageLeaseSeconds, isUrgent = false } = options
   return startChild({
     path: 'src/local/host-command.ts',
+    isUrgent,
     // Each is set, so that none comes from the local.settings.json of whoever runs this.
     env: {
       AzureWebJobsStorage: connectionString,
