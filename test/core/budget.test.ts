@@ -579,6 +579,12 @@ describe('settings that are read anew', () => {
     expect(underSettings(used, same)).toEqual({ ...used, rpm: 9, pace: 0.9 })
   })
 
+  test('end what headers said of the limit, when the limit is another', () => {
+    const told = toldLimit(used, 42)!
+    expect(underSettings(told, { ...same, rpm: told.rpm }).level.toldRpm).toBe(42)
+    expect(underSettings(told, { ...same, rpm: told.rpm + 1 }).level.toldRpm).toBeNull()
+  })
+
   test('close the breaker of a deployment whose key or address was changed', () => {
     const changed = underSettings(used, {
       ...same,

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { actualMicroUsd, expected, upperBoundMicroUsd } from '../../src/core/cost.ts'
+import { actualMicroUsd, expected, leastMicroUsd, upperBoundMicroUsd } from '../../src/core/cost.ts'
 import type { Usage } from '../../src/core/job.ts'
 import { limits } from '../../src/core/limits.ts'
 import { pricesOf, priceTable, type ModelPrices } from '../../src/core/prices.ts'
@@ -16,6 +16,22 @@ const noUsage: Usage = { inputTokens: 0, outputTokens: 0, inputTextTokens: 0, in
 
 /** Five bytes, so eight tokens by guess and at most seventeen. */
 const fox: ImageRequest = { prompt: 'a fox', size: '1024x1024', quality: 'medium' }
+
+test.each(profiles)(
+  'the least that a call of $model can cost is what the cheapest of its calls can',
+  (profile) => {
+    const prices = pricesOf(priceTable(), profile.model)
+    const least = leastMicroUsd(profile, prices)
+    const costs = profile.sizes
+      .filter((size) => size !== 'auto')
+      .flatMap((size) =>
+        profile.qualities.map((quality) => upperBoundMicroUsd({ prompt: '', size, quality }, prices)),
+      )
+    expect(costs).toContain(least)
+    expect(costs.filter((cost) => cost < least)).toEqual([])
+    expect(least).toBeGreaterThan(0)
+  },
+)
 
 describe('the upper bound of a call', () => {
   test('is its bytes, the room around them, and its images', () => {

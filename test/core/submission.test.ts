@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { limits } from '../../src/core/limits.ts'
 import { profileNamed } from '../../src/core/profiles.ts'
 import {
+  poolOfModel,
   isSameRequest,
   submissionParser,
   type ParsedSubmission,
@@ -258,6 +259,26 @@ describe('the model chooses the pool', () => {
     expect(made).toEqual(['default'])
     for (const model of ['large', 'sweden', 'large']) lazy(flat({ prompt: 'a fox', model }))
     expect(made).toEqual(['default', 'gpt-image-2'])
+  })
+
+  test('also of a job that is faulty, so that it does not bind its batch to another pool', () => {
+    const faulty = (fields: object): unknown => {
+      const parsed = parseOfThree(JSON.stringify({ prompt: 'a fox', qualty: 'high', ...fields }))
+      return parsed.kind === 'invalid' && parsed.pool
+    }
+    expect(faulty({ model: 'large' })).toBe('gpt-image-2')
+    expect(faulty({})).toBe('default')
+    expect(parseOfThree('no JSON')).toMatchObject({ kind: 'invalid', pool: null })
+  })
+
+  test('and is found by the name of a model or a deployment alone', () => {
+    const names = ['gpt-image-2', 'large', 'poland', 'dall-e-3']
+    expect(names.map((model) => poolOfModel({ pools }, model))).toEqual([
+      'gpt-image-2',
+      'gpt-image-2',
+      'default',
+      undefined,
+    ])
   })
 
   test('and without a pool there is no parser', () => {

@@ -1,0 +1,13 @@
+import { expect, test } from 'vitest'
+import { z } from 'zod'
+import { describeIssue } from '../../src/core/submission-fault.ts'
+
+test('a body that is no object is named as the body', () => {
+  const parsed = z.strictObject({ priority: z.string() }).safeParse(['low'], { reportInput: true })
+  const [issue] = parsed.error!.issues
+  expect(describeIssue(issue!, { names: ['priority'], bodyNames: ['priority'] })).toEqual({
+    param: null,
+    code: 'invalid_value',
+    message: 'the body: got an array; allowed: an object',
+  })
+})
