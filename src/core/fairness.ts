@@ -69,6 +69,11 @@ export function isHalted({ decision }: Pick<Terms, 'decision'>): boolean {
   return decision !== null && decision.kind !== 'resumed'
 }
 
+/** A batch that stood at its cap goes on. */
+export function goesOn(at: number, reason: string): Decision {
+  return { kind: 'resumed', by: 'cap', reason, at }
+}
+
 /** Its cap keeps the batch from going on, until it is raised, or calls turn out cheaper than they might have been. */
 export function isAtCap({ decision }: Pick<Terms, 'decision'>): boolean {
   return decision?.kind === 'paused' && decision.by === 'cap'

@@ -1,4 +1,5 @@
 import type { HttpRequest } from '@azure/functions'
+import { usdOf } from '../core/money.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import { SettingsError } from '../settings.ts'
 
@@ -57,7 +58,7 @@ export function seconds(time: number | null): number | null {
 export function usd(microUsd: number): number
 export function usd(microUsd: number | null): number | null
 export function usd(microUsd: number | null): number | null {
-  return microUsd === null ? null : microUsd / 1_000_000
+  return microUsd === null ? null : usdOf(microUsd)
 }
 
 /** Slots keep their decimals. */

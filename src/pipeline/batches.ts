@@ -1,5 +1,5 @@
 import { answersKept, jobCounts, refusedRecently } from '../core/counters.ts'
-import { isAtCap, isHalted, plainTerms, type Decision } from '../core/fairness.ts'
+import { goesOn, isAtCap, isHalted, plainTerms, type Decision } from '../core/fairness.ts'
 import { type Priority } from '../core/submission.ts'
 import { withRecall } from '../core/budget.ts'
 import { cancelled, type Job } from '../core/job.ts'
@@ -96,7 +96,7 @@ export async function changeBatch(
       ...flow,
       priority: priority ?? flow.priority,
       capMicroUsd: capMicroUsd === undefined ? flow.capMicroUsd : capMicroUsd,
-      decision: isCapMoved && isAtCap(flow) ? goesOn(room) : flow.decision,
+      decision: isCapMoved && isAtCap(flow) ? goesOn(room.clock.now(), 'the cap was changed') : flow.decision,
     }
   })
   // Slots that were given under a higher cap, or none, are given anew.
@@ -176,8 +176,4 @@ async function decide(room: Darkroom, batch: string, decision: () => Decision): 
   if (isCancelledBefore) return { kind: 'cancelled-before' }
   if (made.kind === 'resumed') await nudge(room, stored.batch.pool)
   return { kind: 'done' }
-}
-
-function goesOn(room: Darkroom): Decision {
-  return { kind: 'resumed', by: 'cap', reason: 'the cap was changed', at: room.clock.now() }
 }

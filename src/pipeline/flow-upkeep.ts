@@ -1,5 +1,5 @@
 import { committedMicroUsd, jobCounts } from '../core/counters.ts'
-import { isAtCap, isHalted, termsOf, type Decision, type Flow } from '../core/fairness.ts'
+import { isAtCap, isHalted, termsOf, type Flow } from '../core/fairness.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { Batch, Pool, Versioned } from '../ports.ts'
@@ -68,10 +68,6 @@ export async function lookAtCaps(
     freed: new Set(looked.flatMap(({ batch, isFreed }) => (isFreed ? [batch] : []))),
     isUnderWay: atCap.length < all.length || looked.some(({ isUnderWay }) => isUnderWay),
   }
-}
-
-export function goesOn(now: number): Decision {
-  return { kind: 'resumed', by: 'cap', reason: 'calls cost less than they might have', at: now }
 }
 
 /** What waits in a cancelled batch is swept; a paused one is looked at now and then, in case nothing waits any more. */

@@ -1,4 +1,5 @@
 import { committedMicroUsd } from '../core/counters.ts'
+import { usdOf } from '../core/money.ts'
 import { isHalted, newFlow, type Flow } from '../core/fairness.ts'
 import type { Darkroom } from './darkroom.ts'
 
@@ -25,11 +26,11 @@ export async function haltAtCap(room: Darkroom, { pool, batch }: BatchRef): Prom
   await changeFlow(room, { pool, batch }, (flow) => {
     if (flow.capMicroUsd === null || isHalted(flow)) return undefined
     const committed = stored === undefined ? 0 : committedMicroUsd(stored.counters)
-    const reason = `the cap of $${usd(flow.capMicroUsd)} is reached: $${usd(committed)} are spent, may have been spent, or are under way; raise cap_usd to go on`
+    const reason = `the cap of $${dollars(flow.capMicroUsd)} is reached: $${dollars(committed)} are spent, may have been spent, or are under way; raise cap_usd to go on`
     return { ...flow, decision: { kind: 'paused', by: 'cap', reason, at: room.clock.now() } }
   })
 }
 
-function usd(microUsd: number): string {
-  return (microUsd / 1_000_000).toFixed(2)
+function dollars(microUsd: number): string {
+  return usdOf(microUsd).toFixed(2)
 }

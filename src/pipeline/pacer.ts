@@ -1,5 +1,5 @@
 import { afterQuiet, horizonMs, lowerLead, newLedger, underSettings, type Ledger } from '../core/budget.ts'
-import { byTag, isHalted, turns } from '../core/fairness.ts'
+import { byTag, goesOn, isHalted, turns } from '../core/fairness.ts'
 import { topPaces } from '../core/level.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
@@ -8,7 +8,6 @@ import { poolNamed, ticksSeen, type Darkroom, type PoolSettings } from './darkro
 import {
   countBacklog,
   finishedAmong,
-  goesOn,
   hasRested,
   idleSinceOf,
   lookAtCaps,
@@ -81,7 +80,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
   const flows = pool.flows.map(({ value }) => ({
     ...value,
     share: room.shareOf(value.batch),
-    ...(freed.has(value.batch) ? { decision: goesOn(now) } : {}),
+    ...(freed.has(value.batch) ? { decision: goesOn(now, 'calls cost less than they might have') } : {}),
   }))
   const halted = await lookAtHalted(room, flows)
   const lines = await lookAtIdle(room, { flows, limit: slotsWithinHorizon(ledgers, now), now })

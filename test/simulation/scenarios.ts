@@ -137,7 +137,17 @@ function actions(chance: Chance, untilMs: number): Action[] {
     const raisedMs = chance() * untilMs
     all.push({ afterMs: 0, batch, kind: 'change', capMicroUsd })
     all.push({ afterMs: raisedMs, batch, kind: 'change', capMicroUsd: capMicroUsd + 100_000 })
+    if (chance() < 0.5) {
+      all.push({
+        afterMs: raisedMs + chance() * 60_000,
+        batch,
+        kind: 'change',
+        capMicroUsd: Math.ceil(capMicroUsd / 2),
+      })
+    }
+    // Twice: a request on an instance that was frozen may be carried out long after it was asked again elsewhere.
     all.push({ afterMs: untilMs + 60_000, batch, kind: 'change', capMicroUsd: null })
+    all.push({ afterMs: untilMs + 400_000, batch, kind: 'change', capMicroUsd: null })
   }
   if (chance() < 0.3) {
     const pausedMs = 5_000 + chance() * 60_000
