@@ -43,6 +43,7 @@ function allowedBy(issue: z.core.$ZodIssue): string {
     case 'too_big':
       return issue.origin === 'string' ? `at most ${issue.maximum} characters` : `at most ${issue.maximum}`
     case 'too_small':
+      if (issue.inclusive === false) return `more than ${issue.minimum}`
       return issue.origin === 'string' ? `at least ${issue.minimum} character` : `at least ${issue.minimum}`
     case 'invalid_type':
       if (issue.expected === 'int') return 'a whole number'

@@ -34,7 +34,7 @@ function toJobMessage(message: unknown, { triggerMetadata }: InvocationContext):
 /** A prompt is told by its length and a hash, never by its words. */
 function logAccepted(context: InvocationContext, { job, isNew, fault }: Accepted): void {
   if (fault !== undefined) {
-    context.warn(`job ${jobId(job)} rejected: ${fault.code}`)
+    context.warn(`job ${jobId(job)} rejected: ${fault.code}: ${fault.message}`)
     return
   }
   const { prompt = '' } = job.request ?? {}

@@ -29,6 +29,10 @@ export async function patchBatch(call: Call): Promise<Reply> {
   const body = await readBody(request, changesSchema)
   if (body.kind === 'refused') return body.reply
   const { priority, cap_usd: capMicroUsd, model } = body.value
+  if (priority === undefined && capMicroUsd === undefined) {
+    const message = 'the body changes nothing; allowed: priority, cap_usd, or both'
+    return replyError({ status: 400, code: 'missing_required_parameter', message })
+  }
   const [first] = room.pools
   const known = await batchStatus(room, name)
   const asked = model === undefined ? first?.name : room.poolOfModel(model)

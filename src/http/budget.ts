@@ -37,7 +37,10 @@ function deploymentBody(
     pace: ledger.pace,
     limit_rpm: limitRpm(ledger.level, ledger),
     starts_per_minute: Math.round(rpmInForce(ledger.level, ledger) * 100) / 100,
-    opinion: opinion(ledger.level, ledger, now),
+    opinion:
+      breaker === null
+        ? opinion(ledger.level, ledger, now)
+        : { kind: 'stopped', text: `Nothing starts here but probes: ${breaker.message}` },
     spacing_seconds: exactSeconds(spacingMs),
     next_free_slot_at: exactSeconds(Math.max(now, ledger.nextFreeAt)),
     lead_seconds: exactSeconds(ledger.leadMs),

@@ -21,7 +21,9 @@ export async function postJob({ request, room, id }: Call): Promise<Reply> {
   const text = await boundedText(request)
   if (text === undefined) return tooLong()
   const taken = await takeRequest(room, { text, idempotencyKey, requestId: id })
-  if (taken.kind === 'invalid') return replyError({ status: 400, ...taken.fault })
+  if (taken.kind === 'invalid') {
+    return replyError({ status: taken.fault.code === 'batch_cancelled' ? 409 : 400, ...taken.fault })
+  }
   const { job, isNew, isSame } = taken
   if (!isSame) {
     const param = idempotencyKey === undefined || job.customId !== null ? 'custom_id' : 'Idempotency-Key'

@@ -143,4 +143,7 @@ function customId(index: number): string {
   return String(index + 1).padStart(2, '0')
 }
 
-await runCommand(demo)
+await runCommand(
+  'npm run demo: 24 prompts from queue to pictures, on this machine, which costs nothing.',
+  demo,
+)

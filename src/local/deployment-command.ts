@@ -11,6 +11,14 @@ import { changeSettings, defaultSettings } from './deployment/settings.ts'
  * each named as in `optionsFrom`; what is not set keeps its default. Prints one line when it is ready.
  */
 async function run(): Promise<void> {
+  if (process.argv.length > 2) {
+    const names = Object.keys(environmentSchema.shape).join(', ')
+    console.log(
+      `npm run deployment: a simulated deployment, until it is stopped. It goes by the environment: ${names}.`,
+    )
+    process.exitCode = process.argv[2] === '--help' ? 0 : 1
+    return
+  }
   const options = optionsFrom(process.env)
   if (options.kind === 'invalid') {
     console.error(`The simulated deployment cannot start:\n${options.message}`)

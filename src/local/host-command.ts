@@ -11,8 +11,10 @@ import {
 import { loadLocalSettings } from './local-settings.ts'
 import { hasDeployment, useRunningSimulated } from './simulated.ts'
 
-/** `npm run host`: one instance of the functions, against the storage and the deployment configured. */
-await runCommand(async () => {
+const about =
+  'npm run host: one instance of the functions, against the storage and the deployment configured, or those of a running npm start.'
+
+await runCommand(about, async () => {
   await loadLocalSettings(rootDir)
   const { port, graceMs, messageLeaseMs } = readCommandSettings()
   // Beside an `npm start` on this machine nothing needs to be configured.

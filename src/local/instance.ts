@@ -61,14 +61,26 @@ export function logToTerminal(line: string): void {
   if (!/^\[(debug|trace)\]/.test(line)) console.log(line)
 }
 
-/** Runs a command to its end: faults of the settings are a message, not a stack. */
-export async function runCommand(command: () => Promise<void>): Promise<void> {
+/**
+ * Runs a command to its end: faults of the settings are a message, not a stack. These commands take no arguments; what
+ * they go by are settings.
+ */
+export async function runCommand(about: string, command: () => Promise<void>): Promise<void> {
+  const [argument] = process.argv.slice(2)
+  if (argument !== undefined) {
+    if (argument !== '--help') console.error(`unknown argument ${argument}`)
+    console.log(
+      `${about}\n\nIt takes no arguments: README.md lists the settings it goes by, environment first, then local.settings.json.`,
+    )
+    process.exit(argument === '--help' ? 0 : 1)
+  }
   try {
     await command()
   } catch (error) {
     if (!(error instanceof SettingsError)) throw error
     console.error(error.message)
-    process.exitCode = 1
+    // What was started beside it, storage for one, would keep the process alive.
+    process.exit(1)
   }
 }
 

@@ -12,8 +12,9 @@ import {
 import { loadLocalSettings } from './local-settings.ts'
 import { hasDeployment, startUsualSimulated } from './simulated.ts'
 
-/** `npm start`: the whole of Darkroom on this machine; what is not configured is stood in for. */
-await runCommand(async () => {
+const about = 'npm start: the whole of Darkroom on this machine; what is not configured is stood in for.'
+
+await runCommand(about, async () => {
   await loadLocalSettings(rootDir)
   const { port, graceMs, messageLeaseMs } = readCommandSettings()
   const azurite = await startDevelopmentStorage(join(rootDir, '.azurite'))

@@ -1,3 +1,4 @@
+import type { Flow } from '../core/fairness.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import { poolNamed, ticksSeen, type Darkroom } from './darkroom.ts'
@@ -17,14 +18,13 @@ export async function announce(room: Darkroom, ref: BatchRef): Promise<void> {
   await nudge(room, ref.pool)
 }
 
-/** Sees to it that the batch's flow stands in the pool, awake. */
-export async function wake(room: Darkroom, { pool, batch }: BatchRef): Promise<void> {
+/** Sees to it that the batch's flow stands in the pool, awake; answers it as it stood some moments ago at most. */
+export async function wake(room: Darkroom, { pool, batch }: BatchRef): Promise<Flow> {
   const { flows } = room.seen
   const now = room.clock.now()
   const known = flows.get(batch)
   if (known !== undefined && now - known.since < timing.flowKnownMs) {
-    await known.woken
-    return
+    return known.woken
   }
   const woken = changeFlow(room, { pool, batch }, (flow) =>
     flow.idleSince === null ? undefined : { ...flow, idleSince: null },
@@ -33,7 +33,7 @@ export async function wake(room: Darkroom, { pool, batch }: BatchRef): Promise<v
   // Remembered before it is done: messages come by the dozen, and one of them is enough to look.
   flows.set(batch, { since: now, woken })
   try {
-    await woken
+    return await woken
   } catch (error) {
     if (flows.get(batch)?.woken === woken) flows.delete(batch)
     throw error

@@ -168,8 +168,10 @@ async function decide(room: Darkroom, batch: string, decision: () => Decision): 
     return last?.kind === 'cancelled' ? { kind: 'done' } : { kind: 'finished-before' }
   }
   await changeFlow(room, stored.batch, (flow) => {
-    isCancelledBefore = flow.decision?.kind === 'cancelled' && made.kind !== 'cancelled'
-    if (isCancelledBefore) return undefined
+    const isCancelled = flow.decision?.kind === 'cancelled'
+    isCancelledBefore = isCancelled && made.kind !== 'cancelled'
+    // Cancelled again: the first reason stands.
+    if (isCancelled) return undefined
     const refusalsFrom = made.kind === 'resumed' ? made.at : flow.refusalsFrom
     return { ...flow, decision: made, refusalsFrom }
   })

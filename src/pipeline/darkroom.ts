@@ -1,4 +1,5 @@
 import type { Ledger, QuotaLimits } from '../core/budget.ts'
+import type { Flow } from '../core/fairness.ts'
 import type { ExpectedCost } from '../core/cost.ts'
 import type { OnUnknown } from '../core/failure.ts'
 import type { Image, Job, Usage } from '../core/job.ts'
@@ -72,7 +73,7 @@ export type Seen = {
   /** Batches that exist, once the promise is kept. */
   readonly batches: Map<string, Promise<Batch>>
   /** Since when each batch's flow is known to stand in the pool, awake, once the promise is kept. */
-  readonly flows: Map<string, { readonly since: number; readonly woken: Promise<unknown> }>
+  readonly flows: Map<string, { readonly since: number; readonly woken: Promise<Flow> }>
   readonly ticks: Map<string, TicksSeen>
   /** Jobs in hand on this instance, held or running. */
   running: number

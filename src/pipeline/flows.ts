@@ -1,4 +1,3 @@
-import { committedMicroUsd } from '../core/counters.ts'
 import { usdOf } from '../core/money.ts'
 import { isHalted, newFlow, type Flow } from '../core/fairness.ts'
 import type { Darkroom } from './darkroom.ts'
@@ -25,12 +24,13 @@ export async function haltAtCap(room: Darkroom, { pool, batch }: BatchRef): Prom
   const stored = await room.jobs.getBatch(batch)
   await changeFlow(room, { pool, batch }, (flow) => {
     if (flow.capMicroUsd === null || isHalted(flow)) return undefined
-    const committed = stored === undefined ? 0 : committedMicroUsd(stored.counters)
-    const reason = `the cap of $${dollars(flow.capMicroUsd)} is reached: $${dollars(committed)} are spent, may have been spent, or are under way; raise cap_usd to go on`
+    const { spentMicroUsd = 0, unsureMicroUsd = 0, reservedMicroUsd = 0 } = stored?.counters ?? {}
+    const taken = `${dollars(spentMicroUsd)} spent, ${dollars(unsureMicroUsd)} that may have been, ${dollars(reservedMicroUsd)} under way`
+    const reason = `the next call might cost more than the cap of ${dollars(flow.capMicroUsd)} leaves (${taken}); raise cap_usd to go on`
     return { ...flow, decision: { kind: 'paused', by: 'cap', reason, at: room.clock.now() } }
   })
 }
 
 function dollars(microUsd: number): string {
-  return usdOf(microUsd).toFixed(2)
+  return `$${usdOf(microUsd)}`
 }

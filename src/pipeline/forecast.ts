@@ -1,6 +1,7 @@
 import type { ExpectedCost } from '../core/cost.ts'
 import { jobCounts } from '../core/counters.ts'
 import { callMsUnseen, estimateStartAt, outlook } from '../core/estimate.ts'
+import { readJson } from '../core/json.ts'
 import { isHalted } from '../core/fairness.ts'
 import { limits } from '../core/limits.ts'
 import type { Submission, SubmissionFault } from '../core/submission.ts'
@@ -62,7 +63,7 @@ function linesOf(text: string): readonly Line[] {
     .split(/\r?\n/)
     .map((line, index): Line => ({ text: line, number: index + 1 }))
     .filter((line) => line.text.trim() !== '')
-  const isOneALine = lines.length > 1 && lines.every((line) => line.text.trim().startsWith('{'))
+  const isOneALine = lines.length > 1 && readJson(text).kind === 'unreadable'
   return isOneALine ? lines : [{ text, number: null }]
 }
 

@@ -141,13 +141,21 @@ async function accept(room: Darkroom, submission: Submission, { batch, key }: Jo
   const now = room.clock.now()
   const job = newJob({ batch, key, pool, customId, metadata, request, priority, upperMicroUsd, now })
   // Before the job: one without a flow would be seen by nobody if this instance died here.
-  await wake(room, job)
+  const flow = await wake(room, job)
+  if (flow.decision?.kind === 'cancelled' && (await room.jobs.get(job)) === undefined) {
+    return { kind: 'rejected', fault: batchCancelled(batch) }
+  }
   const added = await room.jobs.add(job)
   // Also for a job that was there: the delivery that wrote it may have died before it told the pacer.
   await announce(room, job)
   if (added === 'added') return { kind: 'accepted', job, isNew: true }
   const stored = await room.jobs.get(job)
   return { kind: 'accepted', job: stored?.job ?? job, isNew: false }
+}
+
+function batchCancelled(batch: string): SubmissionFault {
+  const message = `batch: ${batch} was cancelled and stays so; send its jobs under another name`
+  return { param: 'batch', code: 'batch_cancelled', message }
 }
 
 function modelMismatch(

@@ -69,7 +69,8 @@ export async function batchStatus(room: Darkroom, batch: string): Promise<BatchS
     batch,
     pool,
     createdAt,
-    status: statusOf(flow, isFinished),
+    // One that was opened before its first job has not begun.
+    status: statusOf(flow, isFinished && counts.total > 0),
     terms: termsOf(flow),
     counts,
     counters,

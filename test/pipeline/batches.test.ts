@@ -195,7 +195,7 @@ describe('a cancelled batch', () => {
     })
   })
 
-  test('has what comes back to wait cancelled, and what is sent to it later, without a call', async () => {
+  test('has what comes back to wait cancelled, and refuses what is sent to it later, without a call', async () => {
     const world = newWorld()
     const room = roomIn(world)
     world.model.script.push(fails('transient'), fails('unknown'), fails('throttled', { retryAfterMs: 1_000 }))
@@ -211,7 +211,7 @@ describe('a cancelled batch', () => {
     await playFor(world, room, 10 * minuteMs)
     expect(world.model.calls).toHaveLength(3)
     const { counters } = assertRowsAgree(batch, world.jobs.rows(batch))
-    expect(counters).toMatchObject({ waiting: 0, running: 0, cancelled: 12 })
+    expect(counters).toMatchObject({ waiting: 0, running: 0, cancelled: 10, failed: 2 })
     expect(await statusOf(room)).toMatchObject({ status: 'cancelled' })
     expect((await room.budgets.read('pool')).flows).toEqual([])
   })
@@ -392,7 +392,7 @@ describe('a cap', () => {
       kind: 'paused',
       by: 'cap',
       reason:
-        'the cap of $0.05 is reached: $0.05 are spent, may have been spent, or are under way; raise cap_usd to go on',
+        'the next call might cost more than the cap of $0.05 leaves ($0 spent, $0 that may have been, $0.05 under way); raise cap_usd to go on',
       at: expect.any(Number),
     })
     await playFor(world, room, minuteMs)
