@@ -3,7 +3,7 @@ import { newJob, rejectedJob, type Job } from '../core/job.ts'
 import { inboxName, keyOf } from '../core/keys.ts'
 import { isSameRequest, type Submission, type SubmissionFault } from '../core/submission.ts'
 import type { JobRef } from '../ports.ts'
-import { announce, wake } from './announce.ts'
+import { announce, nudge, wake } from './announce.ts'
 import { newBatch } from './batches.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
 import type { BatchRef } from './flows.ts'
@@ -143,6 +143,8 @@ async function accept(room: Darkroom, submission: Submission, { batch, key }: Jo
   // Before the job: one without a flow would be seen by nobody if this instance died here.
   const flow = await wake(room, job)
   if (flow.decision?.kind === 'cancelled' && (await room.jobs.get(job)) === undefined) {
+    // The flow that was made for it goes again.
+    await nudge(room, pool)
     return { kind: 'rejected', fault: batchCancelled(batch) }
   }
   const added = await room.jobs.add(job)
