@@ -56,6 +56,8 @@ export const limits = {
   breakerMessageCharsMax: 200,
   /** Rows cancelled at a time. */
   cancelRowsMax: 1_000,
+  /** Those of one batch that a tick cancels: a few seconds' work. */
+  sweepRowsMax: 3_000,
   /** Cancelled batches in which a tick cancels what came to wait since. */
   sweepsPerTickMax: 10,
   /** Ledgers and changed flows share one transaction with the tick row. */

@@ -207,7 +207,7 @@ async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
   if (dueAt !== null) await room.messages.sendTick({ pool, epoch }, dueAt)
   const tidied = await Promise.allSettled([
     ...plan.swept.map(async (batch) =>
-      room.jobs.cancelQueued({ batch, limit: limits.cancelRowsMax, now: room.clock.now() }),
+      room.jobs.cancelQueued({ batch, limit: limits.sweepRowsMax, now: room.clock.now() }),
     ),
     ...plan.finished.map(async (finished) => removeFlow(room, pool, finished)),
   ])
