@@ -95,6 +95,7 @@ async function row(
       rpm,
       instances,
       submissions: batchOf('big', rpm * minutes),
+      endsAfterMs: (minutes + 5) * 60_000,
       // More than is ever in hand: how many one instance takes is host.json's matter, and measured elsewhere.
       atOnce: Math.ceil((rpm * 2) / instances) + 100,
       wakeDelayMs: () => delay(chance),
