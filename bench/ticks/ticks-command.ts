@@ -79,7 +79,7 @@ async function rowsOfOneJob(): Promise<readonly Entity[]> {
   // The first runs a tick, and gets its slot; the second waits for the next tick.
   for (const key of ['first', keyOfOne]) {
     const text = JSON.stringify({ batch: 'one', custom_id: key, prompt: promptOf(0), ...parameters })
-    await takeMessage(room, { text, messageId: key, insertedAt: undefined })
+    await other.clock.run(takeMessage(room, { text, messageId: key, insertedAt: undefined }))
   }
   const rows = other.jobs.rows('one').filter(({ row }) => !row.includes('first'))
   if (!rows.some(({ row }) => row.startsWith('wait:')))
