@@ -21,7 +21,7 @@ export const timing = {
   leadMarginMs: 1_000,
   /** A lead that was enough for this long is lowered a little; one that had to be raised is left alone for longer. */
   leadQuietMs: 60_000,
-  leadRaisedQuietMs: 1_200_000,
+  leadRaisedQuietMs: 3_600_000,
   /** Ticks all run by one instance for this long: there is hardly another one. */
   aloneMs: 300_000,
   /** No slot that was given before a recall is this far ahead of it. */
