@@ -1,6 +1,9 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
+  type Decision,
+  type Flow,
+  goesOn,
   isAtCap,
   isHalted,
   newFlow,
@@ -10,8 +13,6 @@ import {
   turns,
   weightOf,
   weights,
-  type Decision,
-  type Flow,
 } from '../../src/core/fairness.ts'
 import { priorities } from '../../src/core/submission.ts'
 
@@ -283,3 +284,9 @@ function jainIndex(shares: readonly number[]): number {
   const squares = shares.reduce((sum, share) => sum + share ** 2, 0)
   return total ** 2 / (shares.length * squares)
 }
+
+test('a batch that goes on after its cap is neither halted nor at it', () => {
+  const decision = goesOn(7, 'the cap was changed')
+  expect(decision).toEqual({ kind: 'resumed', by: 'cap', reason: 'the cap was changed', at: 7 })
+  expect([isHalted({ decision }), isAtCap({ decision })]).toEqual([false, false])
+})

@@ -11,3 +11,11 @@ test('a body that is no object is named as the body', () => {
     message: 'the body: got an array; allowed: an object',
   })
 })
+
+test('a bound that is itself not allowed is told as such', () => {
+  const parsed = z.strictObject({ cap: z.number().gt(0) }).safeParse({ cap: 0 }, { reportInput: true })
+  const [issue] = parsed.error!.issues
+  expect(describeIssue(issue!, { names: ['cap'], bodyNames: ['cap'] }).message).toBe(
+    'cap: got 0; allowed: more than 0',
+  )
+})
