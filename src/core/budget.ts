@@ -1,7 +1,8 @@
-import { addToBucket, recentCount, type Bucket } from './counters.ts'
+import { firstReady, newMember, probed, withStop, type Fault, type Member } from './breaker.ts'
+import { addToBucket, recentCount } from './counters.ts'
 import { roundToMicros } from './keys.ts'
 import { newLevel, passed, resumeGapMs, rpmInForce, told, topPaces, type Level } from './level.ts'
-import { limits } from './limits.ts'
+import { addRecall, covers, type Recall } from './recall.ts'
 import { refused, type Refusal } from './refusal.ts'
 import { startsBetween, withoutSlots, withSlot, type Starts } from './starts.ts'
 import { timing } from './timing.ts'
@@ -28,30 +29,6 @@ export type Ledger = {
   readonly leadMs: number
   /** When it may be lowered next. */
   readonly leadLowerAt: number
-}
-
-/** Slots of the batch that this tick or an earlier one gave; of any batch where it is the empty name. */
-export type Recall = { readonly batch: string; readonly epoch: number; readonly at: number }
-
-/** A deployment that draws on the quota. */
-export type Member = {
-  readonly deployment: string
-  /** Names the settings it was kept under: a corrected key or address closes the breaker at once. */
-  readonly settingsMark: string
-  readonly breaker: Breaker | null
-  /** Calls that came to nothing through a fault of the deployment, by the time of the fault. */
-  readonly faultsRecently: readonly Bucket[]
-}
-
-/** A stopped deployment: nothing starts but one probe at a time. */
-export type Breaker = {
-  readonly code: string
-  readonly message: string
-  readonly openedAt: number
-  /** The slot of the probe under way. */
-  readonly probeSlotAt: number | null
-  readonly nextProbeAt: number
-  readonly probes: number
 }
 
 /** A quota as the settings have it. */
@@ -140,28 +117,13 @@ export function takeFreshSlot(
   }
 }
 
-/**
- * From here on no call of the batch starts at such a slot, once every worker has looked again. Of too many recalls the
- * oldest are joined into one for all batches: slots are wasted, and none is used that was recalled.
- */
+/** From here on no call of the batch starts at such a slot, once every worker has looked again. */
 export function withRecall(ledger: Ledger, recall: Recall): Ledger {
-  const known = ledger.recalled.filter(
-    ({ batch, at }) => batch !== recall.batch && at > recall.at - timing.recallKnownMs,
-  )
-  const spare = known.length + 1 - limits.recallsMax
-  if (spare <= 0) return { ...ledger, recalled: [...known, recall] }
-  const joined = known.slice(0, spare + 1).reduce((all, each) => ({
-    batch: '',
-    epoch: Math.max(all.epoch, each.epoch),
-    at: Math.max(all.at, each.at),
-  }))
-  return { ...ledger, recalled: [{ ...joined, batch: '' }, ...known.slice(spare + 1), recall] }
+  return { ...ledger, recalled: addRecall(ledger.recalled, recall) }
 }
 
 export function isRecalled(ledger: Ledger, slot: Pick<Recall, 'batch' | 'epoch'>): boolean {
-  return ledger.recalled.some(
-    ({ batch, epoch }) => slot.epoch <= epoch && (batch === slot.batch || batch === ''),
-  )
+  return covers(ledger.recalled, slot)
 }
 
 /** Whether a job that holds a slot of the deployment may still start at it. */
@@ -222,50 +184,14 @@ export function afterQuiet(ledger: Ledger, now: number): Ledger {
   return level === ledger.level ? ledger : { ...ledger, level }
 }
 
-/**
- * The deployment cannot serve (key, address, block, retirement, faults without end): nothing starts on it but probes,
- * at intervals that grow with each that fails. `slotAt` tells whose answer it was.
- */
-export function stopped(
-  ledger: Ledger,
-  stop: {
-    readonly deployment: string
-    readonly slotAt: number
-    readonly now: number
-    readonly code: string
-    readonly message: string
-  },
-): Ledger {
-  const { deployment, slotAt, now, code } = stop
-  const message = stop.message.slice(0, limits.breakerMessageCharsMax).toWellFormed()
-  const member = memberOf(ledger, deployment)
-  if (member === undefined) return ledger
-  const { breaker } = member
-  if (breaker === null) {
-    const opened = { code, message, openedAt: now, probeSlotAt: null, probes: 0 }
-    return withMember(ledger, { ...member, breaker: { ...opened, nextProbeAt: now + timing.probeFirstMs } })
-  }
-  // Calls that were under way when it stopped fail as well, and say nothing new.
-  if (breaker.probeSlotAt !== slotAt) return ledger
-  const probes = breaker.probes + 1
-  const nextProbeAt = now + probeIntervalMs(probes)
-  return withMember(ledger, {
-    ...member,
-    breaker: { ...breaker, code, message, probeSlotAt: null, probes, nextProbeAt },
-  })
+/** A deployment cannot serve: nothing starts on it but probes. */
+export function stopped(ledger: Ledger, fault: Fault): Ledger {
+  const member = memberOf(ledger, fault.deployment)
+  return member === undefined ? ledger : withMember(ledger, withStop(member, fault))
 }
 
 /** A call came to nothing through a fault of the deployment; one of which nothing else comes is stopped. */
-export function faulted(
-  ledger: Ledger,
-  fault: {
-    readonly deployment: string
-    readonly slotAt: number
-    readonly now: number
-    readonly code: string
-    readonly message: string
-  },
-): Ledger {
+export function faulted(ledger: Ledger, fault: Fault): Ledger {
   const { deployment, slotAt, now, message } = fault
   const member = memberOf(ledger, deployment)
   if (member === undefined) return ledger
@@ -324,23 +250,6 @@ export function isInService(ledger: Ledger): boolean {
   return ledger.deployments.some(({ breaker }) => breaker === null)
 }
 
-function newMember(settings: Pick<Member, 'deployment' | 'settingsMark'>): Member {
-  return { ...settings, breaker: null, faultsRecently: [] }
-}
-
-/**
- * Of those that can serve at the same time a stopped one whose probe is due goes first: it would otherwise never be
- * taken back. A quota has one deployment at least.
- */
-function firstReady(members: readonly Member[], from: number): { member: Member; at: number } {
-  return members
-    .map((member) => ({ member, at: Math.max(from, member.breaker?.nextProbeAt ?? from) }))
-    .reduce((first, next) => {
-      const isProbe = next.member.breaker !== null && first.member.breaker === null
-      return next.at < first.at || (next.at === first.at && isProbe) ? next : first
-    })
-}
-
 /** The first slot after a pause is a probe: until its answer is known everywhere no other starts. */
 function afterSlot(ledger: Ledger, slotAt: number): Ledger {
   const gapMs = slotAt === roundToMicros(ledger.pausedUntil) ? resumeGapMs : 0
@@ -351,23 +260,10 @@ function afterSlot(ledger: Ledger, slotAt: number): Ledger {
   }
 }
 
-/** A probe that is lost on its way is followed by another one; only an answer makes the intervals grow. */
-function probed(member: Member, slotAt: number): Member {
-  const { breaker } = member
-  if (breaker === null) return member
-  return {
-    ...member,
-    breaker: { ...breaker, probeSlotAt: slotAt, nextProbeAt: slotAt + timing.probeLostMs },
-  }
-}
-
 function withMember(ledger: Ledger, changed: Member): Ledger {
+  if (ledger.deployments.includes(changed)) return ledger
   const deployments = ledger.deployments.map((member) =>
     member.deployment === changed.deployment ? changed : member,
   )
   return { ...ledger, deployments }
-}
-
-function probeIntervalMs(probes: number): number {
-  return Math.min(timing.probeMaxMs, timing.probeFirstMs * 2 ** Math.min(probes, 10))
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { readJson } from './json.ts'
 import { limits } from './limits.ts'
 import { microUsd } from './money.ts'
 import { tokenRules, type SizeTable, type TokenRule } from './tokens.ts'
@@ -53,10 +54,11 @@ export function pricesOf(table: PriceTable, model: string): ModelPrices {
  * wanted of it and what was found.
  */
 export const pricesSetting = z.string().transform((text, context): PriceOverrides => {
-  const json = parseJson(text)
-  const parsed = overridesSchema.safeParse(json, { reportInput: true })
+  const json = readJson(text)
+  const value = json.kind === 'json' ? json.value : undefined
+  const parsed = overridesSchema.safeParse(value, { reportInput: true })
   if (parsed.success) return parsed.data
-  const faults = json === undefined ? [wantedJson] : parsed.error.issues.map(describe)
+  const faults = value === undefined ? [wantedJson] : parsed.error.issues.map(describe)
   for (const message of faults) context.addIssue({ code: 'custom', message })
   return z.NEVER
 })
@@ -179,14 +181,6 @@ function describe(issue: z.core.$ZodIssue): string {
   const field = issue.path.length === 0 ? '' : `${issue.path.join('.')}: `
   const found = issue.code === 'unrecognized_keys' ? issue.keys : [issue.input]
   return `${field}${issue.message}; not ${JSON.stringify(found).slice(1, -1).slice(0, limits.quotedValueCharsMax)}`
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }
 
 function mapped<From, To>(

@@ -1,4 +1,5 @@
-import { spacingMs, startsLastMinute, type Ledger, type Member } from '../core/budget.ts'
+import type { Member } from '../core/breaker.ts'
+import { spacingMs, startsLastMinute, type Ledger } from '../core/budget.ts'
 import { jobCounts, ratePerMinute, type Counters, type JobCounts } from '../core/counters.ts'
 import { estimateFinishAt, estimateStartAt, outlook } from '../core/estimate.ts'
 import { isHalted, termsOf, type Terms } from '../core/fairness.ts'

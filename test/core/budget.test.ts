@@ -1,5 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { Breaker, Member } from '../../src/core/breaker.ts'
 import {
   afterQuiet,
   faulted,
@@ -21,9 +22,7 @@ import {
   toldLimit,
   underSettings,
   withRecall,
-  type Breaker,
   type Ledger,
-  type Member,
 } from '../../src/core/budget.ts'
 import { newLevel, resumeGapMs, topPaces } from '../../src/core/level.ts'
 import { limits } from '../../src/core/limits.ts'

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { memberOf, raisedLead, spacingMs, stopped, throttled, type Breaker } from '../../src/core/budget.ts'
+import type { Breaker } from '../../src/core/breaker.ts'
+import { memberOf, raisedLead, spacingMs, stopped, throttled } from '../../src/core/budget.ts'
 import { claimed, retried, stateOf } from '../../src/core/job.ts'
 import { timing } from '../../src/core/timing.ts'
 import { nothingSeen, type Darkroom } from '../../src/pipeline/darkroom.ts'
@@ -27,6 +28,21 @@ import {
 import { fails, pictures } from '../support/scripted-model.ts'
 
 const ref = { pool: 'pool', quota: deployment }
+
+/** The room, whose ledger cannot be changed the next `times` times. */
+function awayFor(room: Darkroom, times: number): Darkroom {
+  let faults = times
+  return {
+    ...room,
+    budgets: {
+      ...room.budgets,
+      changeLedger: async (change: Parameters<typeof room.budgets.changeLedger>[0]) => {
+        if ((faults -= 1) >= 0) throw new Error('storage is away')
+        return room.budgets.changeLedger(change)
+      },
+    },
+  }
+}
 
 /** A job that has its slot, a room, and the time at which its message becomes visible. */
 async function slottedJob(
@@ -168,17 +184,7 @@ describe('a failed call', () => {
   test('for want of quota stays known while storage is away, and is never taken for a lost one', async () => {
     const { world, room, message } = await slottedJob({ onUnknown: 'fail' })
     world.model.script.push(fails('throttled', { retryAfterMs: 1_000 }))
-    let faults = 2
-    const shaky = {
-      ...room,
-      budgets: {
-        ...room.budgets,
-        changeLedger: async (change: Parameters<typeof room.budgets.changeLedger>[0]) => {
-          if ((faults -= 1) >= 0) throw new Error('storage is away')
-          return room.budgets.changeLedger(change)
-        },
-      },
-    }
+    const shaky = awayFor(room, 2)
     expect((await run(world, shaky, message)).kind).toBe('snoozed')
     const job = await jobIn(room, 'cat')
     expect([stateOf(job), job.attempts, job.possiblyRepeated]).toEqual(['queued', 0, 0])
@@ -187,17 +193,7 @@ describe('a failed call', () => {
   test('that passes stays known while storage is away, and is never taken for a lost one', async () => {
     const { world, room, message } = await slottedJob({ onUnknown: 'fail' })
     world.model.script.push(fails('transient'))
-    let faults = 2
-    const shaky = {
-      ...room,
-      budgets: {
-        ...room.budgets,
-        changeLedger: async (change: Parameters<typeof room.budgets.changeLedger>[0]) => {
-          if ((faults -= 1) >= 0) throw new Error('storage is away')
-          return room.budgets.changeLedger(change)
-        },
-      },
-    }
+    const shaky = awayFor(room, 2)
     expect((await run(world, shaky, message)).kind).toBe('retried')
     const job = await jobIn(room, 'cat')
     expect([stateOf(job), job.attempts, job.possiblyRepeated]).toEqual(['queued', 1, 0])
