@@ -1,3 +1,4 @@
+import type { BatchOrder } from './core/batch-order.ts'
 import type { Ledger } from './core/budget.ts'
 import type { Counters } from './core/counters.ts'
 import type { ModelFailure } from './core/failure.ts'
@@ -41,8 +42,12 @@ export type WaitingJob = JobRef & {
 export type Batch = {
   readonly batch: string
   readonly pool: string
+  /** The API key that it belongs to; null: none, as what came by the queue. */
+  readonly owner: string | null
   readonly createdAt: number
   readonly terms: Terms
+  /** What it was submitted with; null: it was sent job by job. */
+  readonly order: BatchOrder | null
 }
 
 /** The jobs and counters of batches. Every change is one transaction: record, index row and counters agree. */
@@ -229,4 +234,51 @@ export type ModelAnswer =
 /** The image deployments. `generate` sends exactly one request to the one named: retries are the pipeline's. */
 export type ImageModel = {
   generate(call: { readonly deployment: string; readonly request: ImageRequest }): Promise<ModelAnswer>
+}
+
+export type FilePurpose = 'batch' | 'vision' | 'batch_output'
+
+/** A file that somebody sent, or that we made of a batch's results. It never changes. */
+export type StoredFile = {
+  /** `file-…`; it holds the time at which it was made. */
+  readonly id: string
+  /** The API key that it belongs to. */
+  readonly owner: string | null
+  readonly filename: string
+  readonly purpose: FilePurpose
+  readonly sizeBytes: number
+  readonly createdAt: number
+  readonly expiresAt: number | null
+}
+
+export type FileStore = {
+  /** Keeps the content as it comes, at flat memory; `too-large`, and nothing kept, when it passes the bound. */
+  save(file: {
+    readonly owner: string | null
+    readonly filename: string
+    readonly purpose: FilePurpose
+    readonly expiresAfterMs: number | null
+    readonly sizeBytesMax: number
+    readonly content: AsyncIterable<Uint8Array>
+    /** Ours to choose for a file that may have to be made again; it then takes the place of the earlier one. */
+    readonly id?: string | undefined
+  }): Promise<{ readonly kind: 'saved'; readonly file: StoredFile } | { readonly kind: 'too-large' }>
+  /** Undefined also when it has expired. */
+  get(id: string): Promise<StoredFile | undefined>
+  /** Of one key, or of all where none is named; in the order of time, from behind `after` on. */
+  list(query: {
+    readonly owner: string | undefined
+    readonly purpose?: FilePurpose | undefined
+    readonly order: 'asc' | 'desc'
+    readonly after?: string | undefined
+    readonly limit: number
+  }): Promise<{ readonly files: readonly StoredFile[]; readonly hasMore: boolean }>
+  /** The bytes from `from` up to, and without, `before`; undefined when it is gone. */
+  read(
+    id: string,
+    range?: { readonly from: number; readonly before: number },
+  ): Promise<AsyncIterable<Uint8Array> | undefined>
+  remove(id: string): Promise<boolean>
+  /** Removes what has expired, up to a bound; answers how many. */
+  removeExpired(): Promise<number>
 }

@@ -168,7 +168,7 @@ async function register(
   const now = room.clock.now()
   const names = Array.from({ length: batches }, (_, index) => `pacer-${index + 1}`)
   for (const batch of names) {
-    await room.jobs.openBatch({ batch, pool, createdAt: now, terms: plainTerms })
+    await room.jobs.openBatch({ batch, pool, createdAt: now, terms: plainTerms, owner: null, order: null })
     await wake(room, { pool, batch })
   }
   await Promise.all(

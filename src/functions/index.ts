@@ -6,6 +6,9 @@ import './image-work.ts'
 import './pacer.ts'
 import './rescue.ts'
 
+// Uploads, results and events go through in pieces; without it the host holds every body whole.
+app.setup({ enableHttpStream: true })
+
 app.hook.appTerminate(() => {
   stopDarkroom()
 })

@@ -1,5 +1,6 @@
 import { app, type HttpMethod } from '@azure/functions'
 import { darkroom } from '../app.ts'
+import { localCaller } from '../core/caller.ts'
 import { asReply, type Call, type Reply } from '../http/reply.ts'
 
 /** Registers one HTTP route. Every reply carries the request's id; what goes wrong is logged under it. */
@@ -15,7 +16,7 @@ export function route(
     handler: async (request, context) => {
       const id = context.invocationId
       try {
-        const response = await handle({ request, room: await darkroom(), id })
+        const response = await handle({ request, room: await darkroom(), id, caller: localCaller })
         return { ...response, headers: { ...response.headers, 'x-request-id': id } }
       } catch (error) {
         context.error(`request ${id} failed`, error)

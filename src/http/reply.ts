@@ -1,4 +1,5 @@
 import type { HttpRequest } from '@azure/functions'
+import type { Caller } from '../core/caller.ts'
 import { usdOf } from '../core/money.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import { SettingsError } from '../settings.ts'
@@ -15,7 +16,8 @@ export type Reply = {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   readonly jsonBody?: object
-  readonly body?: Uint8Array
+  /** Bytes, or a stream of them that is read only as fast as the client takes it. */
+  readonly body?: Uint8Array | string | AsyncIterable<Uint8Array>
 }
 
 export function reply(status: number, body: object, headers: Record<string, string> = {}): Reply {
@@ -32,7 +34,12 @@ export function notFound(what: string): Reply {
 }
 
 /** A request that was understood to be one of ours. `id` is told to the caller with every reply, and logged. */
-export type Call = { readonly request: HttpRequest; readonly room: Darkroom; readonly id: string }
+export type Call = {
+  readonly request: HttpRequest
+  readonly room: Darkroom
+  readonly id: string
+  readonly caller: Caller
+}
 
 /** Turns what goes wrong into a reply: the settings, storage, or a fault of ours. Details are logged, not told. */
 export function asReply(error: unknown): Reply {

@@ -108,8 +108,10 @@ export function newBatch(room: Darkroom, { pool, batch }: BatchRef): Batch {
   return {
     batch,
     pool,
+    owner: null,
     createdAt: room.clock.now(),
     terms: plainTerms,
+    order: null,
   }
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { endpoints, type BatchOrder } from '../core/batch-order.ts'
 import type { Counters } from '../core/counters.ts'
 import { termsOf, type Terms } from '../core/fairness.ts'
 import { priorities } from '../core/submission.ts'
@@ -198,11 +199,28 @@ export const termsSchema = z.object({
   refusalsFrom: z.number(),
 }) satisfies z.ZodType<Terms>
 
-const batchSchema = z.object({ createdAt: z.number(), pool: z.string() })
+const orderSchema = z.object({
+  inputFileId: z.string(),
+  endpoint: z.enum(endpoints),
+  completionWindow: z.string(),
+  name: z.string().nullable(),
+  metadata: z.record(z.string(), z.string()).nullable(),
+  outputExpiresAfterMs: z.number().nullable(),
+  onUnknown: z.enum(['retry', 'fail']).nullable(),
+  outputPrefix: z.string().nullable(),
+  webhook: z.object({ url: z.string(), perJob: z.boolean() }).nullable(),
+}) satisfies z.ZodType<BatchOrder>
 
-export function writeBatch({ createdAt, pool, terms }: Batch): Values {
+const batchSchema = z.object({
+  createdAt: z.number(),
+  pool: z.string(),
+  owner: z.string().nullable(),
+  order: orderSchema.nullable(),
+})
+
+export function writeBatch({ createdAt, pool, owner, order, terms }: Batch): Values {
   return {
-    batch: JSON.stringify({ createdAt, pool } satisfies z.infer<typeof batchSchema>),
+    batch: JSON.stringify({ createdAt, pool, owner, order } satisfies z.infer<typeof batchSchema>),
     ...writeTerms(terms),
   }
 }

@@ -285,7 +285,14 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     expect(await jobs.readBatch(batch)).toBeUndefined()
     const opened = await Promise.all(
       ['first', 'second', 'third'].map(async (pool, index) =>
-        jobsOn(table, pool).openBatch({ batch, pool, createdAt: now + index, terms: plainTerms }),
+        jobsOn(table, pool).openBatch({
+          batch,
+          pool,
+          createdAt: now + index,
+          terms: plainTerms,
+          owner: null,
+          order: null,
+        }),
       ),
     )
     for (const each of opened) expect(each).toEqual(opened[0])
@@ -300,7 +307,7 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
 
   test('the terms of a batch are kept with it, and nothing else of it is changed', async () => {
     const batch = uniqueName('batch')
-    const opened = { batch, pool: 'pool', createdAt: now, terms: plainTerms }
+    const opened = { batch, pool: 'pool', createdAt: now, terms: plainTerms, owner: null, order: null }
     await jobs.openBatch(opened)
     const terms: Terms = {
       priority: 'low',

@@ -1,5 +1,6 @@
 import functions from '@azure/functions'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { localCaller } from '../../src/core/caller.ts'
 import { stopped } from '../../src/core/budget.ts'
 import { claimed, failed, retried, succeeded } from '../../src/core/job.ts'
 import { failure } from '../../src/core/failure.ts'
@@ -44,6 +45,7 @@ async function ask(
     }),
     room,
     id: '6f0f9d5e-request',
+    caller: localCaller,
   })
   const reply = await world.clock.run(work)
   return { ...reply, json: reply.jsonBody }
