@@ -102,6 +102,41 @@ export function sortableTime(time: number): string {
     .padStart(17, '0')
 }
 
+/**
+ * An id that holds the time at which its thing was made, so that its row in a line of time is found from the id alone.
+ * `random` keeps two of one moment apart; only its letters and digits count.
+ */
+export function timedId(prefix: TimedPrefix, createdAt: number, random: string): string {
+  const time = Math.floor(createdAt).toString(36).padStart(timeChars, '0')
+  return `${prefix}${time}${random.toLowerCase().replaceAll(/[^0-9a-z]/g, '')}`
+}
+
+/** What ids that hold their time begin with. */
+export type TimedPrefix = 'file-' | 'batch_'
+
+/** Milliseconds in base 36 take eight characters until 2059. */
+const timeChars = 9
+
+/** When the thing was made, in whole milliseconds; undefined for what is no such id. */
+export function timeOfId(id: string): number | undefined {
+  const time = /^(?:file-|batch_)(0[0-9a-z]{8})[0-9a-z]{1,48}$/.exec(id)?.[1]
+  return time === undefined ? undefined : Number.parseInt(time, 36)
+}
+
+/** Where an id stands in a line of time: rows sort by time, upwards or downwards, those of one moment by id. */
+export function timelineRow(order: 'asc' | 'desc', id: string, createdAt: number): string {
+  const sorted = order === 'asc' ? createdAt : latestTime - createdAt
+  return `${order}:${String(sorted).padStart(13, '0')}|${id}`
+}
+
+/** All that `timeOfId` answers lies before it. */
+const latestTime = 9_999_999_999_999
+
+/** The partition of what belongs to an API key; table keys refuse some characters, and names of keys may have any. */
+export function ownerPartition(owner: string): string {
+  return `key:${isPlain(owner) ? owner : `~${fingerprint(owner)}`}`
+}
+
 /** Slots carry decimals, to the microsecond that a row key holds. */
 export function roundToMicros(time: number): number {
   return Math.round(time * 1000) / 1000

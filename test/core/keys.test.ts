@@ -8,11 +8,15 @@ import {
   indexRowOf,
   jobId,
   keyOf,
+  ownerPartition,
   parseIndexRow,
   parseJobId,
   priorityLines,
   roundToMicros,
   sortableTime,
+  timedId,
+  timelineRow,
+  timeOfId,
 } from '../../src/core/keys.ts'
 import { limits } from '../../src/core/limits.ts'
 import { batchNamePattern, type Priority } from '../../src/core/submission.ts'
@@ -224,4 +228,42 @@ test('times are microseconds, padded', () => {
 
 test('a fingerprint is 128 bits of SHA-256', () => {
   expect(fingerprint('abc')).toBe('ba7816bf8f01cfea414140de5dae2223')
+})
+
+describe('ids that hold their time', () => {
+  const uuid = '6F9619FF-8B86-D011-B42D-00CF4FC964FF'
+
+  test('say when their thing was made, and fit an address', () => {
+    const id = timedId('batch_', t0 + 0.75, uuid)
+    expect(id).toBe(`batch_${Math.floor(t0).toString(36).padStart(9, '0')}6f9619ff8b86d011b42d00cf4fc964ff`)
+    expect(id).toMatch(/^[A-Za-z0-9_-]{1,64}$/)
+    expect(timeOfId(id)).toBe(Math.floor(t0))
+    expect(timeOfId(timedId('file-', 0, 'x'))).toBe(0)
+  })
+
+  test.each([
+    '',
+    'file-',
+    'file-abc',
+    'file-1mcqvlkow1',
+    'file-0mcqvlko-1',
+    `file-${'0'.repeat(58)}`,
+    'run_0mcqvlkow1',
+  ])('%j is none', (id) => {
+    expect(timeOfId(id)).toBeUndefined()
+  })
+
+  test('sort by time in their line, either way', () => {
+    const rows = (order: 'asc' | 'desc') =>
+      [t0, t0 + 1, t0 + 1_000, t0 * 1.5].map((at) =>
+        timelineRow(order, timedId('file-', at, 'a'), Math.floor(at)),
+      )
+    expect(rows('asc').toSorted()).toEqual(rows('asc'))
+    expect(rows('desc').toSorted()).toEqual(rows('desc').toReversed())
+  })
+})
+
+test('the partition of a key takes any name, and no two have the same', () => {
+  expect(ownerPartition('shop-1')).toBe('key:shop-1')
+  expect(ownerPartition('a/b #?')).toBe(`key:~${fingerprint('a/b #?')}`)
 })
