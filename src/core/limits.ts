@@ -29,6 +29,10 @@ export const limits = {
   failureMessageCharsMax: 1_000,
   /** Why a batch was paused, resumed or cancelled. */
   reasonCharsMax: 500,
+  /** An address that somebody gives us to ask; what browsers and proxies pass on. */
+  addressCharsMax: 2_048,
+  /** Until an address outside is connected, in milliseconds. */
+  connectMsMax: 10_000,
   /** The model's request ids kept with a job: attempts are bounded, but snoozes are not. */
   requestIdsMax: 20,
 
