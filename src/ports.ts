@@ -1,7 +1,8 @@
 import type { BatchOrder } from './core/batch-order.ts'
 import type { Ledger } from './core/budget.ts'
 import type { Counters } from './core/counters.ts'
-import type { ModelFailure } from './core/failure.ts'
+import type { FailureKind, ModelFailure } from './core/failure.ts'
+import type { IndexKind } from './core/keys.ts'
 import type { Flow, Terms } from './core/fairness.ts'
 import type { Image, Job, Usage } from './core/job.ts'
 import type { ImageRequest, Priority } from './core/submission.ts'
@@ -39,6 +40,13 @@ export type WaitingJob = JobRef & {
 }
 
 /** `terms` are those of a batch without a flow; one that has a flow has its terms there. */
+/** What an index row tells of its job. `failure` of failed ones: their kind. */
+export type IndexedJob = JobRef & {
+  readonly at: number
+  readonly priority: Priority | null
+  readonly failure: FailureKind | null
+}
+
 export type Batch = {
   readonly batch: string
   readonly pool: string
@@ -90,6 +98,24 @@ export type JobTable = {
     before: number
     limit: number
   }): Promise<readonly JobRef[]>
+  /**
+   * Jobs of one state in the order of their index rows: waiting and retries by when they are due, slots and leases by
+   * theirs, finished ones by when they finished. From behind `after` on, or from a time.
+   */
+  indexed(query: {
+    batch: string
+    kind: IndexKind
+    after?: Pick<IndexedJob, 'at' | 'key' | 'priority'> | undefined
+    from?: number | undefined
+    limit: number
+  }): Promise<readonly IndexedJob[]>
+  /** Records in the order of their keys, from behind `after` on. `isBrief`: without their prompts, at a fraction of the bytes. */
+  list(query: {
+    batch: string
+    after?: string | undefined
+    limit: number
+    isBrief?: boolean
+  }): Promise<readonly Job[]>
   /** Makes the batch known; answers it as it was opened first. */
   openBatch(batch: Batch): Promise<Batch>
   saveTerms(batch: string, terms: Terms): Promise<void>
@@ -184,16 +210,19 @@ export type Messages = {
   sendTick(message: TickMessage, visibleAt: number): Promise<void>
 }
 
+/** The job that pictures are named after. */
+export type ImageOwner = JobRef & Partial<Pick<Job, 'output'>>
+
 /** Pictures in the store of images, under names derived from the job. */
 export type ImageStore = {
   /** Writes all pictures of one answer, with the facts of the call beside them. */
   save(answer: {
-    readonly job: JobRef
+    readonly job: ImageOwner
     readonly facts: CallFacts
     readonly images: readonly PictureBytes[]
   }): Promise<readonly Image[]>
   /** What a call has left: undefined unless every picture of one answer is there. */
-  find(job: JobRef): Promise<SavedAnswer | undefined>
+  find(job: ImageOwner): Promise<SavedAnswer | undefined>
   read(image: Image): Promise<ImageContent | undefined>
 }
 

@@ -1,4 +1,4 @@
-import type { Failure } from './failure.ts'
+import type { Failure, OnUnknown } from './failure.ts'
 import type { Priority } from './submission.ts'
 import { limits } from './limits.ts'
 import type { ImageRequest } from './submission.ts'
@@ -10,6 +10,10 @@ export type Job = {
   /** The pool of deployments that it draws on, the same for all jobs of a batch. */
   readonly pool: string
   readonly customId: string | null
+  /** What the names of its images start with; null: its batch and key. */
+  readonly output: string | null
+  /** What follows a call without an answer; null: as the settings have it. */
+  readonly onUnknown: OnUnknown | null
   /** Null: its batch's. */
   readonly priority: Priority | null
   /** The most that one call of it can cost. */
@@ -22,6 +26,8 @@ export type Job = {
   readonly createdAt: number
   /** Requests really sent to the model, or that may have been: counted before the call. */
   readonly attempts: number
+  /** Those before somebody asked for it again: they do not count against the most that are allowed. */
+  readonly attemptsForgiven: number
   /** Calls made although an earlier one may have been paid for. */
   readonly possiblyRepeated: number
   /** The most that calls without an answer, and refused ones, may have cost. */
@@ -34,7 +40,7 @@ export type Job = {
   readonly phase: Phase
 }
 
-/** Where a job stands. Each of the first three owns one index row; the others own none. */
+/** Where a job stands. */
 export type Phase =
   | { readonly kind: 'waiting'; readonly dueAt: number }
   /** `isReserved`: the cost of its call is held against its batch's cap. */
@@ -83,6 +89,7 @@ export const transitions = {
   succeeded: { from: ['running', 'waiting', 'slotted'], to: 'succeeded' },
   failed: { from: ['running'], to: 'failed' },
   cancelled: { from: ['waiting', 'slotted'], to: 'cancelled' },
+  reopened: { from: ['failed'], to: 'waiting' },
 } as const satisfies Record<string, { readonly from: readonly PhaseKind[]; readonly to: PhaseKind }>
 
 export type JobEvent = keyof typeof transitions
@@ -96,7 +103,8 @@ export function stateOf(job: Job): JobState {
   return kind === 'waiting' || kind === 'slotted' ? 'queued' : kind
 }
 
-export type NewJob = Pick<Job, 'batch' | 'key' | 'pool' | 'customId' | 'metadata'> & { readonly now: number }
+export type NewJob = Pick<Job, 'batch' | 'key' | 'pool' | 'customId' | 'metadata'> &
+  Partial<Pick<Job, 'output' | 'onUnknown'>> & { readonly now: number }
 
 export type Order = Pick<Job, 'priority' | 'upperMicroUsd'> & { readonly request: ImageRequest }
 
@@ -209,6 +217,24 @@ export function cancelled(job: Job, { finishedAt }: { finishedAt: number }): Job
   return enter(job, 'cancelled', { kind: 'cancelled', finishedAt })
 }
 
+/**
+ * A person asks for a failed job again: it waits at the end of its line, with all its attempts before it. A call whose
+ * outcome is unknown may have been paid for, so the next one may be a repeat.
+ */
+export function reopened(job: Job, { now }: { now: number }): Job | undefined {
+  const isUnknown = job.phase.kind === 'failed' && job.phase.failure.kind === 'unknown'
+  const next = job.request === null ? undefined : enter(job, 'reopened', { kind: 'waiting', dueAt: now })
+  return (
+    next && {
+      ...next,
+      attemptsForgiven: job.attempts,
+      possiblyRepeated: job.possiblyRepeated + (isUnknown ? 1 : 0),
+      slotAt: null,
+      deployment: null,
+    }
+  )
+}
+
 function withUnsureCost(job: Job): Job {
   return { ...job, unsureMicroUsd: job.unsureMicroUsd + job.upperMicroUsd }
 }
@@ -221,6 +247,8 @@ function enter(job: Job, event: JobEvent, phase: Phase): Job | undefined {
 
 function blankJob({ now, ...fields }: NewJob): Omit<Job, 'phase'> {
   return {
+    output: null,
+    onUnknown: null,
     ...fields,
     priority: null,
     upperMicroUsd: 0,
@@ -228,6 +256,7 @@ function blankJob({ now, ...fields }: NewJob): Omit<Job, 'phase'> {
     input: null,
     createdAt: now,
     attempts: 0,
+    attemptsForgiven: 0,
     possiblyRepeated: 0,
     unsureMicroUsd: 0,
     slotAt: null,

@@ -41,23 +41,29 @@ export function parseJobId(id: string): Pick<Job, 'batch' | 'key'> | undefined {
  * The image's path: the same for every attempt, so that a rescue finds what an attempt has left. The extension comes
  * with its dot.
  */
-export function imageBlobName(job: Pick<Job, 'batch' | 'key'>, index: number, extension: string): string {
-  return `${job.batch}/${job.key}-${index}${extension}`
+export function imageBlobName(job: OutputOf, index: number, extension: string): string {
+  return `${outputStem(job)}-${index}${extension}`
+}
+
+type OutputOf = Pick<Job, 'batch' | 'key'> & Partial<Pick<Job, 'output'>>
+
+function outputStem({ batch, key, output }: OutputOf): string {
+  return output ?? `${batch}/${key}`
 }
 
 /**
  * What the path starts with, whatever its extension. Another key may start with it too (`a-0.b` after `a-0.`), so who
  * lists by it must compare whole names.
  */
-export function imageBlobStem(job: Pick<Job, 'batch' | 'key'>, index: number): string {
-  return `${job.batch}/${job.key}-${index}.`
+export function imageBlobStem(job: OutputOf, index: number): string {
+  return `${outputStem(job)}-${index}.`
 }
 
 /**
- * The one index row of an unfinished job; whoever moves the job must delete it, so it is the job's lock.
+ * The one index row of a job; whoever moves the job must delete it, so it is the job's lock.
  * Times are zero-padded microseconds: rows sort by time, those of waiting jobs by priority first.
  */
-export function indexRowOf({ key, priority, phase }: Pick<Job, 'key' | 'priority' | 'phase'>): string | null {
+export function indexRowOf({ key, priority, phase }: Pick<Job, 'key' | 'priority' | 'phase'>): string {
   switch (phase.kind) {
     case 'waiting':
       return `wait:${lineOf(priority)}${sortableTime(phase.dueAt)}|${key}`
@@ -66,18 +72,25 @@ export function indexRowOf({ key, priority, phase }: Pick<Job, 'key' | 'priority
     case 'running':
       return `run:${sortableTime(phase.leaseUntil)}|${key}`
     case 'succeeded':
+      return `done:${sortableTime(phase.finishedAt)}|${key}`
     case 'failed':
+      return `fail:${sortableTime(phase.finishedAt)}|${key}`
     case 'cancelled':
-      return null
+      return `gone:${sortableTime(phase.finishedAt)}|${key}`
   }
 }
 
-export type IndexKind = 'wait' | 'slot' | 'run'
+export type IndexKind = 'wait' | 'slot' | 'run' | FinalKind
+
+/** Succeeded, failed, cancelled. */
+export type FinalKind = 'done' | 'fail' | 'gone'
+
+export const finalKinds: readonly FinalKind[] = ['done', 'fail', 'gone']
 
 export type IndexRow = { readonly at: number; readonly key: string; readonly priority: Priority | null }
 
 export function parseIndexRow(row: string): IndexRow | undefined {
-  const match = /^(?:wait:(\d)|slot:|run:)(\d{17})\|(.+)$/.exec(row)
+  const match = /^(?:wait:(\d)|slot:|run:|done:|fail:|gone:)(\d{17})\|(.+)$/.exec(row)
   return match?.[2] !== undefined && match[3] !== undefined
     ? {
         at: Number(match[2]) / 1000,

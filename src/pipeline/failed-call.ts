@@ -16,13 +16,17 @@ export async function handleFailure(
   lease: Lease,
   fault: ModelFailure,
 ): Promise<RunOutcome> {
-  const { attempts } = lease.job
+  const { attempts, attemptsForgiven, onUnknown } = lease.job
   const { kind, code, requestId } = fault
   const finishedAt = room.clock.now()
   const atSlot = { ...fault, slotAt: lease.job.slotAt ?? finishedAt }
   const decision = decide(
     kind,
-    { attempts, attemptsMax: attemptsAllowed(code, room.attemptsMax), onUnknown: room.onUnknown },
+    {
+      attempts: attempts - attemptsForgiven,
+      attemptsMax: attemptsAllowed(code, room.attemptsMax),
+      onUnknown: onUnknown ?? room.onUnknown,
+    },
     room.chance(),
   )
   const ifOurs = (change: (job: Job) => Job | undefined) => (job: Job) => ofThisRun(lease, job) && change(job)

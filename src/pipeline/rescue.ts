@@ -101,10 +101,14 @@ async function recover(room: Darkroom, ref: JobRef): Promise<'recovered' | 'unkn
 
 function ofUnknownOutcome(room: Darkroom, job: Job): Job | undefined {
   const finishedAt = room.clock.now()
-  const { attempts } = job
+  const { attempts, attemptsForgiven, onUnknown } = job
   const decision = decide(
     'unknown',
-    { attempts, attemptsMax: room.attemptsMax, onUnknown: room.onUnknown },
+    {
+      attempts: attempts - attemptsForgiven,
+      attemptsMax: room.attemptsMax,
+      onUnknown: onUnknown ?? room.onUnknown,
+    },
     room.chance(),
   )
   if (decision.kind === 'retry') {

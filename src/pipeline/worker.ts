@@ -179,7 +179,7 @@ async function complete(
   lease: Lease,
   answer: Images,
 ): Promise<RunOutcome> {
-  const { batch, key, attempts } = lease.job
+  const { batch, key, output, attempts } = lease.job
   const { usage, requestId } = answer
   const finishedAt = room.clock.now()
   // Only another call's answer could be there before us: not for a first attempt that still holds its lease.
@@ -189,7 +189,7 @@ async function complete(
   }
   const facts = { attempt: attempts, usage, requestId, finishedAt }
   const images = await persist(room, async () =>
-    room.images.save({ job: { batch, key }, facts, images: answer.images }),
+    room.images.save({ job: { batch, key, output }, facts, images: answer.images }),
   )
   const done = await finish(room, lease, (job) => succeeded(job, answered(room, job, { facts, images })))
   await persist(room, async () => noteService(room, message, lease.job))

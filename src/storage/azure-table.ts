@@ -54,9 +54,10 @@ function restore(kept: string): string {
 }
 
 async function range(client: TableClient, query: RangeQuery): Promise<readonly Entity[]> {
-  const { partition, from, before, limit, namesOnly } = query
+  const { partition, from, before, limit, only } = query
   const filter = odata`PartitionKey eq ${partition} and RowKey ge ${from} and RowKey lt ${before}`
-  const queryOptions = namesOnly === true ? { filter, select: ['PartitionKey', 'RowKey'] } : { filter }
+  const queryOptions =
+    only === undefined ? { filter } : { filter, select: ['PartitionKey', 'RowKey', ...only] }
   const entities: Entity[] = []
   // A page may be short, even empty, with more to come (a server's time limit, a partition's end).
   const pages = client.listEntities({ queryOptions }).byPage({ maxPageSize: Math.min(limit, 1_000) })

@@ -13,8 +13,8 @@ import {
 } from '@azure/storage-blob'
 import { z } from 'zod'
 import type { Image } from '../core/job.ts'
-import { imageBlobName, imageBlobStem } from '../core/keys.ts'
-import type { Clock, ImageStore, JobRef } from '../ports.ts'
+import { imageBlobName, imageBlobStem, jobId } from '../core/keys.ts'
+import type { Clock, ImageStore, ImageOwner } from '../ports.ts'
 import type { StorageConnection } from './connection.ts'
 
 export const imageContainer = 'images'
@@ -50,6 +50,7 @@ export function azureImageStore(
             metadata: {
               darkroom: JSON.stringify({
                 ...facts,
+                job: jobId(job),
                 requestId: facts.requestId ?? null,
                 count: images.length,
                 image,
@@ -89,6 +90,7 @@ export function azureImageStore(
 }
 
 const factsSchema = z.object({
+  job: z.string(),
   attempt: z.number(),
   count: z.number(),
   requestId: z.string().nullable(),
@@ -112,7 +114,7 @@ const factsSchema = z.object({
 /** The job's pictures in their order. The newest call comes first where two have left some of each. */
 async function listLeft(
   container: ContainerClient,
-  job: JobRef,
+  job: ImageOwner,
 ): Promise<readonly z.infer<typeof factsSchema>[]> {
   const found: z.infer<typeof factsSchema>[] = []
   for (let index = 0; ; index += 1) {
@@ -123,6 +125,7 @@ async function listLeft(
       const facts = factsSchema.safeParse(parseMetadata(blob))
       if (
         facts.success &&
+        facts.data.job === jobId(job) &&
         facts.data.image.blob === blob.name &&
         !blob.name.slice(prefix.length).includes('.')
       )

@@ -20,6 +20,12 @@ export function jobRow(key: string): string {
   return `job:${key}`
 }
 
+/** All records of a batch lie before this name. */
+export const jobRows = { before: 'job;' } as const
+
+/** What a record has beside its prompt. */
+export const briefValues = ['origin', 'progress', 'grant', 'phase'] as const
+
 export function countRow(shard: number): string {
   return `count:${shard}`
 }
@@ -68,6 +74,8 @@ const originSchema = z.object({
   pool: z.string(),
   priority: z.enum(priorities).nullable(),
   customId: z.string().nullable(),
+  output: z.string().nullable(),
+  onUnknown: z.enum(['retry', 'fail']).nullable(),
   parameters: z
     .object({
       size: z.string().optional(),
@@ -90,6 +98,7 @@ const grantSchema = z.object({ slotAt: z.number().nullable(), deployment: z.stri
 
 const progressSchema = z.object({
   attempts: z.number(),
+  attemptsForgiven: z.number(),
   possiblyRepeated: z.number(),
   upperMicroUsd: z.number(),
   unsureMicroUsd: z.number(),
@@ -104,6 +113,8 @@ export function writeNewJob(job: Job): Values {
     pool: job.pool,
     priority: job.priority,
     customId: job.customId,
+    output: job.output,
+    onUnknown: job.onUnknown,
     parameters: job.request === null ? null : parameters,
     metadata: job.metadata,
     input: job.input,
@@ -114,9 +125,18 @@ export function writeNewJob(job: Job): Values {
 
 /** What a change of a job may alter. */
 export function writeChangedJob(job: Job): Values {
-  const { attempts, possiblyRepeated, upperMicroUsd, unsureMicroUsd, startedAt, requestIds } = job
+  const {
+    attempts,
+    attemptsForgiven,
+    possiblyRepeated,
+    upperMicroUsd,
+    unsureMicroUsd,
+    startedAt,
+    requestIds,
+  } = job
   const progress: z.infer<typeof progressSchema> = {
     attempts,
+    attemptsForgiven,
     possiblyRepeated,
     upperMicroUsd,
     unsureMicroUsd,

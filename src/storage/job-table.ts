@@ -1,4 +1,5 @@
 import { changesCounters, count, noCounters, reserve, sum, type Counters } from '../core/counters.ts'
+import { failureKinds } from '../core/failure.ts'
 import type { Job } from '../core/job.ts'
 import {
   indexRowOf,
@@ -10,11 +11,13 @@ import {
 } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
-import type { Clock, JobSnapshot, JobTable, SlotGrant, WaitingJob } from '../ports.ts'
+import type { Clock, IndexedJob, JobSnapshot, JobTable, SlotGrant, WaitingJob } from '../ports.ts'
 import {
   batchRow,
+  briefValues,
   countRows,
   jobRow,
+  jobRows,
   readBatch,
   readCounters,
   readJob,
@@ -157,14 +160,37 @@ export function jobTable(
     },
 
     async countBefore({ waiting: { batch, key, dueAt, priority }, limit }) {
-      const before = indexRowOf({ key, priority, phase: { kind: 'waiting', dueAt } }) ?? ''
-      const rows = await table.range({ partition: batch, from: 'wait:', before, limit, namesOnly: true })
+      const before = indexRowOf({ key, priority, phase: { kind: 'waiting', dueAt } })
+      const rows = await table.range({ partition: batch, from: 'wait:', before, limit, only: [] })
       return rows.length
     },
 
     async overdue({ batch, kind, before, limit }) {
       const rows = await rangeOf(table, batch, kind, { limit, before })
       return rows.map(({ key }) => ({ batch, key }))
+    },
+
+    async indexed({ batch, kind, after, from, limit }) {
+      const first =
+        after === undefined ? `${kind}:${from === undefined ? '' : sortableTime(from)}` : behind(kind, after)
+      const rows = await table.range({ partition: batch, from: first, before: `${kind};`, limit })
+      return rows.flatMap((entity): IndexedJob[] => {
+        const row = parseIndexRow(entity.row)
+        const failure = failureKinds.find((each) => each === entity.values['failure']) ?? null
+        return row === undefined ? [] : [{ batch, ...row, failure }]
+      })
+    },
+
+    async list({ batch, after, limit, isBrief = false }) {
+      const rows = await table.range({
+        partition: batch,
+        // The name that follows in the order of rows: keys hold no character that comes before it.
+        from: after === undefined ? jobRow('') : `${jobRow(after)}!`,
+        before: jobRows.before,
+        limit,
+        ...(isBrief ? { only: briefValues } : {}),
+      })
+      return rows.map((entity) => readJob({ batch, key: entity.row.slice(jobRow('').length) }, entity))
     },
 
     async openBatch(batch) {
@@ -197,12 +223,12 @@ export function jobTable(
 }
 
 function indexInsert(job: Job): readonly Write[] {
-  const row = indexRowOf(job)
-  return row === null ? [] : [{ kind: 'insert', row, values: indexValues(job) }]
+  return [{ kind: 'insert', row: indexRowOf(job), values: indexValues(job) }]
 }
 
 /** What is needed of a job by those who move it without reading its record. */
 function indexValues({ phase, upperMicroUsd }: Pick<Job, 'phase' | 'upperMicroUsd'>): Values {
+  if (phase.kind === 'failed') return { failure: phase.failure.kind }
   const isNeeded = phase.kind === 'waiting' || (phase.kind === 'slotted' && phase.isReserved)
   return isNeeded && upperMicroUsd > 0 ? { upper: String(upperMicroUsd) } : {}
 }
@@ -211,7 +237,7 @@ function indexMove(before: Job, after: Job): readonly Write[] {
   const from = indexRowOf(before)
   const to = indexRowOf(after)
   if (from === to) return []
-  return [...(from === null ? [] : [{ kind: 'delete', row: from } satisfies Write]), ...indexInsert(after)]
+  return [{ kind: 'delete', row: from }, ...indexInsert(after)]
 }
 
 function slotWrites(
@@ -222,7 +248,6 @@ function slotWrites(
   const phase = { kind: 'slotted', slotAt, isReserved } as const
   const to = indexRowOf({ key, priority, phase })
   const from = indexRowOf({ key, priority, phase: { kind: 'waiting', dueAt } })
-  if (from === null || to === null) return []
   return [
     {
       kind: 'merge',
@@ -244,6 +269,7 @@ function cancellation(
   }: { now: number; changeId: string; isApplied: (key: string) => Promise<boolean> },
 ): RowChange {
   const { key = '' }: Partial<IndexRow> = parseIndexRow(row) ?? {}
+  const phase = { kind: 'cancelled', finishedAt: now } as const
   const reservedMicroUsd = row.startsWith('slot:') ? Number(values['upper'] ?? 0) : 0
   return {
     key,
@@ -251,9 +277,10 @@ function cancellation(
       {
         kind: 'merge',
         row: jobRow(key),
-        values: { ...writePhase({ kind: 'cancelled', finishedAt: now }), changeId },
+        values: { ...writePhase(phase), changeId },
       },
       { kind: 'delete', row },
+      { kind: 'insert', row: indexRowOf({ key, priority: null, phase }), values: {} },
     ],
     count: (counters) =>
       sum([
@@ -270,6 +297,12 @@ function cancellation(
   }
 }
 
+/** The first row that can follow this one of its kind. */
+function behind(kind: IndexKind, { at, key, priority }: Pick<IndexedJob, 'at' | 'key' | 'priority'>): string {
+  const line = kind === 'wait' ? priorityLines.indexOf(priority) : ''
+  return `${kind}:${line}${sortableTime(at)}|${key}!`
+}
+
 async function rangeOf(
   table: Table,
   batch: string,
@@ -281,7 +314,7 @@ async function rangeOf(
     from: `${kind}:`,
     before: `${kind}:${sortableTime(before)}`,
     limit: Math.min(limit, limits.slotsPerTickMax),
-    namesOnly: true,
+    only: [],
   })
   return entities.flatMap(({ row }) => parseIndexRow(row) ?? [])
 }

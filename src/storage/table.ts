@@ -25,8 +25,8 @@ export type RangeQuery = {
   readonly from: string
   readonly before: string
   readonly limit: number
-  /** The rows' names are enough. */
-  readonly namesOnly?: boolean
+  /** These values are enough, or none of them. */
+  readonly only?: readonly string[]
 }
 
 /**

@@ -4,6 +4,7 @@ import {
   failed,
   rejectedJob,
   renewed,
+  reopened,
   retried,
   snoozed,
   succeeded,
@@ -12,7 +13,7 @@ import {
 import type { Job } from '../../src/core/job.ts'
 import { failure } from '../../src/core/failure.ts'
 import { plainTerms, type Terms } from '../../src/core/fairness.ts'
-import { priorityLines } from '../../src/core/keys.ts'
+import { priorityLines, type IndexKind } from '../../src/core/keys.ts'
 import { limits } from '../../src/core/limits.ts'
 import type { JobSnapshot, JobTable, SlotGrant } from '../../src/ports.ts'
 import type { Table } from '../../src/storage/table.ts'
@@ -258,6 +259,74 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     await slot([grantOf(job)])
     return read(job)
   }
+
+  test('every state has its index, in order of time, from behind a job on', async () => {
+    const batch = uniqueName('batch')
+    for (const [key, at] of [
+      ['c', now + 2],
+      ['a', now + 1],
+      ['b', now + 1.001],
+    ] as const)
+      await jobs.add(jobOf(batch, key, { at }))
+    await jobs.add(jobOf(batch, 'urgent', { priority: 'high', at: now + 9 }))
+    const waiting = await jobs.indexed({ batch, kind: 'wait', limit: 10 })
+    expect(waiting.map(({ key }) => key)).toEqual(['urgent', 'a', 'b', 'c'])
+    expect(waiting[1]).toEqual({ batch, key: 'a', at: now + 1, priority: null, failure: null })
+    const rest = await jobs.indexed({ batch, kind: 'wait', after: waiting[1], limit: 1 })
+    expect(rest.map(({ key }) => key)).toEqual(['b'])
+
+    const ends = ['s1', 's2', 'f1', 'f2']
+    for (const [index, key] of ends.entries()) {
+      const claim = await run(jobOf(batch, key))
+      const finishedAt = now + 100 + index
+      const after = key.startsWith('s')
+        ? succeeded(claim.job, { finishedAt, images: [image], usage, costMicroUsd: 5 })!
+        : failed(claim.job, { finishedAt, failure: failure('refused', 'blocked', 'no') })!
+      await jobs.change(claim, after)
+    }
+    await jobs.cancelQueued({ batch, limit: 10, now: now + 200 })
+    const kindOf = async (kind: IndexKind, query: { from?: number } = {}): Promise<object[]> =>
+      (await jobs.indexed({ batch, kind, limit: 10, ...query })).map(({ key, at, failure: of }) => ({
+        key,
+        at,
+        of,
+      }))
+    expect(await kindOf('done')).toEqual([
+      { key: 's1', at: now + 100, of: null },
+      { key: 's2', at: now + 101, of: null },
+    ])
+    expect(await kindOf('done', { from: now + 101 })).toHaveLength(1)
+    expect(await kindOf('fail')).toEqual([
+      { key: 'f1', at: now + 102, of: 'refused' },
+      { key: 'f2', at: now + 103, of: 'refused' },
+    ])
+    expect((await kindOf('gone')).length).toBe(4)
+    await contentOf(batch)
+  })
+
+  test('a failed job that is asked for again waits, and is counted so', async () => {
+    const batch = uniqueName('batch')
+    const claim = await run(jobOf(batch, 'a'))
+    const lost = failed(claim.job, { finishedAt: now + 1, failure: failure('unknown', 'timeout', 'late') })!
+    const snapshot = (await jobs.change(claim, lost))!
+    expect(await jobs.change(snapshot, reopened(lost, { now: now + 2 })!)).toBeDefined()
+    expect(await jobs.change(snapshot, reopened(lost, { now: now + 3 })!)).toBeUndefined()
+    const { counters, jobs: all } = await contentOf(batch)
+    expect(counters).toMatchObject({ waiting: 1, failed: 0, possiblyRepeated: 1 })
+    expect(all[0]).toMatchObject({ attempts: 1, attemptsForgiven: 1 })
+  })
+
+  test('records are listed by their keys, without prompts where they are not wanted', async () => {
+    const batch = uniqueName('batch')
+    for (const key of ['b', 'a-1', 'a', 'c']) await jobs.add(jobOf(batch, key))
+    const keys = async (after?: string): Promise<string[]> =>
+      (await jobs.list({ batch, after, limit: 2 })).map(({ key }) => key)
+    expect(await keys()).toEqual(['a', 'a-1'])
+    expect(await keys('a')).toEqual(['a-1', 'b'])
+    expect(await keys('b')).toEqual(['c'])
+    const [brief] = await jobs.list({ batch, limit: 1, isBrief: true })
+    expect(brief).toEqual({ ...jobOf(batch, 'a'), request: { ...jobOf(batch, 'a').request, prompt: '' } })
+  })
 
   test('overdue are those whose slot or lease lies before the time, and no others', async () => {
     const batch = uniqueName('batch')

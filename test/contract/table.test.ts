@@ -164,11 +164,26 @@ describe.each(stores)('a table in $name', ({ makeTable }) => {
 
   test('a range of names leaves the values out', async () => {
     const { partition } = await partitionWith('a', 'b')
-    const found = await table.range({ partition, from: 'a', before: 'z', limit: 5, namesOnly: true })
+    const found = await table.range({ partition, from: 'a', before: 'z', limit: 5, only: [] })
     expect(found.map(({ row, values }) => [row, values])).toEqual([
       ['a', {}],
       ['b', {}],
     ])
+  })
+
+  test('a range may be of some values', async () => {
+    const partition = uniqueName('p')
+    await table.transact(partition, [
+      { kind: 'insert', row: 'a', values: { one: '1', two: '2', three: '3' } },
+    ])
+    const [found] = await table.range({
+      partition,
+      from: 'a',
+      before: 'b',
+      limit: 5,
+      only: ['one', 'three', 'x'],
+    })
+    expect(found?.values).toEqual({ one: '1', three: '3' })
   })
 
   test('a range may be longer than a page of the service', async () => {

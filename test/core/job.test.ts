@@ -7,6 +7,7 @@ import {
   newJob,
   rejectedJob,
   renewed,
+  reopened,
   retried,
   snoozed,
   stateOf,
@@ -30,6 +31,7 @@ const events: { readonly [Event in Exclude<JobEvent, 'slotted'>]: (job: Job) => 
   succeeded: (job) => succeeded(job, { finishedAt: t0, images: [image], usage, costMicroUsd: 5_000 }),
   failed: (job) => failed(job, { finishedAt: t0, failure: failureOfTest }),
   cancelled: (job) => cancelled(job, { finishedAt: t0 }),
+  reopened: (job) => reopened(job, { now: t0 + 60_000 }),
 }
 
 describe('the table of transitions', () => {
@@ -56,11 +58,13 @@ describe('the table of transitions', () => {
     expect(transitions.slotted).toEqual({ from: ['waiting'], to: 'slotted' })
   })
 
-  test('lets nothing leave a final phase', () => {
+  test('lets nothing leave a final phase, but what a person asks for again', () => {
     const final: readonly PhaseKind[] = ['succeeded', 'failed', 'cancelled']
-    for (const { from } of Object.values(transitions)) {
+    const { reopened: byHand, ...others } = transitions
+    for (const { from } of Object.values(others)) {
       expect(from.filter((kind) => final.includes(kind))).toEqual([])
     }
+    expect(byHand.from).toEqual(['failed'])
   })
 })
 
@@ -86,7 +90,10 @@ describe('a new job', () => {
     now: t0,
   })
   const unsent = {
+    output: null,
+    onUnknown: null,
     attempts: 0,
+    attemptsForgiven: 0,
     possiblyRepeated: 0,
     unsureMicroUsd: 0,
     slotAt: null,
@@ -233,5 +240,33 @@ describe('events', () => {
     expect(job.requestIds).toHaveLength(limits.requestIdsMax)
     expect(job.requestIds.at(0)).toBe('r1')
     expect(job.requestIds.at(-1)).toBe(`r${limits.requestIdsMax}`)
+  })
+})
+
+describe('a failed job that is asked for again', () => {
+  const failedWith = (kind: 'refused' | 'unknown'): Job =>
+    jobIn('failed', {
+      attempts: 5,
+      possiblyRepeated: 1,
+      slotAt: t0,
+      phase: { kind: 'failed', finishedAt: t0, failure: { kind, code: kind, message: kind } },
+    })
+
+  test('waits at the end of its line, its attempts forgiven', () => {
+    expect(reopened(failedWith('refused'), { now: t0 + 9_000 })).toMatchObject({
+      attempts: 5,
+      attemptsForgiven: 5,
+      possiblyRepeated: 1,
+      slotAt: null,
+      phase: { kind: 'waiting', dueAt: t0 + 9_000 },
+    })
+  })
+
+  test('may be a repeat when nobody knows what became of its last call', () => {
+    expect(reopened(failedWith('unknown'), { now: t0 })?.possiblyRepeated).toBe(2)
+  })
+
+  test('stays failed when it never was a job', () => {
+    expect(reopened({ ...failedWith('refused'), request: null }, { now: t0 })).toBeUndefined()
   })
 })

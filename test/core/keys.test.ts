@@ -123,6 +123,12 @@ describe('the name of an image', () => {
     expect(imageBlobStem({ batch: 'b', key: 'fox' }, 0)).toBe('b/fox-0.')
   })
 
+  test('begins as its batch wants it', () => {
+    expect(imageBlobName({ batch: 'b', key: 'fox', output: 'summer/fox' }, 1, '.png')).toBe(
+      'summer/fox-1.png',
+    )
+  })
+
   test('is another for every other job and number', () => {
     const nameArbitrary = fc.tuple(batchArbitrary, originArbitrary, fc.nat({ max: 20 }))
     fc.assert(
@@ -142,18 +148,14 @@ describe('an index row', () => {
   test.each(phaseKinds)('of a job that is %s', (kind) => {
     const phase = phaseOf(kind)
     const row = indexRowOf({ key: 'fox', priority: null, phase })
-    const time = { waiting: 'dueAt', slotted: 'slotAt', running: 'leaseUntil' }
-    const isFinal = !(kind in time)
-    expect(row === null).toBe(isFinal)
-    if (row !== null)
-      expect(phase).toMatchObject({
-        [Object.entries(time).find(([k]) => k === kind)![1]]: parseIndexRow(row)?.at,
-      })
+    const times = { waiting: 'dueAt', slotted: 'slotAt', running: 'leaseUntil' }
+    const time = Object.entries(times).find(([k]) => k === kind)?.[1] ?? 'finishedAt'
+    expect(phase).toMatchObject({ [time]: parseIndexRow(row)?.at })
   })
 
   const priorityArbitrary = fc.constantFrom<(Priority | null)[]>('low', 'normal', 'high', null)
   const waiting = (key: string, priority: Priority | null, dueAt: number): string =>
-    indexRowOf({ key, priority, phase: { kind: 'waiting', dueAt } }) ?? ''
+    indexRowOf({ key, priority, phase: { kind: 'waiting', dueAt } })
 
   test('of a waiting job sorts by priority, then by time, and is read back to all of it', () => {
     const jobArbitrary = fc.tuple(priorityArbitrary, timeArbitrary)

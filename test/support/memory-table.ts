@@ -41,9 +41,14 @@ export function memoryTable(
       return partitions.get(partition)?.get(row)
     },
 
-    async range({ partition, from, before, limit, namesOnly }) {
+    async range({ partition, from, before, limit, only }) {
       const found = partitions.get(partition)?.between(from, before, limit) ?? []
-      return namesOnly === true ? found.map((entity) => ({ ...entity, values: {} })) : found
+      if (only === undefined) return found
+      const isKept = ([name]: readonly [string, string]): boolean => only.includes(name)
+      return found.map((entity) => ({
+        ...entity,
+        values: Object.fromEntries(Object.entries(entity.values).filter(isKept)),
+      }))
     },
 
     async transact(partition, writes) {
