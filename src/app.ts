@@ -17,6 +17,8 @@ import { azureTable } from './storage/azure-table.ts'
 import { budgetTable } from './storage/budget-table.ts'
 import { connectStorage, type StorageConnection } from './storage/connection.ts'
 import { correctedClock } from './storage/corrected-clock.ts'
+import { azureFileContents, fileContainer } from './storage/file-contents.ts'
+import { fileStore } from './storage/files.ts'
 import { azureImageStore, imageContainer } from './storage/images.ts'
 import { jobTable } from './storage/job-table.ts'
 import { azureMessages, queueNames } from './storage/queues.ts'
@@ -72,6 +74,12 @@ async function open(settings: Settings): Promise<Darkroom> {
     budgets: budgetTable(azureTable(storage.table(tableNames.budget))),
     messages: azureMessages(storage.queues, clock),
     images: azureImageStore(storage, clock),
+    files: fileStore({
+      table: azureTable(storage.table(tableNames.files)),
+      contents: azureFileContents(storage.blobs),
+      clock,
+      newId: randomUUID,
+    }),
     model: await modelOf(deployments, settings.callTimeoutMs, { credential, clock }),
     parse: submissionParser(rules),
     poolOfModel: (model) => poolOfModel(rules, model),
@@ -142,13 +150,15 @@ async function modelOf(
   return modelByDeployment(new Map(makers))
 }
 
-const tableNames = { jobs: 'jobs', budget: 'budget' } as const
+const tableNames = { jobs: 'jobs', budget: 'budget', files: 'files' } as const
 
 /** What the pipeline writes to must exist; asking again costs one refused request each, once an instance. */
 async function prepareStorage(storage: StorageConnection): Promise<void> {
   const { blobs, queues } = storage
   await Promise.all([
-    blobs.getContainerClient(imageContainer).createIfNotExists(),
+    ...[imageContainer, fileContainer].map(async (name) =>
+      blobs.getContainerClient(name).createIfNotExists(),
+    ),
     ...Object.values(queueNames).map(async (name) => queues.getQueueClient(name).createIfNotExists()),
     ...Object.values(tableNames).map(async (name) => storage.table(name).createTable()),
   ])

@@ -265,7 +265,9 @@ export type ImageModel = {
   generate(call: { readonly deployment: string; readonly request: ImageRequest }): Promise<ModelAnswer>
 }
 
-export type FilePurpose = 'batch' | 'vision' | 'batch_output'
+export const filePurposes = ['batch', 'vision', 'batch_output'] as const
+
+export type FilePurpose = (typeof filePurposes)[number]
 
 /** A file that somebody sent, or that we made of a batch's results. It never changes. */
 export type StoredFile = {
@@ -282,16 +284,11 @@ export type StoredFile = {
 
 export type FileStore = {
   /** Keeps the content as it comes, at flat memory; `too-large`, and nothing kept, when it passes the bound. */
-  save(file: {
-    readonly owner: string | null
-    readonly filename: string
-    readonly purpose: FilePurpose
-    readonly expiresAfterMs: number | null
-    readonly sizeBytesMax: number
-    readonly content: AsyncIterable<Uint8Array>
-    /** Ours to choose for a file that may have to be made again; it then takes the place of the earlier one. */
-    readonly id?: string | undefined
-  }): Promise<{ readonly kind: 'saved'; readonly file: StoredFile } | { readonly kind: 'too-large' }>
+  save(
+    file: FileContent & FileFacts,
+  ): Promise<{ readonly kind: 'saved'; readonly file: StoredFile } | { readonly kind: 'too-large' }>
+  /** As `save`, for content that comes before what is to be said of it. */
+  keep(file: FileContent): Promise<KeptContent | { readonly kind: 'too-large' }>
   /** Undefined also when it has expired. */
   get(id: string): Promise<StoredFile | undefined>
   /** Of one key, or of all where none is named; in the order of time, from behind `after` on. */
@@ -310,6 +307,31 @@ export type FileStore = {
   remove(id: string): Promise<boolean>
   /** Removes what has expired, up to a bound; answers how many. */
   removeExpired(): Promise<number>
+}
+
+export type FileFacts = {
+  readonly owner: string | null
+  readonly filename: string
+  readonly purpose: FilePurpose
+  readonly expiresAfterMs: number | null
+}
+
+export type FileContent = {
+  /** What it throws passes up, and nothing is kept. */
+  readonly content: AsyncIterable<Uint8Array>
+  readonly sizeBytesMax: number
+  /**
+   * Ours to choose for a file that may have to be made again (a `timedId`); it then takes the place of the earlier one.
+   */
+  readonly id?: string | undefined
+}
+
+/** Content that is no file yet: `record` makes it one, `discard` takes it away. One that gets neither goes by itself. */
+export type KeptContent = {
+  readonly kind: 'kept'
+  readonly sizeBytes: number
+  record(facts: FileFacts): Promise<StoredFile>
+  discard(): Promise<void>
 }
 
 /** A request to an address that somebody else gave us. */

@@ -145,6 +145,15 @@ export function timelineRow(order: 'asc' | 'desc', id: string, createdAt: number
 /** All that `timeOfId` answers lies before it. */
 const latestTime = 9_999_999_999_999
 
+/** The row that is due at the given time, for what has this id; rows sort by time. */
+export function expiryRow(at: number, id: string): string {
+  return `${sortableTime(at)}|${id}`
+}
+
+export function idOfExpiryRow(row: string): string {
+  return row.slice(row.indexOf('|') + 1)
+}
+
 /** The partition of what belongs to an API key; table keys refuse some characters, and names of keys may have any. */
 export function ownerPartition(owner: string): string {
   return `key:${isPlain(owner) ? owner : `~${fingerprint(owner)}`}`

@@ -72,6 +72,12 @@ export const limits = {
   /** Rows of a pool (deployments, flows) read at once. */
   poolRowsMax: 5_000,
 
+  /** Rows of files read at once, and in one list: those of another purpose are passed over. */
+  fileRowsAtOnce: 1_000,
+  fileRowsReadMax: 200_000,
+  /** Expired files that one run removes: a minute's work, every hour. */
+  expiredFilesMax: 5_000,
+
   /** A batch's cap in US dollars: a larger one is a slip of the hand. Its micro-USD add up exactly. */
   capUsdMax: 1_000_000,
   /** A price in US dollars, for a million tokens or for an image: twelve times today's dearest. */

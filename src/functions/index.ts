@@ -1,5 +1,6 @@
 import { app } from '@azure/functions'
 import { stopDarkroom } from '../app.ts'
+import './expiry.ts'
 import './http.ts'
 import './image-jobs.ts'
 import './image-work.ts'

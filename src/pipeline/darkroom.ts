@@ -10,6 +10,7 @@ import type {
   CallFacts,
   Chance,
   Clock,
+  FileStore,
   ImageModel,
   ImageStore,
   JobTable,
@@ -31,6 +32,7 @@ export type Darkroom = {
   readonly budgets: BudgetTable
   readonly messages: Messages
   readonly images: ImageStore
+  readonly files: FileStore
   readonly model: ImageModel
   readonly parse: SubmissionParser
   readonly poolOfModel: (model: string) => string | undefined

@@ -4,9 +4,11 @@ import { inject } from 'vitest'
 import type { ImageStore, Messages, TickMessage, WorkMessage } from '../../src/ports.ts'
 import { azureTable } from '../../src/storage/azure-table.ts'
 import { connectStorage, type StorageConnection } from '../../src/storage/connection.ts'
+import { azureFileContents, fileContainer, type FileContents } from '../../src/storage/file-contents.ts'
 import { azureImageStore, imageContainer } from '../../src/storage/images.ts'
 import { azureMessages, queueNames, tickMessageSchema, workMessageSchema } from '../../src/storage/queues.ts'
 import type { Table } from '../../src/storage/table.ts'
+import { memoryFileContents } from '../support/memory-file-contents.ts'
 import { memoryImages } from '../support/memory-images.ts'
 import { memoryMessages } from '../support/memory-messages.ts'
 import { memoryTable } from '../support/memory-table.ts'
@@ -21,6 +23,7 @@ export type MessagesUnderTest = {
 export type Store = {
   readonly name: string
   readonly makeTable: () => Promise<Table>
+  readonly makeFileContents: () => Promise<FileContents>
   readonly makeImages: () => Promise<ImageStore>
   readonly makeMessages: () => Promise<MessagesUnderTest>
 }
@@ -29,6 +32,7 @@ export const stores: readonly Store[] = [
   {
     name: 'memory',
     makeTable: async () => memoryTable(),
+    makeFileContents: async () => memoryFileContents(),
     makeImages: async () => memoryImages(),
     async makeMessages() {
       const messages = memoryMessages()
@@ -49,6 +53,11 @@ export const stores: readonly Store[] = [
       })
       await client.createTable()
       return azureTable(client)
+    },
+    async makeFileContents() {
+      const { blobs } = await connect()
+      await blobs.getContainerClient(fileContainer).createIfNotExists()
+      return azureFileContents(blobs)
     },
     async makeImages() {
       const storage = await connect()

@@ -2,9 +2,12 @@ import { nothingSeen, type Darkroom } from '../../src/pipeline/darkroom.ts'
 import type { Chance, Clock, ImageModel, ImageStore, Log, Messages } from '../../src/ports.ts'
 import { budgetTable } from '../../src/storage/budget-table.ts'
 import { correctedClock } from '../../src/storage/corrected-clock.ts'
+import { fileStore } from '../../src/storage/files.ts'
 import { jobTable } from '../../src/storage/job-table.ts'
 import type { Table } from '../../src/storage/table.ts'
+import { memoryFileContents } from '../support/memory-file-contents.ts'
 import type { MemoryImages } from '../support/memory-images.ts'
+import { memoryTable } from '../support/memory-table.ts'
 import type { VirtualClock } from '../support/virtual-clock.ts'
 import type { SimulatedDeployment } from './deployment.ts'
 
@@ -185,6 +188,12 @@ export function startInstance(world: InstanceSettings): Instance {
       },
     },
     images,
+    files: fileStore({
+      table: memoryTable(),
+      contents: memoryFileContents(),
+      clock: ownClock,
+      newId: () => `${instanceId}-${(ids += 1)}`,
+    }),
     model,
     stopping: stopping.signal,
     seen: nothingSeen(),

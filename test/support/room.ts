@@ -5,7 +5,9 @@ import type { Job, Phase } from '../../src/core/job.ts'
 import type { Ledger, QuotaLimits } from '../../src/core/budget.ts'
 import type { JobRef, WorkMessage } from '../../src/ports.ts'
 import { budgetTable } from '../../src/storage/budget-table.ts'
+import { fileStore } from '../../src/storage/files.ts'
 import { jobTable } from '../../src/storage/job-table.ts'
+import { memoryFileContents, type MemoryFileContents } from './memory-file-contents.ts'
 import { memoryImages, type MemoryImages } from './memory-images.ts'
 import { memoryMessages, type MemoryMessages } from './memory-messages.ts'
 import { memoryTable, type MemoryTable } from './memory-table.ts'
@@ -18,6 +20,8 @@ export type World = {
   readonly jobs: MemoryTable
   readonly budget: MemoryTable
   readonly images: MemoryImages
+  readonly fileTable: MemoryTable
+  readonly fileContents: MemoryFileContents
   readonly messages: MemoryMessages
   readonly model: ScriptedModel
 }
@@ -51,6 +55,8 @@ export function newWorld(startAt?: number): World {
     jobs: memoryTable(),
     budget: memoryTable(),
     images: memoryImages(),
+    fileTable: memoryTable(),
+    fileContents: memoryFileContents(),
     messages: memoryMessages(),
     model: scriptedModel(clock),
   }
@@ -70,6 +76,7 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
     log: { info() {}, warn() {}, error() {} },
     jobs: jobTable(world.jobs, { chance, newId, clock: world.clock }),
     budgets: budgetTable(world.budget),
+    files: fileStore({ table: world.fileTable, contents: world.fileContents, clock: world.clock, newId }),
     parse,
     poolOfModel: (model) => (model === deployment ? pool : undefined),
     pools: [{ name: pool, quotas: [quota], costs }],

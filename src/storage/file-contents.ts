@@ -1,0 +1,99 @@
+import { Readable } from 'node:stream'
+import type { BlobServiceClient } from '@azure/storage-blob'
+
+export const fileContainer = 'files'
+
+/** The bytes of files, under their ids; a seam below `fileStore`, like `Table`. */
+export type FileContents = {
+  /** Answers the size; undefined when it passes the bound, or throws what the content throws: then nothing was changed. */
+  write(file: {
+    readonly id: string
+    readonly content: AsyncIterable<Uint8Array>
+    readonly sizeBytesMax: number
+  }): Promise<number | undefined>
+  /** The bytes from `from` up to, and without, `before`; undefined when there are none. */
+  read(id: string, range?: ByteRange): Promise<AsyncIterable<Uint8Array> | undefined>
+  /** False when there were none. */
+  remove(id: string): Promise<boolean>
+}
+
+export type ByteRange = { readonly from: number; readonly before: number }
+
+/** What an upload holds in memory: two blocks. A blob of 200 MB then has 50 of the 50,000 blocks that it may have. */
+const blockBytes = 4 * 1024 * 1024
+const blocksAtOnce = 2
+
+/** Times that a download goes on where its connection broke. */
+const readTriesMax = 5
+
+/** Contents as block blobs. The container must exist. */
+export function azureFileContents(blobs: BlobServiceClient): FileContents {
+  const container = blobs.getContainerClient(fileContainer)
+  return {
+    async write({ id, content, sizeBytesMax }) {
+      const blob = container.getBlockBlobClient(id)
+      const counted = countBytes(content, sizeBytesMax)
+      const stopping = new AbortController()
+      try {
+        await blob.uploadStream(Readable.from(counted.chunks()), blockBytes, blocksAtOnce, {
+          abortSignal: stopping.signal,
+        })
+        return counted.sizeBytes()
+      } catch (error) {
+        stopping.abort()
+        await dropBlocks()
+        if (error instanceof PastBound) return undefined
+        throw error
+      }
+
+      /** Blocks that no blob came of would be kept, and paid for, for a week. A blob that was there before keeps them. */
+      async function dropBlocks(): Promise<void> {
+        if (await blob.exists()) return
+        await blob.upload('', 0)
+        await blob.deleteIfExists()
+      }
+    },
+
+    async read(id, range) {
+      const blob = container.getBlobClient(id)
+      return (await blob.exists()) ? download() : undefined
+
+      // Asked for only when somebody reads: a download that nobody does would hold its connection.
+      async function* download(): AsyncIterable<Uint8Array> {
+        const { from = 0, before } = range ?? {}
+        const count = before === undefined ? undefined : before - from
+        if (count === 0) return
+        const options = { maxRetryRequests: readTriesMax }
+        const { readableStreamBody = [] } = await blob.download(from, count, options)
+        for await (const chunk of readableStreamBody)
+          yield typeof chunk === 'string' ? Buffer.from(chunk) : chunk
+      }
+    },
+
+    async remove(id) {
+      const { succeeded } = await container.getBlobClient(id).deleteIfExists()
+      return succeeded
+    },
+  }
+}
+
+/** Content with more bytes than were allowed. */
+export class PastBound extends Error {}
+
+/** Passes the content on, and throws `PastBound` at the first byte too many. */
+export function countBytes(
+  content: AsyncIterable<Uint8Array>,
+  sizeBytesMax: number,
+): { chunks(): AsyncIterable<Uint8Array>; sizeBytes(): number } {
+  let sizeBytes = 0
+  return {
+    async *chunks() {
+      for await (const chunk of content) {
+        sizeBytes += chunk.length
+        if (sizeBytes > sizeBytesMax) throw new PastBound(`the content passes ${sizeBytesMax} bytes`)
+        yield chunk
+      }
+    },
+    sizeBytes: () => sizeBytes,
+  }
+}
