@@ -6,11 +6,29 @@ export function readJson(
 ):
   | { readonly kind: 'json'; readonly value: unknown }
   | { readonly kind: 'unreadable'; readonly reason: string } {
+  const isDeep = depthOf(text) > limits.jsonDepthMax
+  if (isDeep) return { kind: 'unreadable', reason: `it is nested deeper than ${limits.jsonDepthMax}` }
   try {
     return { kind: 'json', value: JSON.parse(text) }
   } catch (error) {
     return { kind: 'unreadable', reason: withoutQuotedInput(String(error)) }
   }
+}
+
+/** How deep lists and objects stand in each other; of text that is no JSON, some number. */
+function depthOf(text: string): number {
+  let depth = 0
+  let deepest = 0
+  let isInString = false
+  for (let at = 0; at < text.length; at += 1) {
+    const char = text.charAt(at)
+    if (char === '"') isInString = !isInString
+    else if (isInString) at += char === '\\' ? 1 : 0
+    else if (char === '[' || char === '{') depth += 1
+    else if (char === ']' || char === '}') depth -= 1
+    if (depth > deepest) deepest = depth
+  }
+  return deepest
 }
 
 export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -36,6 +36,17 @@ export const limits = {
   /** The model's request ids kept with a job: attempts are bounded, but snoozes are not. */
   requestIdsMax: 20,
 
+  /** API keys in the settings: each request is compared with all of them. */
+  apiKeysMax: 200,
+  /** A request's address: a page's cursor and a custom id in four-byte characters, three times over. */
+  urlCharsMax: 8 * 1024,
+  /** One part of a path: the id of a job has up to 265 characters. */
+  pathPartCharsMax: 512,
+  /** JSON deeper than this is none of ours, and would exhaust the stack of who walks through it. */
+  jsonDepthMax: 32,
+  /** What is still read of a body that is too long, so that its sender is there when the answer comes. */
+  drainedBytesMax: 4 * 1024 * 1024,
+
   /** A table transaction holds 100 entities; a change of a job takes three, the counters one. */
   transactionEntitiesMax: 100,
   /** Rows of counters a batch may have; instances settle on different ones. A poll reads them all. */

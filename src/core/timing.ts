@@ -67,6 +67,10 @@ export const timing = {
   probeMaxMs: 900_000,
   /** A probe without an answer for this long may have been lost, or may be a slow call: one more is sent. */
   probeLostMs: 120_000,
+  /** How long a JSON body may take to come: 8 MiB at 1.2 Mbit/s. */
+  bodyMs: 60_000,
+  /** Why all requests are refused is told to the log this often. */
+  refusalLogMs: 60_000,
   /** Width of the buckets from which rates of the last minute are summed. */
   rateBucketMs: 5_000,
   rateWindowMs: 60_000,

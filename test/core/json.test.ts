@@ -33,3 +33,13 @@ test.each([
   expect(nameOf(value)).toBe(name)
   expect(isRecord(value)).toBe(isObject)
 })
+
+test('what is nested too deep is not read', () => {
+  const nested = (depth: number) => `${'['.repeat(depth)}"[[\\"[["${']'.repeat(depth)}`
+  expect(readJson(nested(limits.jsonDepthMax)).kind).toBe('json')
+  expect(readJson(nested(limits.jsonDepthMax + 1))).toEqual({
+    kind: 'unreadable',
+    reason: `it is nested deeper than ${limits.jsonDepthMax}`,
+  })
+  expect(readJson(`{"a":"${'{'.repeat(100)}"}`).kind).toBe('json')
+})

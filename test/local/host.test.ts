@@ -364,6 +364,20 @@ test('a route that cannot be served is named', () => {
   expect(readRoute('', '/')).toEqual([{ path: '/', restName: undefined }])
 })
 
+test('what takes any path may say what it must look like', () => {
+  const [atRoot, below] = readRoute('', '{*path:regex(^(?!admin|runtime).+$)}')
+  expect([atRoot?.path, below?.path, below?.restName]).toEqual(['/', '/*', 'path'])
+  const isTaken = (path: string) => below?.rest?.test(path)
+  expect(['v1/jobs', 'x', '', 'admin/host', 'Admin', 'runtime/webhooks'].map(isTaken)).toEqual([
+    true,
+    true,
+    false,
+    false,
+    false,
+    false,
+  ])
+})
+
 type RunningHost = Awaited<ReturnType<typeof runHost>>
 type Call = Extract<HostReport, { kind: 'call' }>
 

@@ -79,8 +79,12 @@ export function sendHttpResponse(response: ServerResponse, http: HttpData | unde
   response.end(http?.body?.bytes)
 }
 
-function readUrl(request: IncomingMessage): URL | null {
-  return URL.parse(request.url ?? '/', `http://${request.headers.host ?? '127.0.0.1'}`)
+/**
+ * The whole address that was asked for; null when the Host header, or the path, is none. A path is never resolved: one
+ * that begins with two slashes would name another host.
+ */
+export function readUrl({ url = '/', headers }: IncomingMessage): URL | null {
+  return url.startsWith('/') ? URL.parse(`http://${headers.host ?? '127.0.0.1'}${url}`) : null
 }
 
 const sameSite = { lax: 'Lax', strict: 'Strict', explicitNone: 'None' } as const

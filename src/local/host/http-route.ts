@@ -1,5 +1,12 @@
-/** A route in find-my-way's syntax, and the name under which Azure gives what a trailing `*` matched. */
-export type RoutePattern = { readonly path: string; readonly restName: string | undefined }
+/**
+ * A route in find-my-way's syntax, the name under which Azure gives what a trailing `*` matched, and what that must look
+ * like.
+ */
+export type RoutePattern = {
+  readonly path: string
+  readonly restName: string | undefined
+  readonly rest?: RegExp
+}
 
 /** The ASP.NET route constraints that the local host knows, as the pattern a value must match. */
 const constraints: Readonly<Record<string, string>> = {
@@ -12,7 +19,8 @@ const constraints: Readonly<Record<string, string>> = {
 
 /**
  * Turns a route in Azure's syntax (`jobs/{id:int}/{part?}`, `files/{*rest}`) into the patterns that together match what
- * it matches: an optional last parameter also matches when it is absent. Throws for a constraint it does not know.
+ * it matches: an optional last parameter also matches when it is absent. `regex(…)` is known for a trailing `*` only.
+ * Throws for a constraint it does not know.
  */
 export function readRoute(prefix: string, route: string): RoutePattern[] {
   const segments = [...prefix.split('/'), ...route.split('/')].filter((segment) => segment !== '')
@@ -20,11 +28,13 @@ export function readRoute(prefix: string, route: string): RoutePattern[] {
   const last = segments.at(-1)
   if (last === undefined) return [{ path: '/', restName: undefined }]
   const full = (segment: string) => (parent === '/' ? `/${segment}` : `${parent}/${segment}`)
-  const restName = /^\{\*+(\w+)\??\}$/.exec(last)?.[1]
+  const [, restName, expression] = /^\{\*+(\w+)(?::regex\((.*)\))?\??\}$/.exec(last) ?? []
   if (restName !== undefined) {
+    // Matched in any case of letters, as ASP.NET does.
+    const rest = expression === undefined ? {} : { rest: new RegExp(expression, 'i') }
     return [
-      { path: parent, restName },
-      { path: full('*'), restName },
+      { path: parent, restName, ...rest },
+      { path: full('*'), restName, ...rest },
     ]
   }
   const pattern = { path: full(readSegment(last)), restName: undefined }

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import findMyWay from 'find-my-way'
 import type { LogLevel } from './log-entry.ts'
 import type { HttpTrigger, LocalFunction } from './function-metadata.ts'
-import { readHttpRequest, readQuery, sendHttpResponse } from './http-message.ts'
+import { readHttpRequest, readQuery, readUrl, sendHttpResponse } from './http-message.ts'
 import { readRoute } from './http-route.ts'
 import { streamInvocation } from './http-stream.ts'
 import type { Invoke } from './invocation.ts'
@@ -41,12 +41,17 @@ export async function startHttpServer(options: {
     ignoreTrailingSlash: true,
     maxParamLength,
     defaultRoute: refuse,
-    onBadUrl: (_path, _request, response) => sendStatus(response, 400),
+    // A path that cannot be decoded has no parameters: only what takes any path can take it.
+    onBadUrl: (path, request, response) => {
+      const url = `/${encodeURIComponent(path)}`
+      router.lookup(Object.assign(request, { url }), response)
+    },
   })
   for (const { called, trigger } of functions) {
     const wanted = methods.filter((method) => trigger.methods.includes(method))
-    for (const { path, restName } of readRoute(routePrefix, trigger.route)) {
+    for (const { path, restName, rest: form } of readRoute(routePrefix, trigger.route)) {
       router.on(wanted, path, (request, response, { '*': rest, ...named }) => {
+        if (form?.test(rest ?? '') === false) return sendStatus(response, 404)
         const params = restName === undefined ? named : { ...named, [restName]: rest }
         const answered = answer(called, request, response, params).finally(() => answering.delete(answered))
         answering.add(answered)
@@ -56,6 +61,7 @@ export async function startHttpServer(options: {
 
   const server = createServer((request, response) => {
     if (stopping) sendStatus(response, 503, { connection: 'close' })
+    else if (readUrl(request) === null) sendStatus(response, 400, { connection: 'close' })
     else router.lookup(request, response)
   })
   const url = await listen()

@@ -57,7 +57,8 @@ export async function streamInvocation(options: {
 }): Promise<void> {
   const { called, request, response, params, query, streamUri, invoke } = options
   const invocationId = randomUUID()
-  const forwarded = requestHttp(new URL(request.url ?? '/', streamUri), {
+  const forwarded = requestHttp(streamUri, {
+    path: request.url ?? '/',
     method: request.method ?? 'GET',
     headers: {
       ...request.headers,
