@@ -12,7 +12,13 @@ import { azureImageModel } from './model/azure-openai.ts'
 import { modelByDeployment } from './model/by-deployment.ts'
 import { nothingSeen, type Costs, type Darkroom, type PoolSettings as Pool } from './pipeline/darkroom.ts'
 import type { Clock, ImageModel, Log, LogFacts } from './ports.ts'
-import { readSettings, type DeploymentSettings, type PoolSettings, type Settings } from './settings.ts'
+import {
+  readSettings,
+  type ApiKey,
+  type DeploymentSettings,
+  type PoolSettings,
+  type Settings,
+} from './settings.ts'
 import { azureTable } from './storage/azure-table.ts'
 import { budgetTable } from './storage/budget-table.ts'
 import { connectStorage, type StorageConnection } from './storage/connection.ts'
@@ -25,18 +31,45 @@ import { azureMessages, queueNames } from './storage/queues.ts'
 
 const stopping = new AbortController()
 
+let settings: Settings | undefined
 let opened: Promise<Darkroom> | undefined
+let front: Door | undefined
 
 /**
  * The one place that reads the environment and builds the adapters; nothing happens before the first call. A start
  * that failed is tried again by the next call.
  */
 export async function darkroom(): Promise<Darkroom> {
-  opened ??= open(readSettings(process.env)).catch((error: unknown) => {
+  opened ??= open(settingsNow()).catch((error: unknown) => {
     opened = undefined
     throw error
   })
   return opened
+}
+
+/** Who may come in; known without storage. Throws when the settings have faults. */
+export function door(): Door {
+  if (front === undefined) {
+    const { apiKeys: keys, isOnAzure, corsOrigins } = settingsNow()
+    front = { keys, isOnAzure, corsOrigins, now: Date.now, warn: (message) => log.warn(message) }
+  }
+  return front
+}
+
+/** What HTTP goes by, before anything of a request is done. */
+export type Door = {
+  readonly keys: readonly ApiKey[]
+  /** Whether others than this machine's user can reach the service. */
+  readonly isOnAzure: boolean
+  /** The web pages that may call it from a browser; `*` stands for all. */
+  readonly corsOrigins: readonly string[]
+  readonly now: () => number
+  /** For what the operator must do. */
+  readonly warn: (message: string) => void
+}
+
+function settingsNow(): Settings {
+  return (settings ??= readSettings(process.env))
 }
 
 /** From here on this instance starts no call; those under way go on. */

@@ -11,6 +11,7 @@ import {
   targetUriField,
   targetUriForm,
 } from './settings/address.ts'
+import { readApiKeys, type ApiKey } from './settings/api-keys.ts'
 import { readDeploymentList } from './settings/deployment-list.ts'
 import {
   httpsUrl,
@@ -24,9 +25,11 @@ import {
   type Environment,
   type Fault,
 } from './settings/fields.ts'
+import { originsField } from './settings/origins.ts'
 import { sharesField } from './settings/shares.ts'
 import { poolsFrom, type ConfiguredDeployment, type PoolSettings } from './settings/pools.ts'
 
+export type { ApiKey } from './settings/api-keys.ts'
 export type { DeploymentSettings, PoolSettings, QuotaSettings } from './settings/pools.ts'
 
 /** Everything the environment says, parsed once. */
@@ -42,6 +45,10 @@ export type Settings = {
   /** More refusals than this share of a batch's newest jobs pause it. */
   readonly refusalShareMax: number
   readonly batchShares: Shares
+  readonly apiKeys: readonly ApiKey[]
+  readonly corsOrigins: readonly string[]
+  /** Whether this runs on Azure, where others than this machine's user can reach it. */
+  readonly isOnAzure: boolean
 }
 
 export type StorageSettings =
@@ -87,6 +94,9 @@ const schema = z.object({
   PRICES: pricesSetting.optional(),
   REFUSAL_SHARE: numberOf(0.02, 1, 'a share of the newest 50 jobs, from 0.02 to 1 (1: never)').default(0.3),
   BATCH_SHARES: sharesField.optional(),
+  /** Read by itself: see settings/api-keys.ts. */
+  DARKROOM_API_KEYS: z.string().optional(),
+  CORS_ORIGINS: originsField.optional(),
 })
 
 type Values = z.output<typeof schema>
@@ -108,6 +118,9 @@ const keyNames: readonly string[] = ['AZURE_OPENAI_API_KEY', 'AZURE_API_KEY']
 
 const defaultDeployment = 'gpt-image-1'
 
+/** What the platform sets for an app in any of its plans. Source: the Functions host's `EnvironmentSettingNames`. */
+const azureNames = ['WEBSITE_INSTANCE_ID', 'WEBSITE_SITE_NAME', 'CONTAINER_NAME', 'WEBSITE_POD_NAME'] as const
+
 /** The settings that were made. One left empty, as the example file leaves them, was not. */
 type Made = Readonly<Record<string, string>>
 
@@ -125,7 +138,8 @@ export function readSettings(environment: Environment): Settings {
   const { values, wanted } = readFields(schema, made)
   const unreadable = [...wanted].map(([name, what]) => ({ name, found: shown(name, made), wanted: what }))
   const { configured, faults: deploymentFaults } = deploymentsOf(values, made, environment)
-  const faults = [...missingStorage(made), ...unreadable, ...deploymentFaults]
+  const apiKeys = readApiKeys(values.DARKROOM_API_KEYS ?? '{}')
+  const faults = [...missingStorage(made), ...unreadable, ...deploymentFaults, ...apiKeys.faults]
   const storage = storageOf(values)
   if (faults.length > 0 || storage === undefined) throw faulty(faults)
   return {
@@ -137,6 +151,9 @@ export function readSettings(environment: Environment): Settings {
     prices: priceTable(values.PRICES),
     refusalShareMax: values.REFUSAL_SHARE,
     batchShares: values.BATCH_SHARES ?? {},
+    apiKeys: apiKeys.keys,
+    corsOrigins: values.CORS_ORIGINS ?? [],
+    isOnAzure: azureNames.some((name) => (environment[name] ?? '') !== ''),
   }
 }
 

@@ -2,7 +2,7 @@ import { getBatch, patchBatch, postCancel, postPause, postResume } from '../http
 import { getBudget, getHealth } from '../http/budget.ts'
 import { postEstimate } from '../http/estimate.ts'
 import { getImage, getJob, postCancelJob, postJob } from '../http/jobs.ts'
-import { route } from './route.ts'
+import { route, routeOthers } from './route.ts'
 
 route('post-job', { method: 'POST', path: 'v1/jobs' }, postJob)
 route('get-job', { method: 'GET', path: 'v1/jobs/{id}' }, getJob)
@@ -16,3 +16,5 @@ route('cancel-batch', { method: 'POST', path: 'v1/batches/{name}/cancel' }, post
 route('post-estimate', { method: 'POST', path: 'v1/estimate' }, postEstimate)
 route('get-budget', { method: 'GET', path: 'v1/budget' }, getBudget)
 route('get-health', { method: 'GET', path: 'healthz', isOpen: true }, getHealth)
+
+routeOthers()

@@ -1,28 +1,43 @@
-import { app, type HttpMethod } from '@azure/functions'
-import { darkroom } from '../app.ts'
-import { localCaller } from '../core/caller.ts'
-import { asReply, type Call, type Reply } from '../http/reply.ts'
+import { app, type HttpMethod, type HttpRequest, type InvocationContext } from '@azure/functions'
+import { darkroom, door } from '../app.ts'
+import { answer, answerOthers, type Incoming, type Service } from '../http/answer.ts'
+import type { Call, Reply } from '../http/reply.ts'
+import type { Route } from '../http/routes.ts'
 
-/** Registers one HTTP route. Every reply carries the request's id; what goes wrong is logged under it. */
+const service: Service = { door, room: darkroom }
+
+/** All that were registered. */
+export const routes: Route[] = []
+
+/** Registers one HTTP route. Who asks is checked by us: the host's own keys know nobody's batches. */
 export function route(
   name: string,
   { method, path, isOpen = false }: { method: HttpMethod; path: string; isOpen?: boolean },
   handle: (call: Call) => Promise<Reply>,
 ): void {
+  const added: Route = { name, method, path, isOpen, handle }
+  routes.push(added)
   app.http(name, {
-    methods: [method],
+    methods: method === 'GET' ? ['GET', 'HEAD'] : [method],
     route: path,
-    authLevel: isOpen ? 'anonymous' : 'function',
-    handler: async (request, context) => {
-      const id = context.invocationId
-      try {
-        const response = await handle({ request, room: await darkroom(), id, caller: localCaller })
-        return { ...response, headers: { ...response.headers, 'x-request-id': id } }
-      } catch (error) {
-        context.error(`request ${id} failed`, error)
-        const response = asReply(error)
-        return { ...response, headers: { ...response.headers, 'x-request-id': id } }
-      }
-    },
+    authLevel: 'anonymous',
+    handler: async (request, context) => answer(service, added, incoming(request, context)),
   })
+}
+
+/**
+ * Registers what answers in the place of the host, where no route does, in OpenAI's shape. Hosts prefer every route that
+ * begins with a word to it. The start page, and the paths that the host has for itself, stay the host's.
+ */
+export function routeOthers(): void {
+  app.http('others', {
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
+    route: '{*path:regex(^(?!admin|runtime).+$)}',
+    authLevel: 'anonymous',
+    handler: async (request, context) => answerOthers(service, routes, incoming(request, context)),
+  })
+}
+
+function incoming(request: HttpRequest, context: InvocationContext): Incoming {
+  return { request, id: context.invocationId, log: context }
 }

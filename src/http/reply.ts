@@ -41,8 +41,20 @@ export type Call = {
   readonly caller: Caller
 }
 
-/** Turns what goes wrong into a reply: the settings, storage, or a fault of ours. Details are logged, not told. */
+/** What the client did makes an answer impossible, and was found out deep inside. */
+export class RequestRefused extends Error {
+  override readonly name = 'RequestRefused'
+  readonly answer: ApiError
+
+  constructor(answer: ApiError, cause?: unknown) {
+    super(answer.message, { cause })
+    this.answer = answer
+  }
+}
+
+/** Turns what goes wrong into a reply: the client, the settings, storage, or a fault of ours. Details are logged, not told. */
 export function asReply(error: unknown): Reply {
+  if (error instanceof RequestRefused) return replyError(error.answer)
   if (error instanceof SettingsError) {
     const message = 'the service is not set up: its log names the settings that cannot be used'
     return replyError({ status: 503, code: 'not_configured', message })

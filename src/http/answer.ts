@@ -1,0 +1,123 @@
+import { createHash } from 'node:crypto'
+import type { HttpRequest } from '@azure/functions'
+import { isRecord } from '../core/json.ts'
+import { limits } from '../core/limits.ts'
+import type { Darkroom } from '../pipeline/darkroom.ts'
+import { admit, type Door } from './access.ts'
+import { corsHeaders, preflightHeaders } from './cors.ts'
+import { asReply, notFound, replyError, RequestRefused, type Reply } from './reply.ts'
+import { methodsOf, type Route } from './routes.ts'
+
+/** What a request meets: the door, and behind it the room, which is opened for who may come in. Both may throw. */
+export type Service = { readonly door: () => Door; readonly room: () => Promise<Darkroom> }
+
+/** A request as the functions host hands it over. */
+export type Incoming = {
+  readonly request: HttpRequest
+  /** Told to the caller with every reply, and named in the log. */
+  readonly id: string
+  readonly log: { info(message: string): void; error(...parts: unknown[]): void }
+}
+
+/** Answers a request of one of the routes; never throws. */
+export async function answer(service: Service, route: Route, incoming: Incoming): Promise<Reply> {
+  const { request, id } = incoming
+  return framed(service, incoming, `${request.method} ${route.path}`, async (door) => {
+    const long = tooLongAddress(request)
+    if (long !== undefined) return long
+    const admission = admit(door, request, route.isOpen)
+    if (admission.kind === 'refused') return replyError(admission.error)
+    const params = Object.values(request.params)
+    if (params.some((part) => part.length > limits.pathPartCharsMax)) return notFound('what the path names')
+    const reply = await route.handle({ request, room: await service.room(), id, caller: admission.caller })
+    return request.method === 'GET' || request.method === 'HEAD' ? tagged(request, reply) : reply
+  })
+}
+
+/** Answers what none of the routes takes: a path that there is not, or a method that its path does not take. */
+export async function answerOthers(
+  service: Service,
+  routes: readonly Route[],
+  incoming: Incoming,
+): Promise<Reply> {
+  const { request } = incoming
+  return framed(service, incoming, `${request.method} without a route`, async (door) => {
+    const long = tooLongAddress(request)
+    if (long !== undefined) return long
+    const methods = methodsOf(routes, URL.parse(request.url)?.pathname ?? '')
+    const allow = { allow: methods.join(', ') }
+    if (request.method === 'OPTIONS' && methods.length > 0) {
+      return { status: 204, headers: { ...allow, ...preflightHeaders(door, request, methods) } }
+    }
+    const admission = admit(door, request, false)
+    if (admission.kind === 'refused') return replyError(admission.error)
+    if (methods.length === 0 || methods.includes(request.method)) return notFound('this path')
+    const message = `${request.method} is not for this path; allowed: ${methods.join(', ')}`
+    const reply = replyError({ status: 405, code: 'method_not_allowed', message })
+    return { ...reply, headers: { ...reply.headers, ...allow } }
+  })
+}
+
+function tooLongAddress({ url }: HttpRequest): Reply | undefined {
+  if (url.length <= limits.urlCharsMax) return undefined
+  const message = `the address has ${url.length} characters; allowed: at most ${limits.urlCharsMax}`
+  return replyError({ status: 414, code: 'uri_too_long', message })
+}
+
+/** `what` names the request in the log: the route's own path, never what stood in it. */
+async function framed(
+  service: Service,
+  { request, id, log }: Incoming,
+  what: string,
+  work: (door: Door) => Promise<Reply>,
+): Promise<Reply> {
+  let door: Door | undefined
+  let reply: Reply
+  let startedAt = 0
+  try {
+    door = service.door()
+    startedAt = door.now()
+    reply = await work(door)
+  } catch (error) {
+    if (!(error instanceof RequestRefused)) log.error(`request ${id} failed`, error)
+    reply = asReply(error)
+  }
+  if (reply.status >= 400) {
+    const line = `request ${id}: ${reply.status} ${errorCode(reply) ?? ''} (${what})`
+    if (reply.status >= 500) log.error(line)
+    else log.info(line)
+  }
+  const headers = {
+    ...(door && corsHeaders(door, request)),
+    ...reply.headers,
+    'x-request-id': id,
+    ...(door && { 'openai-processing-ms': String(Math.max(0, Math.round(door.now() - startedAt))) }),
+  }
+  return request.method === 'HEAD' ? withoutBody({ ...reply, headers }) : { ...reply, headers }
+}
+
+function errorCode({ jsonBody }: Reply): string | undefined {
+  const error = isRecord(jsonBody) ? jsonBody['error'] : undefined
+  const code = isRecord(error) ? error['code'] : undefined
+  return typeof code === 'string' ? code : undefined
+}
+
+/** A stream that nobody will read is told so, for it may hold something open. */
+async function withoutBody({ status, headers, body }: Reply): Promise<Reply> {
+  if (typeof body === 'object' && !(body instanceof Uint8Array)) {
+    await body[Symbol.asyncIterator]().return?.()
+  }
+  return { status, headers }
+}
+
+/** What was found as it was when the client saw it last is not sent again. */
+function tagged(request: HttpRequest, reply: Reply): Reply {
+  if (reply.status !== 200 || reply.jsonBody === undefined) return reply
+  const body = JSON.stringify(reply.jsonBody)
+  const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`
+  const headers = { ...reply.headers, 'cache-control': 'private, no-cache', etag }
+  const known = (request.headers.get('if-none-match') ?? '').split(',').map((tag) => tag.trim())
+  // Weak ones count as well: a proxy that packs the body makes them so.
+  if (known.some((tag) => tag === '*' || tag.replace(/^W\//, '') === etag)) return { status: 304, headers }
+  return { status: 200, headers: { ...headers, 'content-type': 'application/json' }, body }
+}

@@ -1,0 +1,88 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { z } from 'zod'
+import { isRecord, readJson } from '../core/json.ts'
+import { readSettings, SettingsError } from '../settings.ts'
+
+const setting = 'DARKROOM_API_KEYS'
+
+export type KeyWish = {
+  readonly name: string
+  readonly weight?: number | undefined
+  readonly isReadOnly: boolean
+  readonly isAdmin: boolean
+}
+
+/** A key of 256 bits by chance, and what is kept of it. */
+export function newKey(): { readonly key: string; readonly sha256: string } {
+  const key = `dk_${randomBytes(32).toString('base64url')}`
+  return { key, sha256: createHash('sha256').update(key).digest('hex') }
+}
+
+/**
+ * What DARKROOM_API_KEYS holds with the new key in it. Throws `SettingsError` when the name is taken, or when what there
+ * is, or what is wished, cannot be used.
+ */
+export function withKey(
+  before: string,
+  { name, weight, isReadOnly, isAdmin }: KeyWish,
+  sha256: string,
+): string {
+  const json = readJson(before.trim() === '' ? '{}' : before)
+  const keys = json.kind === 'json' && isRecord(json.value) ? json.value : undefined
+  if (keys === undefined) throw new SettingsError(`${setting} is not JSON; mend it first`)
+  if (Object.hasOwn(keys, name)) {
+    throw new SettingsError(
+      `there is a key ${name} already; take it out of ${setting} first, or use another name`,
+    )
+  }
+  const isPlain = weight === undefined && !isReadOnly && !isAdmin
+  const entry = isPlain
+    ? sha256
+    : {
+        sha256,
+        ...(weight !== undefined && { weight }),
+        ...(isReadOnly && { read_only: true }),
+        ...(isAdmin && { admin: true }),
+      }
+  const after = JSON.stringify({ ...keys, [name]: entry })
+  // Only what the service would take: the other settings do not matter here.
+  readSettings({ ...soundSettings, [setting]: after })
+  return after
+}
+
+const soundSettings = {
+  AzureWebJobsStorage: 'UseDevelopmentStorage=true',
+  AZURE_OPENAI_ENDPOINT: 'http://127.0.0.1',
+}
+
+const fileSchema = z.looseObject({ Values: z.record(z.string(), z.string()) })
+
+/** The file's DARKROOM_API_KEYS; empty when there is no such file, or nothing is set. Throws `SettingsError`. */
+export async function savedKeys(path: string): Promise<string> {
+  return (await readLocalSettings(path))?.Values[setting] ?? ''
+}
+
+/** Puts it into the file, which must be there. Throws `SettingsError`. */
+export async function saveKeys(path: string, keys: string): Promise<void> {
+  const file = await readLocalSettings(path)
+  if (file === undefined) {
+    throw new SettingsError(`there is no ${path}; copy local.settings.json.example to it first`)
+  }
+  const changed = { ...file, Values: { ...file.Values, [setting]: keys } }
+  await writeFile(path, `${JSON.stringify(changed, null, 2)}\n`)
+}
+
+async function readLocalSettings(path: string): Promise<z.infer<typeof fileSchema> | undefined> {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw error
+  }
+  const json = readJson(text)
+  const file = fileSchema.safeParse(json.kind === 'json' ? json.value : undefined)
+  if (file.success) return file.data
+  throw new SettingsError(`${path} cannot be read; wanted an object with "Values", each a string`)
+}

@@ -1,0 +1,152 @@
+import { createHash } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import { localCaller } from '../../src/core/caller.ts'
+import { admit, type Admission, type Door } from '../../src/http/access.ts'
+
+const key = (name: string, more: object = {}) => ({
+  name,
+  sha256: createHash('sha256').update(`dk_${name}`).digest('hex'),
+  weight: 1,
+  isReadOnly: false,
+  isAdmin: false,
+  ...more,
+})
+
+const keys = [key('studio'), key('wall', { isReadOnly: true }), key('ops', { isAdmin: true })]
+
+function doorWith(more: Partial<Door>): Door & { readonly warnings: string[] } {
+  const warnings: string[] = []
+  return {
+    keys,
+    isOnAzure: true,
+    corsOrigins: [],
+    now: () => 0,
+    warn: (message) => void warnings.push(message),
+    warnings,
+    ...more,
+  }
+}
+
+function ask(
+  door: Door,
+  headers: Record<string, string> = {},
+  { method = 'GET', url = 'https://studio.example.com/v1/budget', isOpen = false } = {},
+): Admission {
+  return admit(door, { method, url, headers: new Headers(headers) }, isOpen)
+}
+
+function outcome(admission: Admission): unknown {
+  return admission.kind === 'caller' ? admission.caller : [admission.error.status, admission.error.code]
+}
+
+describe('with keys', () => {
+  const door = doorWith({})
+
+  test.each([
+    { authorization: 'Bearer dk_studio' },
+    { authorization: 'bearer  dk_studio ' },
+    { 'api-key': 'dk_studio' },
+    { 'x-functions-key': 'dk_studio' },
+    { authorization: 'Basic abc', 'api-key': 'dk_studio' },
+  ])('one is taken from %j', (headers) => {
+    expect(outcome(ask(door, headers))).toEqual({ key: 'studio', isAdmin: false, isReadOnly: false })
+  })
+
+  test.each([
+    {},
+    { authorization: 'dk_studio' },
+    { authorization: 'Bearer' },
+    { authorization: 'Bearer dk_studi' },
+    { authorization: 'Bearer dk_studio2' },
+    { authorization: 'Bearer wrong', 'api-key': 'dk_studio' },
+    { 'api-key': '' },
+    { authorization: `Bearer ${keys[0]!.sha256}` },
+  ])('none is taken from %j', (headers) => {
+    const refused = ask(door, headers)
+    expect(outcome(refused)).toEqual([401, 'invalid_api_key'])
+    expect(JSON.stringify(refused)).not.toContain('dk_')
+  })
+
+  test('an admin is one', () => {
+    expect(outcome(ask(door, { 'api-key': 'dk_ops' }))).toEqual({
+      key: 'ops',
+      isAdmin: true,
+      isReadOnly: false,
+    })
+  })
+
+  test('one that may only read may only read', () => {
+    const wall = { 'api-key': 'dk_wall' }
+    const caller = { key: 'wall', isAdmin: false, isReadOnly: true }
+    for (const method of ['GET', 'HEAD']) expect(outcome(ask(door, wall, { method }))).toEqual(caller)
+    for (const method of ['POST', 'PATCH', 'DELETE', 'PUT']) {
+      expect(outcome(ask(door, wall, { method }))).toEqual([403, 'permission_denied'])
+    }
+  })
+
+  test('an open route wants none, and gives no rights', () => {
+    const nobody = { key: null, isAdmin: false, isReadOnly: true }
+    expect(outcome(ask(door, {}, { isOpen: true }))).toEqual(nobody)
+    expect(outcome(ask(door, { 'api-key': 'wrong' }, { isOpen: true }))).toEqual(nobody)
+  })
+
+  test('they are wanted on this machine as well', () => {
+    const here = doorWith({ isOnAzure: false })
+    expect(outcome(ask(here, {}, { url: 'http://127.0.0.1:7071/' }))).toEqual([401, 'invalid_api_key'])
+  })
+})
+
+describe('without keys', () => {
+  const here = doorWith({ keys: [], isOnAzure: false })
+
+  test.each(['http://127.0.0.1:7071/x', 'http://localhost/x', 'http://[::1]:80/x', 'http://127.8.9.1/x'])(
+    'whoever asks for %s may do all',
+    (url) => {
+      const { host } = new URL(url)
+      expect(outcome(ask(here, { host }, { url }))).toEqual(localCaller)
+      expect(
+        outcome(ask(here, { host, 'x-forwarded-host': host, origin: new URL(url).origin }, { url })),
+      ).toEqual(localCaller)
+    },
+  )
+
+  test.each([
+    [{ host: 'rebound.example.com' }, 'http://rebound.example.com/'],
+    [{ host: 'rebound.example.com' }, 'http://127.0.0.1/'],
+    [{ host: '127.0.0.1', 'x-forwarded-host': 'studio.example.com' }, 'http://127.0.0.1/'],
+    [{ host: '127.0.0.1', 'x-forwarded-host': '127.0.0.1, 10.0.0.1' }, 'http://127.0.0.1/'],
+    [{ host: '127.0.0.1' }, 'http://192.168.1.7/'],
+    [{ host: '127.0.0.1.example.com' }, 'http://127.0.0.1/'],
+    [{ host: 'localhost.example.com' }, 'http://127.0.0.1/'],
+    [{ host: 'a b' }, 'http://127.0.0.1/'],
+  ])('%j to %s is refused', (headers, url) => {
+    for (const isOpen of [true, false]) {
+      expect(outcome(ask(here, headers, { url, isOpen }))).toEqual([403, 'loopback_only'])
+    }
+  })
+
+  test('a page of another place is refused, unless it is allowed', () => {
+    const url = 'http://127.0.0.1:7071/v1/jobs'
+    for (const origin of ['https://evil.example.com', 'null', 'http://127.0.0.1.example.com']) {
+      expect(outcome(ask(here, { origin }, { url }))).toEqual([403, 'cross_origin'])
+    }
+    const allowing = { ...here, corsOrigins: ['https://studio.example.com'] }
+    expect(outcome(ask(allowing, { origin: 'https://studio.example.com' }, { url }))).toEqual(localCaller)
+  })
+
+  test('on Azure nobody may come in, and the log says why, once a minute', () => {
+    let now = 0
+    const door = doorWith({ keys: [], now: () => now })
+    for (let count = 0; count < 5; count += 1) {
+      expect(outcome(ask(door, { host: '127.0.0.1' }, { url: 'http://127.0.0.1/' }))).toEqual([
+        503,
+        'keys_not_set',
+      ])
+    }
+    expect(door.warnings).toEqual([expect.stringContaining('DARKROOM_API_KEYS is not set')])
+    now = 60_000
+    ask(door)
+    expect(door.warnings).toHaveLength(2)
+    expect(outcome(ask(door, {}, { isOpen: true }))).toMatchObject({ isAdmin: false })
+  })
+})
