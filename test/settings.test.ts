@@ -25,7 +25,7 @@ describe('the names of the settings', () => {
     const example: { Values: Record<string, string> } = JSON.parse(
       readFileSync(join(root, 'local.settings.json.example'), 'utf8'),
     )
-    const names = Object.keys(example.Values).filter((name) => name !== 'FUNCTIONS_WORKER_RUNTIME')
+    const names = Object.keys(example.Values).filter((name) => !name.startsWith('FUNCTIONS_'))
     expect(names.sort()).toEqual([...settingNames].sort())
   })
 
@@ -38,7 +38,12 @@ describe('the names of the settings', () => {
     const named = [...table.matchAll(/^\| ((?:`[^`]+`(?:, )?)+)\s*\|/gm)].flatMap(([, cell]) =>
       [...cell!.matchAll(/`([^`]+)`/g)].map(([, name]) => name!),
     )
-    const ofCommands = ['PORT', 'SHUTDOWN_GRACE_SECONDS', 'MESSAGE_LEASE_SECONDS']
+    const ofCommands = [
+      'PORT',
+      'SHUTDOWN_GRACE_SECONDS',
+      'MESSAGE_LEASE_SECONDS',
+      'FUNCTIONS_REQUEST_BODY_SIZE_LIMIT',
+    ]
     expect(named.sort()).toEqual([...settingNames, ...ofCommands].sort())
     for (const [name, value] of [
       ['IMAGE_RPM', '60'],

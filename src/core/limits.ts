@@ -83,6 +83,18 @@ export const limits = {
   /** Rows of a pool (deployments, flows) read at once. */
   poolRowsMax: 5_000,
 
+  /** OpenAI's limits on files: a batch's lines, and an image to edit. */
+  batchFileBytesMax: 200 * 1024 * 1024,
+  visionFileBytesMax: 50 * 1024 * 1024,
+  /** What file systems hold. */
+  filenameCharsMax: 255,
+  /** OpenAI's bounds on when a file expires, and on a page of files. */
+  fileExpirySecondsMin: 3_600,
+  fileExpirySecondsMax: 2_592_000,
+  filesPageMax: 10_000,
+  /** Fields of an upload beside its file: three are known, and a few more are answered by name. */
+  uploadFieldsMax: 10,
+  uploadFieldBytesMax: 1_024,
   /** Rows of files read at once, and in one list: those of another purpose are passed over. */
   fileRowsAtOnce: 1_000,
   fileRowsReadMax: 200_000,

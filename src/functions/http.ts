@@ -1,6 +1,7 @@
 import { getBatch, patchBatch, postCancel, postPause, postResume } from '../http/batches.ts'
 import { getBudget, getHealth } from '../http/budget.ts'
 import { postEstimate } from '../http/estimate.ts'
+import { deleteFile, getFile, getFileContent, listFiles, postFile } from '../http/files.ts'
 import { getImage, getJob, postCancelJob, postJob } from '../http/jobs.ts'
 import { route, routeOthers } from './route.ts'
 
@@ -13,6 +14,11 @@ route('patch-batch', { method: 'PATCH', path: 'v1/batches/{name}' }, patchBatch)
 route('pause-batch', { method: 'POST', path: 'v1/batches/{name}/pause' }, postPause)
 route('resume-batch', { method: 'POST', path: 'v1/batches/{name}/resume' }, postResume)
 route('cancel-batch', { method: 'POST', path: 'v1/batches/{name}/cancel' }, postCancel)
+route('post-file', { method: 'POST', path: 'v1/files' }, postFile)
+route('list-files', { method: 'GET', path: 'v1/files' }, listFiles)
+route('get-file', { method: 'GET', path: 'v1/files/{id}' }, getFile)
+route('get-file-content', { method: 'GET', path: 'v1/files/{id}/content' }, getFileContent)
+route('delete-file', { method: 'DELETE', path: 'v1/files/{id}' }, deleteFile)
 route('post-estimate', { method: 'POST', path: 'v1/estimate' }, postEstimate)
 route('get-budget', { method: 'GET', path: 'v1/budget' }, getBudget)
 route('get-health', { method: 'GET', path: 'healthz', isOpen: true }, getHealth)

@@ -1,5 +1,6 @@
 import { app } from '@azure/functions'
 import { stopDarkroom } from '../app.ts'
+import { watchClients } from './client.ts'
 import './expiry.ts'
 import './http.ts'
 import './image-jobs.ts'
@@ -9,6 +10,7 @@ import './rescue.ts'
 
 // Uploads, results and events go through in pieces; without it the host holds every body whole.
 app.setup({ enableHttpStream: true })
+watchClients()
 
 app.hook.appTerminate(() => {
   stopDarkroom()

@@ -3,6 +3,7 @@ import { darkroom, door } from '../app.ts'
 import { answer, answerOthers, type Incoming, type Service } from '../http/answer.ts'
 import type { Call, Reply } from '../http/reply.ts'
 import type { Route } from '../http/routes.ts'
+import { atClientsPace, clientGone } from './client.ts'
 
 const service: Service = { door, room: darkroom }
 
@@ -21,7 +22,8 @@ export function route(
     methods: method === 'GET' ? ['GET', 'HEAD'] : [method],
     route: path,
     authLevel: 'anonymous',
-    handler: async (request, context) => answer(service, added, incoming(request, context)),
+    handler: async (request, context) =>
+      paced(await answer(service, added, incoming(request, context)), context),
   })
 }
 
@@ -39,5 +41,12 @@ export function routeOthers(): void {
 }
 
 function incoming(request: HttpRequest, context: InvocationContext): Incoming {
-  return { request, id: context.invocationId, log: context }
+  const id = context.invocationId
+  return { request, id, gone: clientGone(id), log: context }
+}
+
+function paced(reply: Reply, { invocationId }: InvocationContext): Reply {
+  const { body } = reply
+  if (body === undefined || typeof body === 'string' || body instanceof Uint8Array) return reply
+  return { ...reply, body: atClientsPace(body, invocationId) }
 }

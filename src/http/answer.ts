@@ -16,12 +16,14 @@ export type Incoming = {
   readonly request: HttpRequest
   /** Told to the caller with every reply, and named in the log. */
   readonly id: string
+  /** Aborted when the client leaves before its answer is complete. */
+  readonly gone?: AbortSignal | undefined
   readonly log: { info(message: string): void; error(...parts: unknown[]): void }
 }
 
 /** Answers a request of one of the routes; never throws. */
 export async function answer(service: Service, route: Route, incoming: Incoming): Promise<Reply> {
-  const { request, id } = incoming
+  const { request, id, gone } = incoming
   return framed(service, incoming, `${request.method} ${route.path}`, async (door) => {
     const long = tooLongAddress(request)
     if (long !== undefined) return long
@@ -29,7 +31,13 @@ export async function answer(service: Service, route: Route, incoming: Incoming)
     if (admission.kind === 'refused') return replyError(admission.error)
     const params = Object.values(request.params)
     if (params.some((part) => part.length > limits.pathPartCharsMax)) return notFound('what the path names')
-    const reply = await route.handle({ request, room: await service.room(), id, caller: admission.caller })
+    const reply = await route.handle({
+      request,
+      room: await service.room(),
+      id,
+      caller: admission.caller,
+      gone,
+    })
     return request.method === 'GET' || request.method === 'HEAD' ? tagged(request, reply) : reply
   })
 }

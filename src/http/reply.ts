@@ -39,6 +39,8 @@ export type Call = {
   readonly room: Darkroom
   readonly id: string
   readonly caller: Caller
+  /** Aborted when the client leaves before its answer is complete. */
+  readonly gone?: AbortSignal | undefined
 }
 
 /** What the client did makes an answer impossible, and was found out deep inside. */

@@ -26,11 +26,8 @@ async function demo(): Promise<void> {
   process.env['IMAGE_RPM'] = String(rpm)
   useSimulated(deployment.endpoint, deployment.apiKey)
   const troubles: string[] = []
-  const host = await startInstance({
-    port: 0,
-    log: (line) => {
-      if (/^\[(error|critical)\]/.test(line)) troubles.push(line)
-    },
+  const host = await startInstance({ port: 0 }, (line) => {
+    if (/^\[(error|critical)\]/.test(line)) troubles.push(line)
   })
   console.log(`darkroom: ${demoPrompts.length} prompts to a simulated deployment of ${rpm} requests a minute`)
   await rm(outputDir, { recursive: true, force: true })

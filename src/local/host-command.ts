@@ -16,11 +16,11 @@ const about =
 
 await runCommand(about, async () => {
   await loadLocalSettings(rootDir)
-  const { port, graceMs, messageLeaseMs } = readCommandSettings()
+  const { graceMs, instance } = readCommandSettings()
   // Beside an `npm start` on this machine nothing needs to be configured.
   await useRunningStorage()
   if (!hasDeployment(process.env)) await useRunningSimulated()
-  const host = await startInstance({ port, messageLeaseMs, log: logToTerminal })
+  const host = await startInstance(instance, logToTerminal)
   console.log(`darkroom: ready on ${host.url}`)
   await untilStopped()
   await stopInstance(host, graceMs)

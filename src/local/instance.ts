@@ -10,50 +10,57 @@ export const rootDir = join(import.meta.dirname, '../..')
 /** Where `npm start` listens, and where Core Tools would. */
 const usualPort = 7071
 
+/** A batch's file of 200 MB, and the form around it. Azure takes 100 MB until the same setting says otherwise. */
+const usualBodyBytesMax = 220 * 1024 * 1024
+
 /** Calls cost money: on a stop they get this long to come to their end. */
 const usualGraceSeconds = 30
 
 const commandSettings = z.object({
   PORT: z.coerce.number('a port').int().min(0).max(65_535).default(usualPort),
   SHUTDOWN_GRACE_SECONDS: z.coerce.number('seconds').min(0).max(3_600).default(usualGraceSeconds),
+  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: z.coerce.number('bytes').int().min(1).default(usualBodyBytesMax),
   MESSAGE_LEASE_SECONDS: z.coerce.number('seconds').min(2).max(3_600).optional(),
 })
 
-/** The port, the grace and, where it is set, the message lease of this command, from the environment. */
-export function readCommandSettings(): {
+export type InstanceSettings = {
   readonly port: number
-  readonly graceMs: number
-  readonly messageLeaseMs: number | undefined
-} {
-  const { PORT = '', SHUTDOWN_GRACE_SECONDS = '', MESSAGE_LEASE_SECONDS = '' } = process.env
-  const given = { PORT, SHUTDOWN_GRACE_SECONDS, MESSAGE_LEASE_SECONDS }
-  const made = Object.entries(given).filter(([, value]) => value !== '')
+  /** See `startHost`. */
+  readonly messageLeaseMs?: number | undefined
+  readonly bodyBytesMax?: number
+}
+
+/** What this command goes by, from the environment. */
+export function readCommandSettings(): { readonly graceMs: number; readonly instance: InstanceSettings } {
+  const made = Object.keys(commandSettings.shape)
+    .map((name) => [name, process.env[name] ?? ''] as const)
+    .filter(([, value]) => value !== '')
   const parsed = commandSettings.safeParse(Object.fromEntries(made))
   if (!parsed.success) throw new SettingsError(`this command cannot start:\n${z.prettifyError(parsed.error)}`)
   const { data } = parsed
   const leaseSeconds = data.MESSAGE_LEASE_SECONDS
   return {
-    port: data.PORT,
     graceMs: 1_000 * data.SHUTDOWN_GRACE_SECONDS,
-    messageLeaseMs: leaseSeconds === undefined ? undefined : 1_000 * leaseSeconds,
+    instance: {
+      port: data.PORT,
+      messageLeaseMs: leaseSeconds === undefined ? undefined : 1_000 * leaseSeconds,
+      bodyBytesMax: data.FUNCTIONS_REQUEST_BODY_SIZE_LIMIT,
+    },
   }
 }
 
 /** Builds the bundle that Azure would load, and runs it in the local host under the environment's settings. */
-export async function startInstance(options: {
-  readonly port: number
-  /** See `startHost`. */
-  readonly messageLeaseMs?: number | undefined
-  readonly log: (line: string) => void
-}): Promise<LocalHost> {
+export async function startInstance(
+  instance: InstanceSettings,
+  log: (line: string) => void,
+): Promise<LocalHost> {
   const settings = readSettings(process.env)
   await buildBundle()
   const { queues } = await connectStorage(settings.storage, async () => {
     const { DefaultAzureCredential } = await import('@azure/identity')
     return new DefaultAzureCredential()
   })
-  const { port, messageLeaseMs, log } = options
-  return startHost({ rootDir, port, queueService: queues, messageLeaseMs, log })
+  return startHost({ rootDir, queueService: queues, ...instance, log })
 }
 
 /** What the functions and the host say, but for what only helps to mend them. */

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { join } from 'node:path'
+import { BlobServiceClient, type ContainerClient } from '@azure/storage-blob'
 import { QueueServiceClient, type QueueClient } from '@azure/storage-queue'
 import { startAzurite } from '../../src/local/azurite.ts'
 import {
@@ -16,6 +17,7 @@ const rootDir = join(import.meta.dirname, '../..')
 export type Running = {
   readonly deployment: SimulatedDeployment
   readonly queue: (name: string) => QueueClient
+  readonly container: (name: string) => ContainerClient
   readonly instances: readonly Instance[]
   /** `fetch` on the first instance. */
   get(path: string): Promise<{ status: number; headers: Headers; body: any }>
@@ -95,6 +97,8 @@ export async function run(options: {
   return {
     deployment,
     queue: (name) => queues.getQueueClient(name),
+    container: (name) =>
+      BlobServiceClient.fromConnectionString(azurite.connectionString).getContainerClient(name),
     instances,
     get: async (path) => call(path),
     post: async (path, body, headers = {}) =>

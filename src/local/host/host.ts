@@ -7,6 +7,7 @@ import { loadEntry } from './entry.ts'
 import type { LocalFunction } from './function-metadata.ts'
 import { readHostJson } from './host-json.ts'
 import type { QueueSettings } from './host-json.ts'
+import { usualBodyBytesMax } from './http-message.ts'
 import { startHttpServer } from './http-server.ts'
 import type { HttpFunction, HttpListener } from './http-server.ts'
 import { startStreamServer } from './http-stream.ts'
@@ -44,6 +45,8 @@ export async function startHost(options: {
   readonly queueService: QueueServiceClient
   /** How long a message stays hidden while it is run; renewed at half. Without it as long as on Azure. */
   readonly messageLeaseMs?: number | undefined
+  /** A longer request is answered with 413. Without it as on Azure, which takes FUNCTIONS_REQUEST_BODY_SIZE_LIMIT. */
+  readonly bodyBytesMax?: number | undefined
   readonly log: (line: string) => void
 }): Promise<LocalHost> {
   const rootDir = resolve(options.rootDir)
@@ -65,6 +68,7 @@ export async function startHost(options: {
       routePrefix: settings.routePrefix,
       port: options.port,
       streamUri: stream.streamUri,
+      bodyBytesMax: options.bodyBytesMax ?? usualBodyBytesMax,
       invoke,
       log,
     })

@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { HttpCookie, HttpData } from './programming-model.ts'
 
-/** Azure's own limit on a request's body, FUNCTIONS_REQUEST_BODY_SIZE_LIMIT. */
-export const maxBodyBytes = 100 * 1024 * 1024
+/** Azure's limit on a request's body where FUNCTIONS_REQUEST_BODY_SIZE_LIMIT does not say otherwise. */
+export const usualBodyBytesMax = 100 * 1024 * 1024
 
 /** A request in the host's form; refused with a status; or gone, when the client left before it was all there. */
 export type ReadRequest =
@@ -14,16 +14,17 @@ export type ReadRequest =
 export async function readHttpRequest(
   request: IncomingMessage,
   params: Record<string, string | undefined>,
+  bodyBytesMax: number,
 ): Promise<ReadRequest> {
   const url = readUrl(request)
   if (url === null) return { kind: 'refused', status: 400 }
-  if (Number(request.headers['content-length'] ?? 0) > maxBodyBytes) return { kind: 'refused', status: 413 }
+  if (Number(request.headers['content-length'] ?? 0) > bodyBytesMax) return { kind: 'refused', status: 413 }
   const chunks: Buffer[] = []
   let sizeBytes = 0
   try {
     for await (const chunk of request.iterator({ destroyOnReturn: false })) {
       sizeBytes += chunk.length
-      if (sizeBytes > maxBodyBytes) return { kind: 'refused', status: 413 }
+      if (sizeBytes > bodyBytesMax) return { kind: 'refused', status: 413 }
       chunks.push(chunk)
     }
   } catch (error) {

@@ -28,10 +28,11 @@ export async function startHttpServer(options: {
   readonly routePrefix: string
   readonly port: number
   readonly streamUri: string | undefined
+  readonly bodyBytesMax: number
   readonly invoke: Invoke
   readonly log: (source: string, level: LogLevel, message: string) => void
 }): Promise<HttpListener> {
-  const { functions, routePrefix, port, streamUri, invoke, log } = options
+  const { functions, routePrefix, port, streamUri, bodyBytesMax, invoke, log } = options
   const answering = new Set<Promise<void>>()
   let stopping = false
 
@@ -93,11 +94,12 @@ export async function startHttpServer(options: {
           params,
           query: readQuery(request),
           streamUri,
+          bodyBytesMax,
           invoke,
         })
         return
       }
-      const read = await readHttpRequest(request, params)
+      const read = await readHttpRequest(request, params, bodyBytesMax)
       if (read.kind === 'refused') return sendStatus(response, read.status, { connection: 'close' })
       if (read.kind === 'gone') return
       const returned = await invoke(called, { data: { http: read.data } })

@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Server } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import type { LocalFunction } from './function-metadata.ts'
-import { maxBodyBytes, present, readHeaders } from './http-message.ts'
+import { present, readHeaders } from './http-message.ts'
 import type { Invoke } from './invocation.ts'
 import type { ProgrammingModel, TypedData } from './programming-model.ts'
 
@@ -53,9 +53,11 @@ export async function streamInvocation(options: {
   readonly params: Record<string, string | undefined>
   readonly query: Record<string, string>
   readonly streamUri: string
+  readonly bodyBytesMax: number
   readonly invoke: Invoke
 }): Promise<void> {
-  const { called, request, response, params, query, streamUri, invoke } = options
+  const { called, request, response, params, query, streamUri, bodyBytesMax, invoke } = options
+  if (Number(request.headers['content-length'] ?? 0) > bodyBytesMax) return refuseBody(request, response)
   const invocationId = randomUUID()
   const forwarded = requestHttp(streamUri, {
     path: request.url ?? '/',
@@ -71,7 +73,7 @@ export async function streamInvocation(options: {
   const given = new AbortController()
   response.once('close', () => given.abort())
   const exchange = Promise.allSettled([
-    pipeline(request, limitBody, forwarded, { signal: given.signal }),
+    pipeline(bounded(request, bodyBytesMax), forwarded, { signal: given.signal }),
     passOn(forwarded, response, given.signal),
   ])
   const triggerMetadata: Record<string, TypedData> = {
@@ -81,21 +83,35 @@ export async function streamInvocation(options: {
   for (const [name, value] of Object.entries(present(params))) triggerMetadata[name] = { string: value }
   try {
     await invoke(called, { invocationId, data: { http: {} }, triggerMetadata })
-    await exchange
-    if (!response.writableEnded) response.destroy()
+    const [sent] = await exchange
+    if (sent.status === 'rejected' && sent.reason instanceof BodyTooLong) refuseBody(request, response)
+    else if (!response.writableEnded) response.destroy()
   } finally {
     given.abort()
     forwarded.destroy()
   }
 }
 
-async function* limitBody(body: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+class BodyTooLong extends Error {}
+
+/** Leaves the request open when it is too long: its client is still to be answered. */
+async function* bounded(request: IncomingMessage, bodyBytesMax: number): AsyncIterable<Buffer> {
+  const body: AsyncIterable<Buffer> = {
+    [Symbol.asyncIterator]: () => request.iterator({ destroyOnReturn: false }),
+  }
   let sizeBytes = 0
   for await (const chunk of body) {
     sizeBytes += chunk.length
-    if (sizeBytes > maxBodyBytes) throw new Error(`the body passes ${maxBodyBytes} bytes`)
+    if (sizeBytes > bodyBytesMax) throw new BodyTooLong(`the body passes ${bodyBytesMax} bytes`)
     yield chunk
   }
+}
+
+/** Reads on, to nowhere: a client that cannot send the rest would not hear the answer. */
+function refuseBody(request: IncomingMessage, response: ServerResponse): void {
+  request.resume()
+  if (response.headersSent) response.destroy()
+  else response.writeHead(413, { 'content-length': '0' }).end()
 }
 
 async function passOn(

@@ -1,0 +1,245 @@
+import { extname } from 'node:path'
+import { z } from 'zod'
+import { mayUse, type Caller } from '../core/caller.ts'
+import { timeOfId } from '../core/keys.ts'
+import { limits } from '../core/limits.ts'
+import { describeIssue, type SubmissionFault } from '../core/submission-fault.ts'
+import type { Darkroom } from '../pipeline/darkroom.ts'
+import { filePurposes, type KeptContent, type StoredFile } from '../ports.ts'
+import { readMultipart, type FieldPart } from './multipart.ts'
+import { readRange } from './range.ts'
+import { notFound, reply, replyError, seconds, type ApiError, type Call, type Reply } from './reply.ts'
+
+const dayMs = 24 * 3_600_000
+
+/** As OpenAI's: a batch's lines are kept for 30 days where nothing else is asked for, an image until it is deleted. */
+const usualExpiryMs = { batch: 30 * dayMs, vision: null } as const
+
+const sizeBytesMax = { batch: limits.batchFileBytesMax, vision: limits.visionFileBytesMax } as const
+
+/** POST /v1/files: the content goes to storage while it comes; what is to be said of it may stand before or behind it. */
+export async function postFile({ request, room, caller }: Call): Promise<Reply> {
+  const bounds = { fieldsMax: limits.uploadFieldsMax, fieldBytesMax: limits.uploadFieldBytesMax, filesMax: 1 }
+  const read = await readMultipart(request, bounds, async ({ name, filename, content }): Promise<Upload> => {
+    const kept = await room.files.keep({ content, sizeBytesMax: sizeBytesMax.batch })
+    return { name, filename, kept }
+  })
+  const [upload] = read.files
+  const asked = read.kind === 'refused' ? read : readUpload(read.fields, upload)
+  if (asked.kind === 'refused') {
+    if (upload?.kept.kind === 'kept') await upload.kept.discard()
+    return replyError(asked.fault)
+  }
+  const { kept, ...facts } = asked
+  return reply(200, fileBody(await kept.record({ owner: caller.key, ...facts })))
+}
+
+type Upload = {
+  readonly name: string
+  readonly filename: string
+  readonly kept: KeptContent | { readonly kind: 'too-large' }
+}
+
+type Asked = {
+  readonly kind: 'asked'
+  readonly kept: KeptContent
+  readonly filename: string
+  readonly purpose: 'batch' | 'vision'
+  readonly expiresAfterMs: number | null
+}
+
+type Refused = { readonly kind: 'refused'; readonly fault: ApiError }
+
+const anchorName = 'expires_after[anchor]'
+const secondsName = 'expires_after[seconds]'
+
+const fieldsSchema = z.strictObject({
+  purpose: z.enum(['batch', 'vision']),
+  [anchorName]: z.literal('created_at').optional(),
+  [secondsName]: z.coerce
+    .number()
+    .int()
+    .min(limits.fileExpirySecondsMin)
+    .max(limits.fileExpirySecondsMax)
+    .optional(),
+})
+
+const fieldNames = ['file', ...Object.keys(fieldsSchema.shape)]
+
+function readUpload(fields: readonly FieldPart[], upload: Upload | undefined): Asked | Refused {
+  const twice = fields.find(({ name }, place) => fields.findIndex((each) => each.name === name) < place)
+  if (twice !== undefined)
+    return refused({ param: twice.name, message: `${twice.name}: it is given twice; allowed: once` })
+  const given = Object.fromEntries(fields.map(({ name, value }) => [name, value]))
+  const parsed = fieldsSchema.safeParse(given, { reportInput: true })
+  if (!parsed.success) return refused(faultOf(parsed.error, fieldNames))
+  const { purpose, [anchorName]: anchor, [secondsName]: expirySeconds } = parsed.data
+  if ((anchor === undefined) !== (expirySeconds === undefined)) {
+    const param = anchor === undefined ? anchorName : secondsName
+    const message = `${param}: it is missing; allowed: ${anchorName} and ${secondsName} together, or neither`
+    return refused({ param, code: 'missing_required_parameter', message })
+  }
+  if (upload?.name !== 'file') return refused(noFile(upload))
+  const { kept, filename } = upload
+  const bytesMax = sizeBytesMax[purpose]
+  if (kept.kind === 'too-large' || kept.sizeBytes > bytesMax) {
+    const got = kept.kind === 'too-large' ? `more than ${sizeBytesMax.batch}` : kept.sizeBytes
+    const message = `file: got ${got} bytes; allowed: at most ${bytesMax} for the purpose ${purpose}`
+    return refused({ status: 413, param: 'file', code: 'file_too_large', message })
+  }
+  if (filename.length > limits.filenameCharsMax) {
+    const message = `file: its name has ${filename.length} characters; allowed: at most ${limits.filenameCharsMax}`
+    return refused({ param: 'file', message })
+  }
+  const expiresAfterMs = expirySeconds === undefined ? usualExpiryMs[purpose] : expirySeconds * 1_000
+  // A form may send a file without a name.
+  return { kind: 'asked', kept, filename: filename === '' ? 'file' : filename, purpose, expiresAfterMs }
+}
+
+function noFile(upload: Upload | undefined): Omit<ApiError, 'status'> {
+  const code = upload === undefined ? 'missing_required_parameter' : 'unknown_parameter'
+  const got = upload === undefined ? 'it is missing' : `got ${quoted(upload.name)} instead`
+  return { param: 'file', code, message: `file: ${got}; wanted one file, in the field "file"` }
+}
+
+function refused(fault: Omit<ApiError, 'status'> & { readonly status?: number }): Refused {
+  return { kind: 'refused', fault: { status: 400, code: 'invalid_value', ...fault } }
+}
+
+const querySchema = z.object({
+  purpose: z.enum(filePurposes).optional(),
+  limit: z.coerce.number().int().min(1).max(limits.filesPageMax).default(limits.filesPageMax),
+  order: z.enum(['asc', 'desc']).default('desc'),
+  after: z
+    .string()
+    .refine((id) => timeOfId(id) !== undefined, 'the id of a file')
+    .optional(),
+})
+
+/** GET /v1/files */
+export async function listFiles({ request, room, caller }: Call): Promise<Reply> {
+  const parsed = querySchema.safeParse(Object.fromEntries(request.query), { reportInput: true })
+  if (!parsed.success) {
+    return replyError({ status: 400, ...faultOf(parsed.error, Object.keys(querySchema.shape)) })
+  }
+  const { files, hasMore } = await room.files.list({ owner: ownerOf(caller), ...parsed.data })
+  return reply(200, {
+    object: 'list',
+    data: files.map(fileBody),
+    // OpenAI's schema wants a string also where there is none.
+    first_id: files.at(0)?.id ?? '',
+    last_id: files.at(-1)?.id ?? '',
+    has_more: hasMore,
+  })
+}
+
+/** GET /v1/files/{id} */
+export async function getFile(call: Call): Promise<Reply> {
+  const file = await fileOf(call)
+  return file === undefined ? noSuchFile(call) : reply(200, fileBody(file))
+}
+
+/** GET /v1/files/{id}/content: all of it, or the one range that is asked for. */
+export async function getFileContent(call: Call): Promise<Reply> {
+  const { request, room } = call
+  const file = await fileOf(call)
+  if (file === undefined) return noSuchFile(call)
+  const { sizeBytes } = file
+  // Whoever asks for a range on a condition gets the whole: there is no validator that could hold.
+  const wanted = request.headers.has('if-range') ? null : request.headers.get('range')
+  const range = readRange(wanted, sizeBytes)
+  if (range === 'unsatisfiable') {
+    const message = `Range: got ${quoted(wanted ?? '')}; the file has ${sizeBytes} bytes`
+    const refusal = replyError({ status: 416, param: 'Range', code: 'range_not_satisfiable', message })
+    return { ...refusal, headers: { ...refusal.headers, 'content-range': `bytes */${sizeBytes}` } }
+  }
+  const body = await room.files.read(file.id, range)
+  if (body === undefined) return noSuchFile(call)
+  const { from, before } = range ?? { from: 0, before: sizeBytes }
+  return {
+    status: range === undefined ? 200 : 206,
+    headers: {
+      'content-type': contentTypeOf(file),
+      'content-length': String(before - from),
+      'content-disposition': attachment(file.filename),
+      'accept-ranges': 'bytes',
+      'cache-control': 'private, max-age=3600',
+      'x-content-type-options': 'nosniff',
+      ...(range === undefined ? {} : { 'content-range': `bytes ${from}-${before - 1}/${sizeBytes}` }),
+    },
+    body,
+  }
+}
+
+/** DELETE /v1/files/{id} */
+export async function deleteFile(call: Call): Promise<Reply> {
+  const file = await fileOf(call)
+  if (file === undefined || !(await call.room.files.remove(file.id))) return noSuchFile(call)
+  return reply(200, { id: file.id, object: 'file', deleted: true })
+}
+
+/** What belongs to another key is not there for this one. */
+async function fileOf({ request, room, caller }: Call): Promise<StoredFile | undefined> {
+  const file = await readFileOf(room, request.params['id'])
+  return file !== undefined && mayUse(caller, file.owner) ? file : undefined
+}
+
+async function readFileOf({ files }: Darkroom, id: string | undefined): Promise<StoredFile | undefined> {
+  return id === undefined ? undefined : files.get(id)
+}
+
+function noSuchFile({ request }: Call): Reply {
+  return notFound(`file ${quoted(request.params['id'] ?? '')}`)
+}
+
+/** Whose files are listed: undefined for all. */
+function ownerOf({ isAdmin, key }: Caller): string | undefined {
+  return isAdmin ? undefined : (key ?? '')
+}
+
+/** OpenAI's File object. */
+export function fileBody(file: StoredFile): object {
+  return {
+    id: file.id,
+    object: 'file',
+    bytes: file.sizeBytes,
+    created_at: seconds(file.createdAt),
+    ...(file.expiresAt === null ? {} : { expires_at: seconds(file.expiresAt) }),
+    filename: file.filename,
+    purpose: file.purpose,
+    status: 'processed',
+  }
+}
+
+const contentTypes: Readonly<Record<string, string>> = {
+  '.jsonl': 'application/jsonl',
+  '.png': 'image/png',
+  '.jpg': 'image/jpeg',
+  '.jpeg': 'image/jpeg',
+  '.webp': 'image/webp',
+}
+
+function contentTypeOf({ filename, purpose }: StoredFile): string {
+  const usual = purpose === 'vision' ? 'application/octet-stream' : 'application/jsonl'
+  return contentTypes[extname(filename).toLowerCase()] ?? usual
+}
+
+/** The name in ASCII for old readers, and as it is for all others. Source: RFC 6266, appendix D. */
+function attachment(filename: string): string {
+  const plain = filename.replaceAll(/[^\x20-\x7e]|["\\%]/g, '_')
+  const encoded = encodeURIComponent(filename.toWellFormed()).replaceAll(
+    /['()*]/g,
+    (found) => `%${found.charCodeAt(0).toString(16).toUpperCase()}`,
+  )
+  return `attachment; filename="${plain}"; filename*=UTF-8''${encoded}`
+}
+
+function faultOf({ issues }: z.ZodError, names: readonly string[]): SubmissionFault {
+  const [issue] = issues
+  if (issue === undefined) return { param: null, code: 'invalid_value', message: 'it is not as wanted' }
+  return describeIssue(issue, { names, bodyNames: names })
+}
+
+function quoted(value: string): string {
+  return JSON.stringify(value.slice(0, limits.quotedValueCharsMax))
+}

@@ -1,0 +1,98 @@
+import { once } from 'node:events'
+import { createServer, request, type Server, type ServerResponse } from 'node:http'
+import { setImmediate } from 'node:timers/promises'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { atClientsPace, clientGone, watchClients } from '../../src/functions/client.ts'
+
+const chunkBytes = 64 * 1024
+const chunks = 2_000
+
+let server: Server
+let url: string
+let onRequest: (id: string, response: ServerResponse) => Promise<void>
+
+beforeAll(async () => {
+  watchClients()
+  server = createServer((incoming, response) => {
+    void onRequest(String(incoming.headers['x-ms-invocation-id']), response)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  if (typeof address !== 'object' || address === null) throw new Error('the server has no port')
+  url = `http://127.0.0.1:${address.port}`
+})
+
+afterAll(async () => {
+  server.closeAllConnections()
+  server.close()
+  await once(server, 'close')
+})
+
+/** Writes as the library does: without waiting, and to its end. */
+async function write(body: AsyncIterable<Uint8Array>, response: ServerResponse): Promise<void> {
+  for await (const chunk of body) response.write(chunk)
+  response.end()
+}
+
+test('a body goes no faster than its client reads, and ends when the client leaves', async () => {
+  let made = 0
+  let hasEnded = false
+  let gone: AbortSignal | undefined
+  async function* body() {
+    try {
+      for (; made < chunks; made += 1) {
+        yield Buffer.alloc(chunkBytes)
+        await setImmediate()
+      }
+    } finally {
+      hasEnded = true
+    }
+  }
+  onRequest = async (id, response) => {
+    gone = clientGone(id)
+    await write(atClientsPace(body(), id), response)
+  }
+  const client = request(url, { headers: { 'x-ms-invocation-id': 'slow' } }).end()
+  const [response] = await once(client, 'response')
+  response.pause()
+  // What the sockets of both sides hold is some megabytes.
+  const stands = await vi.waitUntil(
+    async () => {
+      const before = made
+      for (let turn = 0; turn < 200; turn += 1) await setImmediate()
+      return before > 0 && before === made ? made : undefined
+    },
+    { timeout: 20_000 },
+  )
+  expect(stands * chunkBytes).toBeLessThan(32 * 1024 * 1024)
+  expect(gone?.aborted).toBe(false)
+  client.destroy()
+  await vi.waitUntil(() => hasEnded)
+  expect(made).toBeLessThan(stands + 3)
+  expect(gone?.aborted).toBe(true)
+})
+
+test('a client that reads gets all of it, and is not gone when it has', async () => {
+  let gone: AbortSignal | undefined
+  async function* body() {
+    for (let made = 0; made < 200; made += 1) yield Buffer.alloc(chunkBytes)
+  }
+  onRequest = async (id, response) => {
+    gone = clientGone(id)
+    await write(atClientsPace(body(), id), response)
+  }
+  const response = await fetch(url, { headers: { 'x-ms-invocation-id': 'quick' } })
+  expect((await response.arrayBuffer()).byteLength).toBe(200 * chunkBytes)
+  expect(gone?.aborted).toBe(false)
+})
+
+test('without a client of its own a body comes as it is', async () => {
+  async function* body() {
+    yield Buffer.from('a')
+  }
+  const seen: string[] = []
+  for await (const chunk of atClientsPace(body(), 'nobody')) seen.push(chunk.toString())
+  expect(seen).toEqual(['a'])
+  expect(clientGone('nobody').aborted).toBe(false)
+})
