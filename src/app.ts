@@ -20,6 +20,7 @@ import {
   type Settings,
 } from './settings.ts'
 import { azureTable } from './storage/azure-table.ts'
+import { batchList } from './storage/batch-list.ts'
 import { budgetTable } from './storage/budget-table.ts'
 import { connectStorage, type StorageConnection } from './storage/connection.ts'
 import { correctedClock } from './storage/corrected-clock.ts'
@@ -104,6 +105,7 @@ async function open(settings: Settings): Promise<Darkroom> {
       newId: randomUUID,
       clock,
     }),
+    batches: batchList(azureTable(storage.table(tableNames.batches))),
     budgets: budgetTable(azureTable(storage.table(tableNames.budget))),
     messages: azureMessages(storage.queues, clock),
     images: azureImageStore(storage, clock),
@@ -183,7 +185,7 @@ async function modelOf(
   return modelByDeployment(new Map(makers))
 }
 
-const tableNames = { jobs: 'jobs', budget: 'budget', files: 'files' } as const
+const tableNames = { jobs: 'jobs', budget: 'budget', files: 'files', batches: 'batches' } as const
 
 /** What the pipeline writes to must exist; asking again costs one refused request each, once an instance. */
 async function prepareStorage(storage: StorageConnection): Promise<void> {

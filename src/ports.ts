@@ -1,4 +1,6 @@
+import type { LineFault } from './core/batch-line.ts'
 import type { BatchOrder } from './core/batch-order.ts'
+import type { BatchProgress } from './core/batch-progress.ts'
 import type { Ledger } from './core/budget.ts'
 import type { Counters } from './core/counters.ts'
 import type { FailureKind, ModelFailure } from './core/failure.ts'
@@ -54,8 +56,9 @@ export type Batch = {
   readonly owner: string | null
   readonly createdAt: number
   readonly terms: Terms
-  /** What it was submitted with; null: it was sent job by job. */
+  /** What it was submitted with, and how far it is; null: it was sent job by job. */
   readonly order: BatchOrder | null
+  readonly progress: BatchProgress | null
 }
 
 /** The jobs and counters of batches. Every change is one transaction: record, index row and counters agree. */
@@ -119,6 +122,14 @@ export type JobTable = {
   /** Makes the batch known; answers it as it was opened first. */
   openBatch(batch: Batch): Promise<Batch>
   saveTerms(batch: string, terms: Terms): Promise<void>
+  /**
+   * Changes a batch's pool or progress against what they are now; `change` answers undefined to leave them, and may be
+   * asked several times. Answers the batch as it stands in the end.
+   */
+  changeBatch(batch: string, change: (batch: Batch) => Batch | undefined): Promise<Batch | undefined>
+  /** The faults of a batch's file, once and for all. */
+  saveFaults(batch: string, faults: readonly LineFault[]): Promise<void>
+  faults(batch: string): Promise<readonly LineFault[]>
   readBatch(batch: string): Promise<Batch | undefined>
   /** With its counters. */
   getBatch(batch: string): Promise<{ readonly batch: Batch; readonly counters: Counters } | undefined>
@@ -205,7 +216,22 @@ export type WorkMessage = JobRef & {
 
 export type TickMessage = { readonly pool: string; readonly epoch: number }
 
+/** What is done for a submitted batch beside its jobs. */
+export type BatchTask =
+  /** Check its file, and make its lines jobs. */
+  | { readonly task: 'register'; readonly batch: string }
+  /** See whether all its jobs are finished, and if so write its results. */
+  | { readonly task: 'finalise'; readonly batch: string }
+  /** Let failed jobs of these kinds wait again, those that failed before a time. */
+  | {
+      readonly task: 'retry'
+      readonly batch: string
+      readonly kinds: readonly FailureKind[]
+      readonly failedBefore: number
+    }
+
 export type Messages = {
+  sendBatchTask(message: BatchTask, visibleAt: number): Promise<void>
   sendWork(message: WorkMessage, visibleAt: number): Promise<void>
   sendTick(message: TickMessage, visibleAt: number): Promise<void>
 }
@@ -224,6 +250,8 @@ export type ImageStore = {
   /** What a call has left: undefined unless every picture of one answer is there. */
   find(job: ImageOwner): Promise<SavedAnswer | undefined>
   read(image: Image): Promise<ImageContent | undefined>
+  /** The image's bytes as they come; undefined when it is gone. */
+  open(image: Image): Promise<AsyncIterable<Uint8Array> | undefined>
 }
 
 export type SavedAnswer = { readonly facts: CallFacts; readonly images: readonly Image[] }
@@ -365,3 +393,14 @@ export type OutgoingAnswer =
 
 /** Asks where the guard on outgoing addresses lets it. */
 export type Outgoing = (request: OutgoingRequest) => Promise<OutgoingAnswer>
+
+/** Batches by the time at which they were opened. */
+export type BatchList = {
+  put(batch: Pick<Batch, 'batch' | 'owner' | 'createdAt'>): Promise<void>
+  /** Names, newest first, of one key or of all; from behind a batch on. */
+  page(query: {
+    readonly owner: string | undefined
+    readonly after?: Pick<Batch, 'batch' | 'createdAt'> | undefined
+    readonly limit: number
+  }): Promise<{ readonly batches: readonly string[]; readonly hasMore: boolean }>
+}

@@ -168,7 +168,15 @@ async function register(
   const now = room.clock.now()
   const names = Array.from({ length: batches }, (_, index) => `pacer-${index + 1}`)
   for (const batch of names) {
-    await room.jobs.openBatch({ batch, pool, createdAt: now, terms: plainTerms, owner: null, order: null })
+    await room.jobs.openBatch({
+      batch,
+      pool,
+      createdAt: now,
+      terms: plainTerms,
+      owner: null,
+      order: null,
+      progress: null,
+    })
     await wake(room, { pool, batch })
   }
   await Promise.all(

@@ -20,6 +20,8 @@ export type BatchOrder = {
   /** What the names of its images start with; null: the batch's id and a slash. */
   readonly outputPrefix: string | null
   readonly webhook: Webhook | null
+  /** Scheme and host under which it was submitted: the addresses in its results begin so. */
+  readonly origin: string
 }
 
 /** Where to tell of the batch's end, and of each of its jobs if asked. */

@@ -21,6 +21,30 @@ export const limits = {
   /** A batch to be estimated: 10,000 lines of some 800 characters. */
   estimateBodyBytesMax: 8 * 1024 * 1024,
   estimateLinesMax: 10_000,
+  /** A job's id: a batch's name, a dot, and a key. */
+  pathParameterCharsMax: 265,
+  /** A blob's name holds 1,024 characters, and a job's key up to 200 of them. */
+  outputPrefixCharsMax: 256,
+  webhookUrlCharsMax: 2_048,
+  /** Azure's limit on a batch file. */
+  batchLinesMax: 100_000,
+  /** A line with an image or two as data URLs; OpenAI allows each 20 MB. */
+  batchLineBytesMax: 48 * 1024 * 1024,
+  /** Faults of a batch file that are told; there may be as many as lines. */
+  faultsKeptMax: 1_000,
+  /** Jobs of a batch file that are on their way into the job table at once: a few transactions. */
+  registeringAtOnce: 196,
+  /** A page of jobs or batches: each batch of a list takes six reads. */
+  jobsPerPageMax: 1_000,
+  batchesPerPageMax: 100,
+  /** Failed jobs that are let wait again together. */
+  retriesAtOnce: 196,
+  /** A line of results for each of 100,000 jobs with ten images. */
+  resultFileBytesMax: 1024 * 1024 * 1024,
+  /** Records read at a time where all of a batch are gone through: they are small without their prompts. */
+  recordsAtOnce: 500,
+  /** Reads of records that an index has named, at a time. */
+  readsAtOnce: 32,
   /** What of an unreadable message is kept with its failed job, so that its sender can find it. */
   rejectedInputCharsMax: 1_000,
   /** A value quoted in an error message. */

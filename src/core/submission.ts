@@ -189,7 +189,7 @@ function toSubmission(pool: string, envelope: Envelope, request: ImageRequest): 
 }
 
 /** Control characters would grow sixfold in storage, and have no place in a name. */
-const label = (charsMin: number, charsMax: number) =>
+export const label = (charsMin: number, charsMax: number) =>
   z
     .string()
     .min(charsMin)
@@ -203,16 +203,17 @@ const batchSchema = z.string().min(1).max(limits.batchNameCharsMax).regex(batchN
   message: 'only the characters A-Z a-z 0-9 _ -',
 })
 
+export const metadataSchema = z
+  .record(label(1, limits.metadataKeyCharsMax), label(0, limits.metadataValueCharsMax))
+  .refine((pairs) => Object.keys(pairs).length <= limits.metadataPairsMax, {
+    message: `at most ${limits.metadataPairsMax} pairs`,
+  })
+
 const envelopeFields = {
   custom_id: customIdSchema.optional(),
   batch: batchSchema.optional(),
   priority: z.enum(priorities).optional(),
-  metadata: z
-    .record(label(1, limits.metadataKeyCharsMax), label(0, limits.metadataValueCharsMax))
-    .refine((pairs) => Object.keys(pairs).length <= limits.metadataPairsMax, {
-      message: `at most ${limits.metadataPairsMax} pairs`,
-    })
-    .optional(),
+  metadata: metadataSchema.optional(),
 }
 
 function bodyFields(profile: ModelProfile, models: readonly string[]) {

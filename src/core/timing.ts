@@ -71,6 +71,12 @@ export const timing = {
   bodyMs: 60_000,
   /** Why all requests are refused is told to the log this often. */
   refusalLogMs: 60_000,
+  /** How long one run makes lines jobs before it hands over to the next: below what a function may run. */
+  registerMs: 240_000,
+  /** The longest that a request to retry jobs is waited for; the rest goes on in the background. */
+  retryWaitMs: 10_000,
+  /** How often the end of a batch is looked for while its last calls are under way. */
+  endLookMs: 3_000,
   /** Width of the buckets from which rates of the last minute are summed. */
   rateBucketMs: 5_000,
   rateWindowMs: 60_000,

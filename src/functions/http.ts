@@ -3,12 +3,18 @@ import { getBudget, getHealth } from '../http/budget.ts'
 import { postEstimate } from '../http/estimate.ts'
 import { deleteFile, getFile, getFileContent, listFiles, postFile } from '../http/files.ts'
 import { getImage, getJob, postCancelJob, postJob } from '../http/jobs.ts'
+import { getBatches, getBatchJobs, getResults, postBatch, postRetry } from '../http/submitted-batches.ts'
 import { route, routeOthers } from './route.ts'
 
 route('post-job', { method: 'POST', path: 'v1/jobs' }, postJob)
 route('get-job', { method: 'GET', path: 'v1/jobs/{id}' }, getJob)
 route('cancel-job', { method: 'POST', path: 'v1/jobs/{id}/cancel' }, postCancelJob)
 route('get-image', { method: 'GET', path: 'v1/jobs/{id}/images/{k}' }, getImage)
+route('post-batch', { method: 'POST', path: 'v1/batches' }, postBatch)
+route('list-batches', { method: 'GET', path: 'v1/batches' }, getBatches)
+route('list-jobs', { method: 'GET', path: 'v1/batches/{name}/jobs' }, getBatchJobs)
+route('retry-batch', { method: 'POST', path: 'v1/batches/{name}/retry' }, postRetry)
+route('get-results', { method: 'GET', path: 'v1/batches/{name}/results' }, getResults)
 route('get-batch', { method: 'GET', path: 'v1/batches/{name}' }, getBatch)
 route('patch-batch', { method: 'PATCH', path: 'v1/batches/{name}' }, patchBatch)
 route('pause-batch', { method: 'POST', path: 'v1/batches/{name}/pause' }, postPause)

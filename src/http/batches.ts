@@ -1,18 +1,28 @@
 import { z } from 'zod'
+import type { LineFault } from '../core/batch-line.ts'
 import { capUsdSchema } from '../core/money.ts'
 import { type Decision } from '../core/fairness.ts'
 import { limits } from '../core/limits.ts'
 import { batchNamePattern, priorities } from '../core/submission.ts'
 import { cancelBatch, changeBatch, pauseBatch, resumeBatch, type Decided } from '../pipeline/batches.ts'
+import type { Darkroom } from '../pipeline/darkroom.ts'
 import { batchStatus, type BatchStatus } from '../pipeline/status.ts'
+import { batchBody } from './batch-body.ts'
 import { readBody } from './body.ts'
-import { notFound, reply, replyError, seconds, usd, type Call, type Reply } from './reply.ts'
+import { notFound, reply, replyError, usd, type Call, type Reply } from './reply.ts'
 
 /** GET /v1/batches/{name} */
 export async function getBatch({ request, room }: Call): Promise<Reply> {
   const name = batchName(request.params)
   const status = name === undefined ? undefined : await batchStatus(room, name)
-  return status === undefined ? noBatch(request.params) : reply(200, batchBody(status))
+  return status === undefined
+    ? noBatch(request.params)
+    : reply(200, batchBody(status, await faultsOf(room, status)))
+}
+
+/** Faults are read only where there are any. */
+async function faultsOf(room: Darkroom, { batch, progress }: BatchStatus): Promise<readonly LineFault[]> {
+  return progress?.kind === 'failed' ? room.jobs.faults(batch) : []
 }
 
 const changesSchema = z.strictObject({
@@ -94,58 +104,10 @@ async function decided(
   }
 }
 
-function batchName({ name = '' }: Call['request']['params']): string | undefined {
+export function batchName({ name = '' }: Call['request']['params']): string | undefined {
   return batchNamePattern.test(name) && name.length <= limits.batchNameCharsMax ? name : undefined
 }
 
-function noBatch({ name = '' }: Call['request']['params']): Reply {
+export function noBatch({ name = '' }: Call['request']['params']): Reply {
   return notFound(`batch ${JSON.stringify(name.slice(0, limits.batchNameCharsMax))}`)
-}
-
-/** OpenAI's Batch object, and fields of ours beside it. A batch that was sent job by job has no input file. */
-function batchBody(status: BatchStatus): object {
-  const { counts, counters, terms } = status
-  const isCancelled = terms.decision?.kind === 'cancelled'
-  return {
-    id: status.batch,
-    object: 'batch',
-    endpoint: '/v1/images/generations',
-    errors: null,
-    input_file_id: '',
-    completion_window: '24h',
-    status: status.status,
-    output_file_id: null,
-    error_file_id: null,
-    created_at: seconds(status.createdAt),
-    in_progress_at: seconds(counters.firstStartedAt),
-    completed_at: status.status === 'completed' ? seconds(counters.lastFinishedAt) : null,
-    cancelling_at: isCancelled ? seconds(terms.decision?.at ?? null) : null,
-    cancelled_at: status.status === 'cancelled' ? seconds(counters.lastFinishedAt) : null,
-    request_counts: { total: counts.total, completed: counts.succeeded, failed: counts.failed },
-    usage: {
-      input_tokens: counters.inputTokens,
-      input_tokens_details: { cached_tokens: 0 },
-      output_tokens: counters.outputTokens,
-      output_tokens_details: { reasoning_tokens: 0 },
-      total_tokens: counters.inputTokens + counters.outputTokens,
-    },
-    metadata: null,
-    pool: status.pool,
-    priority: terms.priority,
-    paused: terms.decision?.kind === 'paused' ? decisionBody(terms.decision) : null,
-    last_decision: terms.decision && { decision: terms.decision.kind, ...decisionBody(terms.decision) },
-    cap_usd: usd(terms.capMicroUsd),
-    cost_usd: usd(counters.spentMicroUsd),
-    possible_cost_usd: usd(counters.unsureMicroUsd),
-    reserved_usd: usd(counters.reservedMicroUsd),
-    counts,
-    images: counters.images,
-    possibly_repeated_calls: counters.possiblyRepeated,
-    rate_per_minute: status.ratePerMinute,
-    estimated_finish_at: seconds(status.estimatedFinishAt),
-  }
-}
-
-function decisionBody({ by, reason, at }: Decision): object {
-  return { by, reason, at: seconds(at) }
 }

@@ -1,6 +1,7 @@
-import { stateOf, type Image, type Job, type Usage } from '../core/job.ts'
+import { stateOf, type Image, type Job } from '../core/job.ts'
 import { jobId, parseJobId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
+import { usageBody } from '../core/result-line.ts'
 import { cancelJob } from '../pipeline/batches.ts'
 import { takeRequest } from '../pipeline/intake.ts'
 import { estimateStart, imageContent, jobStatus } from '../pipeline/status.ts'
@@ -80,7 +81,7 @@ export async function getImage({ request, room }: Call): Promise<Reply> {
   }
 }
 
-function jobBody(url: string, job: Job, estimatedStartAt: number | null): object {
+export function jobBody(url: string, job: Job, estimatedStartAt: number | null): object {
   const { phase } = job
   const isFinished = phase.kind === 'succeeded' || phase.kind === 'failed' || phase.kind === 'cancelled'
   return {
@@ -118,16 +119,6 @@ function imageBody(url: string, job: Job, image: Image, k: number): object {
     width: image.width,
     height: image.height,
     sha256: image.sha256,
-  }
-}
-
-/** In the shape of the image API's own usage. */
-function usageBody(usage: Usage): object {
-  return {
-    total_tokens: usage.inputTokens + usage.outputTokens,
-    input_tokens: usage.inputTokens,
-    output_tokens: usage.outputTokens,
-    input_tokens_details: { text_tokens: usage.inputTextTokens, image_tokens: usage.inputImageTokens },
   }
 }
 

@@ -1,3 +1,4 @@
+import { isSubmitted } from '../core/batch-order.ts'
 import { answersKept, jobCounts, refusedRecently } from '../core/counters.ts'
 import { goesOn, isAtCap, isHalted, plainTerms, type Decision } from '../core/fairness.ts'
 import { type Priority } from '../core/submission.ts'
@@ -38,13 +39,36 @@ export async function resumeBatch(room: Darkroom, batch: string, reason: string)
 export async function cancelBatch(room: Darkroom, batch: string, reason: string): Promise<Decided> {
   const { clock } = room
   const at = clock.now()
+  if (await isStoppedUnchecked(room, { batch, reason })) return { kind: 'done' }
   const decided = await decide(room, batch, () => ({ kind: 'cancelled', by: 'user', reason, at }))
   if (decided.kind !== 'done') return decided
   const stored = await room.jobs.readBatch(batch)
   const pool = stored?.pool ?? ''
   await Promise.all([recall(room, { pool, batch }), sweep(room, batch, at + timing.cancelWaitMs)])
   await nudge(room, pool)
+  if (isSubmitted(batch)) await room.messages.sendBatchTask({ task: 'finalise', batch }, clock.now())
   return decided
+}
+
+/** A batch whose file is still being checked ends here: none of its lines is a job, and none becomes one. */
+async function isStoppedUnchecked(
+  room: Darkroom,
+  { batch, reason }: { readonly batch: string; readonly reason: string },
+): Promise<boolean> {
+  const before = isSubmitted(batch) ? await room.jobs.readBatch(batch) : undefined
+  if (before?.progress?.kind !== 'validating') return false
+  const now = room.clock.now()
+  const decision = { kind: 'cancelled', by: 'user', reason, at: now } as const
+  // First: should its lines become jobs after all, their flow begins with this decision.
+  await room.jobs.saveTerms(batch, { ...before.terms, decision })
+  let isStopped = false
+  await room.jobs.changeBatch(batch, (stored) => {
+    isStopped = stored.progress?.kind === 'validating'
+    const none = { total: 0, outputFileId: null, errorFileId: null }
+    const times = { validatedAt: now, finalizingAt: now, finishedAt: now }
+    return isStopped ? { ...stored, progress: { kind: 'finished', ...none, ...times } } : undefined
+  })
+  return isStopped
 }
 
 /**
@@ -112,6 +136,7 @@ export function newBatch(room: Darkroom, { pool, batch }: BatchRef): Batch {
     createdAt: room.clock.now(),
     terms: plainTerms,
     order: null,
+    progress: null,
   }
 }
 
@@ -164,7 +189,9 @@ async function decide(room: Darkroom, batch: string, decision: () => Decision): 
   let isCancelledBefore = false
   const made = decision()
   const { waiting, running } = jobCounts(stored.counters)
-  if (made.kind === 'cancelled' && waiting + running === 0) {
+  const { progress } = stored.batch
+  const isOver = progress === null || progress.kind === 'finished' || progress.kind === 'failed'
+  if (made.kind === 'cancelled' && waiting + running === 0 && isOver) {
     const flow = await room.budgets.readFlow(stored.batch)
     const { decision: last } = flow?.value ?? stored.batch.terms
     return last?.kind === 'cancelled' ? { kind: 'done' } : { kind: 'finished-before' }

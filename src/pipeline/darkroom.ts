@@ -6,6 +6,7 @@ import type { Image, Job, Usage } from '../core/job.ts'
 import type { ImageRequest, SubmissionParser } from '../core/submission.ts'
 import type {
   Batch,
+  BatchList,
   BudgetTable,
   CallFacts,
   Chance,
@@ -33,6 +34,7 @@ export type Darkroom = {
   readonly messages: Messages
   readonly images: ImageStore
   readonly files: FileStore
+  readonly batches: BatchList
   readonly model: ImageModel
   readonly parse: SubmissionParser
   readonly poolOfModel: (model: string) => string | undefined

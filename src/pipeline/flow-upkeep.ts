@@ -111,20 +111,28 @@ export async function countBacklog(
 
 export type Finished = { readonly flow: Versioned<Flow>; readonly batch: Batch | undefined }
 
-/** A flow stays while a job of its batch is unfinished: it is how a rescue finds the batch. */
+/**
+ * A flow stays while a job of its batch is unfinished, or its results are unwritten: it is how a rescue finds the batch.
+ * `unfinalised`: those whose end somebody should have seen.
+ */
 export async function finishedAmong(
   room: Darkroom,
   flows: readonly Versioned<Flow>[],
-): Promise<readonly Finished[]> {
+): Promise<{ readonly finished: readonly Finished[]; readonly unfinalised: readonly string[] }> {
+  const unfinalised: string[] = []
   const looked = await Promise.all(
     flows.map(async (flow): Promise<Finished[]> => {
       const stored = await room.jobs.getBatch(flow.value.batch)
       if (stored === undefined) return [{ flow, batch: undefined }]
       const { waiting, running } = jobCounts(stored.counters)
-      return waiting + running === 0 ? [{ flow, batch: stored.batch }] : []
+      if (waiting + running > 0) return []
+      const { progress } = stored.batch
+      if (progress === null || progress.kind === 'finished') return [{ flow, batch: stored.batch }]
+      if (progress.kind !== 'registering') unfinalised.push(flow.value.batch)
+      return []
     }),
   )
-  return looked.flat()
+  return { finished: looked.flat(), unfinalised }
 }
 
 /** What was decided for a batch outlives its flow. */

@@ -1,3 +1,4 @@
+import { isSubmitted } from '../core/batch-order.ts'
 import { afterQuiet, horizonMs, lowerLead, newLedger, underSettings, type Ledger } from '../core/budget.ts'
 import { byTag, goesOn, isHalted, turns } from '../core/fairness.ts'
 import { topPaces } from '../core/level.ts'
@@ -59,6 +60,8 @@ type Plan = {
   readonly caps: ReadonlyMap<string, number>
   /** Cancelled batches in which something waits. */
   readonly swept: readonly string[]
+  /** Submitted batches in which nothing waits any more: their end is near. */
+  readonly emptied: readonly string[]
   /** Flows of finished batches, which go; their batch as it is stored. */
   readonly finished: readonly Finished[]
   readonly nextTick: TickMessage & Pick<TickState, 'dueAt' | 'hasRoom'>
@@ -99,10 +102,10 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
     now,
   })
 
-  const finished = await finishedAmong(
-    room,
-    pool.flows.filter(({ value }) => lines.get(value.batch)?.isEmpty === true && hasRested(value, now)),
+  const rested = pool.flows.filter(
+    ({ value }) => lines.get(value.batch)?.isEmpty === true && hasRested(value, now),
   )
+  const { finished, unfinalised } = await finishedAmong(room, rested)
   const isFinished = new Set(finished.map(({ flow }) => flow.value.batch))
   const counted = await countBacklog(room, awake, now)
   const after = round.result()
@@ -148,6 +151,13 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
     leads: new Map([...ledgers].map(([quota, ledger]) => [quota, ledger.leadMs])),
     caps: new Map(caps),
     swept: halted.swept,
+    emptied: [
+      ...unfinalised,
+      ...changed
+        .filter(({ before, after: flow }) => before.value.idleSince === null && flow.idleSince !== null)
+        .map(({ after: flow }) => flow.batch)
+        .filter(isSubmitted),
+    ],
     finished,
     nextTick: { pool: settings.name, epoch, ...due },
   }
@@ -208,6 +218,9 @@ async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
   const tidied = await Promise.allSettled([
     ...plan.swept.map(async (batch) =>
       room.jobs.cancelQueued({ batch, limit: limits.sweepRowsMax, now: room.clock.now() }),
+    ),
+    ...plan.emptied.map(async (batch) =>
+      room.messages.sendBatchTask({ task: 'finalise', batch }, room.clock.now()),
     ),
     ...plan.finished.map(async (finished) => removeFlow(room, pool, finished)),
   ])

@@ -1,3 +1,5 @@
+import type { BatchOrder } from '../core/batch-order.ts'
+import { batchState, countsOfLines, type BatchProgress, type BatchState } from '../core/batch-progress.ts'
 import type { Member } from '../core/breaker.ts'
 import { spacingMs, startsLastMinute, type Ledger } from '../core/budget.ts'
 import { jobCounts, ratePerMinute, type Counters, type JobCounts } from '../core/counters.ts'
@@ -44,7 +46,10 @@ export type BatchStatus = {
   readonly batch: string
   readonly pool: string
   readonly createdAt: number
-  readonly status: 'in_progress' | 'completed' | 'cancelling' | 'cancelled'
+  readonly owner: string | null
+  readonly order: BatchOrder | null
+  readonly progress: BatchProgress | null
+  readonly status: BatchState
   readonly terms: Terms
   readonly counts: JobCounts
   readonly counters: Counters
@@ -59,9 +64,10 @@ export async function batchStatus(room: Darkroom, batch: string): Promise<BatchS
   if (stored === undefined) return undefined
   const { counters } = stored
   const { pool, createdAt } = stored.batch
-  const counts = jobCounts(counters)
-  const isFinished = counts.waiting + counts.running === 0
+  const { owner, order, progress } = stored.batch
   const flow = await flowOf(room, { pool, batch }, stored.batch.terms)
+  const counts = countsOfLines(jobCounts(counters), { progress, decision: flow.decision })
+  const isFinished = counts.waiting + counts.running === 0
   const expected =
     isFinished || (isHalted(flow) && counts.waiting > 0)
       ? undefined
@@ -70,8 +76,10 @@ export async function batchStatus(room: Darkroom, batch: string): Promise<BatchS
     batch,
     pool,
     createdAt,
-    // One that was opened before its first job has not begun.
-    status: statusOf(flow, isFinished && counts.total > 0),
+    owner,
+    order,
+    progress,
+    status: batchState(progress, { decision: flow.decision, counts }),
     terms: termsOf(flow),
     counts,
     counters,
@@ -79,11 +87,6 @@ export async function batchStatus(room: Darkroom, batch: string): Promise<BatchS
     estimatedFinishAt:
       expected === undefined ? null : estimateFinishAt(expected, { flow, counts, counters }, now),
   }
-}
-
-function statusOf({ decision }: Terms, isFinished: boolean): BatchStatus['status'] {
-  if (decision?.kind === 'cancelled') return isFinished ? 'cancelled' : 'cancelling'
-  return isFinished ? 'completed' : 'in_progress'
 }
 
 export type DeploymentStatus = {

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import type { BlobServiceClient } from '@azure/storage-blob'
+import { bytesOf } from './blob-bytes.ts'
 
 export const fileContainer = 'files'
 
@@ -22,9 +23,6 @@ export type ByteRange = { readonly from: number; readonly before: number }
 /** What an upload holds in memory: two blocks. A blob of 200 MB then has 50 of the 50,000 blocks that it may have. */
 const blockBytes = 4 * 1024 * 1024
 const blocksAtOnce = 2
-
-/** Times that a download goes on where its connection broke. */
-const readTriesMax = 5
 
 /** Contents as block blobs. The container must exist. */
 export function azureFileContents(blobs: BlobServiceClient): FileContents {
@@ -56,18 +54,7 @@ export function azureFileContents(blobs: BlobServiceClient): FileContents {
 
     async read(id, range) {
       const blob = container.getBlobClient(id)
-      return (await blob.exists()) ? download() : undefined
-
-      // Asked for only when somebody reads: a download that nobody does would hold its connection.
-      async function* download(): AsyncIterable<Uint8Array> {
-        const { from = 0, before } = range ?? {}
-        const count = before === undefined ? undefined : before - from
-        if (count === 0) return
-        const options = { maxRetryRequests: readTriesMax }
-        const { readableStreamBody = [] } = await blob.download(from, count, options)
-        for await (const chunk of readableStreamBody)
-          yield typeof chunk === 'string' ? Buffer.from(chunk) : chunk
-      }
+      return (await blob.exists()) ? bytesOf(blob, range) : undefined
     },
 
     async remove(id) {

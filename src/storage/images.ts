@@ -15,6 +15,7 @@ import { z } from 'zod'
 import type { Image } from '../core/job.ts'
 import { imageBlobName, imageBlobStem, jobId } from '../core/keys.ts'
 import type { Clock, ImageStore, ImageOwner } from '../ports.ts'
+import { bytesOf } from './blob-bytes.ts'
 import type { StorageConnection } from './connection.ts'
 
 export const imageContainer = 'images'
@@ -73,6 +74,11 @@ export function azureImageStore(
         facts: { attempt, usage, requestId: requestId ?? undefined, finishedAt },
         images: ofOneCall.map(({ image }) => image),
       }
+    },
+
+    async open(image) {
+      const blob = container.getBlobClient(image.blob)
+      return (await blob.exists()) ? bytesOf(blob) : undefined
     },
 
     async read(image) {

@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import type { LineFault } from '../core/batch-line.ts'
+import type { BatchProgress } from '../core/batch-progress.ts'
 import { endpoints, type BatchOrder } from '../core/batch-order.ts'
 import type { Counters } from '../core/counters.ts'
 import { termsOf, type Terms } from '../core/fairness.ts'
@@ -229,6 +231,7 @@ const orderSchema = z.object({
   onUnknown: z.enum(['retry', 'fail']).nullable(),
   outputPrefix: z.string().nullable(),
   webhook: z.object({ url: z.string(), perJob: z.boolean() }).nullable(),
+  origin: z.string(),
 }) satisfies z.ZodType<BatchOrder>
 
 const batchSchema = z.object({
@@ -238,10 +241,37 @@ const batchSchema = z.object({
   order: orderSchema.nullable(),
 })
 
-export function writeBatch({ createdAt, pool, owner, order, terms }: Batch): Values {
+const resultsSchema = z.object({
+  validatedAt: z.number(),
+  total: z.number(),
+  finalizingAt: z.number(),
+  outputFileId: z.string().nullable(),
+  errorFileId: z.string().nullable(),
+})
+
+const progressOfBatchSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('validating') }),
+  z.object({ kind: z.literal('failed'), failedAt: z.number(), faults: z.number() }),
+  z.object({
+    kind: z.literal('registering'),
+    validatedAt: z.number(),
+    total: z.number(),
+    registered: z.number(),
+  }),
+  z.object({ kind: z.literal('registered'), validatedAt: z.number(), total: z.number() }),
+  resultsSchema.extend({ kind: z.literal('finalizing') }),
+  resultsSchema.extend({ kind: z.literal('finished'), finishedAt: z.number() }),
+]) satisfies z.ZodType<BatchProgress>
+
+export function writeBatch(batch: Batch): Values {
+  return { ...writeBatchChange(batch), ...writeTerms(batch.terms) }
+}
+
+/** Without its terms, which change by themselves. */
+export function writeBatchChange({ createdAt, pool, owner, order, progress }: Batch): Values {
   return {
     batch: JSON.stringify({ createdAt, pool, owner, order } satisfies z.infer<typeof batchSchema>),
-    ...writeTerms(terms),
+    ...(progress === null ? {} : { stage: JSON.stringify(progress) }),
   }
 }
 
@@ -253,6 +283,27 @@ export function readBatch(batch: string, { values }: Entity): Batch {
   return {
     batch,
     ...batchSchema.parse(JSON.parse(values['batch'] ?? '')),
+    progress: values['stage'] === undefined ? null : progressOfBatchSchema.parse(JSON.parse(values['stage'])),
     terms: termsSchema.parse(JSON.parse(values['terms'] ?? '')),
   }
+}
+
+/** Faults sort by their place in the list. */
+export function faultRow(index: number): string {
+  return `fault:${String(index).padStart(6, '0')}`
+}
+
+const faultSchema = z.object({
+  line: z.number().nullable(),
+  code: z.string(),
+  param: z.string().nullable(),
+  message: z.string(),
+}) satisfies z.ZodType<LineFault>
+
+export function writeFault(fault: LineFault): Values {
+  return { fault: JSON.stringify(faultSchema.parse(fault)) }
+}
+
+export function readFault({ values }: Entity): LineFault {
+  return faultSchema.parse(JSON.parse(values['fault'] ?? ''))
 }

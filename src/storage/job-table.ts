@@ -16,13 +16,17 @@ import {
   batchRow,
   briefValues,
   countRows,
+  faultRow,
   jobRow,
   jobRows,
   readBatch,
   readCounters,
+  readFault,
   readJob,
   writeBatch,
+  writeBatchChange,
   writeChangedJob,
+  writeFault,
   writeNewJob,
   writePhase,
   writePlacedJob,
@@ -204,6 +208,35 @@ export function jobTable(
 
     async saveTerms(batch, terms) {
       await table.transact(batch, [{ kind: 'merge', row: batchRow, values: writeTerms(terms) }])
+    },
+
+    async changeBatch(batch, change) {
+      for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
+        const entity = await table.get({ partition: batch, row: batchRow })
+        const before = entity && readBatch(batch, entity)
+        const after = before && change(before)
+        if (after === undefined) return before
+        const result = await table.transact(batch, [
+          { kind: 'merge', row: batchRow, values: writeBatchChange(after), version: entity?.version },
+        ])
+        if (result.kind === 'committed') return after
+      }
+      throw new Error(`batch ${batch} could not be changed; too many writers`)
+    },
+
+    async saveFaults(batch, faults) {
+      const writes = faults.map((fault, index): Write => {
+        return { kind: 'insert', row: faultRow(index), values: writeFault(fault) }
+      })
+      // A conflict: an earlier try has written these, and the file is the same.
+      for (let first = 0; first < writes.length; first += limits.transactionEntitiesMax) {
+        await table.transact(batch, writes.slice(first, first + limits.transactionEntitiesMax))
+      }
+    },
+
+    async faults(batch) {
+      const range = { partition: batch, from: 'fault:', before: 'fault;' }
+      return (await table.range({ ...range, limit: limits.faultsKeptMax })).map(readFault)
     },
 
     async readBatch(batch) {

@@ -1,9 +1,15 @@
 import type { QueueClient, QueueServiceClient } from '@azure/storage-queue'
 import { z } from 'zod'
-import type { Clock, Messages, TickMessage, WorkMessage } from '../ports.ts'
+import { failureKinds } from '../core/failure.ts'
+import type { BatchTask, Clock, Messages, TickMessage, WorkMessage } from '../ports.ts'
 
 /** The queues; each has a `-poison` queue, which the functions host makes when it needs it. */
-export const queueNames = { jobs: 'image-jobs', work: 'image-work', pacer: 'pacer' } as const
+export const queueNames = {
+  jobs: 'image-jobs',
+  work: 'image-work',
+  pacer: 'pacer',
+  batches: 'batch-work',
+} as const
 
 export function poisonName<Name extends string>(queue: Name): `${Name}-poison` {
   return `${queue}-poison`
@@ -19,12 +25,14 @@ const noExpiry = -1
 export function azureMessages(queues: QueueServiceClient, clock: Pick<Clock, 'now'>): Messages {
   const work = queues.getQueueClient(queueNames.work)
   const pacer = queues.getQueueClient(queueNames.pacer)
+  const batches = queues.getQueueClient(queueNames.batches)
   const secondsUntil = (time: number): number => Math.max(0, (time - clock.now()) / 1_000)
   return {
     // A worker rather wakes early than late.
     sendWork: async (message, visibleAt) => send(work, message, Math.floor(secondsUntil(visibleAt))),
     // The service counts in whole seconds. A tick must not come before it is due: others rely on it to be still to come.
     sendTick: async (message, visibleAt) => send(pacer, message, Math.ceil(secondsUntil(visibleAt))),
+    sendBatchTask: async (message, visibleAt) => send(batches, message, Math.ceil(secondsUntil(visibleAt))),
   }
 }
 
@@ -44,9 +52,22 @@ export const tickMessageSchema = z.object({
   epoch: z.int(),
 }) satisfies z.ZodType<TickMessage>
 
+const batchName = z.string()
+
+export const batchTaskSchema = z.discriminatedUnion('task', [
+  z.object({ task: z.literal('register'), batch: batchName }),
+  z.object({ task: z.literal('finalise'), batch: batchName }),
+  z.object({
+    task: z.literal('retry'),
+    batch: batchName,
+    kinds: z.array(z.enum(failureKinds)),
+    failedBefore: z.number(),
+  }),
+]) satisfies z.ZodType<BatchTask>
+
 async function send(
   queue: QueueClient,
-  message: WorkMessage | TickMessage,
+  message: WorkMessage | TickMessage | BatchTask,
   visibilityTimeout: number,
 ): Promise<void> {
   await queue.sendMessage(JSON.stringify(message), { visibilityTimeout, messageTimeToLive: noExpiry })

@@ -38,6 +38,10 @@ describe.each(stores)('images in $name', ({ makeImages }) => {
     expect(content).toEqual({ kind: 'bytes', bytes: expect.anything() as unknown })
     expect(content?.kind === 'bytes' && new TextDecoder().decode(content.bytes)).toBe('two')
     expect(await images.read({ ...saved[0]!, blob: `${job.batch}/none.png` })).toBeUndefined()
+    const pieces: Uint8Array[] = []
+    for await (const piece of (await images.open(saved[0]!))!) pieces.push(piece)
+    expect(Buffer.concat(pieces).toString()).toBe('one')
+    expect(await images.open({ ...saved[0]!, blob: `${job.batch}/none.png` })).toBeUndefined()
   })
 
   test('what a call has left is found with its facts', async () => {

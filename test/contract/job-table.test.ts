@@ -361,6 +361,7 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
           terms: plainTerms,
           owner: null,
           order: null,
+          progress: null,
         }),
       ),
     )
@@ -376,7 +377,15 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
 
   test('the terms of a batch are kept with it, and nothing else of it is changed', async () => {
     const batch = uniqueName('batch')
-    const opened = { batch, pool: 'pool', createdAt: now, terms: plainTerms, owner: null, order: null }
+    const opened = {
+      batch,
+      pool: 'pool',
+      createdAt: now,
+      terms: plainTerms,
+      owner: null,
+      order: null,
+      progress: null,
+    }
     await jobs.openBatch(opened)
     const terms: Terms = {
       priority: 'low',

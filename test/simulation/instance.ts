@@ -1,5 +1,6 @@
 import { nothingSeen, type Darkroom } from '../../src/pipeline/darkroom.ts'
 import type { Chance, Clock, ImageModel, ImageStore, Log, Messages } from '../../src/ports.ts'
+import { batchList } from '../../src/storage/batch-list.ts'
 import { budgetTable } from '../../src/storage/budget-table.ts'
 import { correctedClock } from '../../src/storage/corrected-clock.ts'
 import { fileStore } from '../../src/storage/files.ts'
@@ -142,6 +143,7 @@ export function startInstance(world: InstanceSettings): Instance {
       ),
     find: async (job) => through(async () => stores.images.find(job)),
     read: async (image) => through(async () => stores.images.read(image)),
+    open: async (image) => through(async () => stores.images.open(image)),
   }
 
   const model: ImageModel = {
@@ -177,7 +179,10 @@ export function startInstance(world: InstanceSettings): Instance {
       clock: ownClock,
     }),
     budgets: budgetTable(reach(stores.budget)),
+    batches: batchList(memoryTable()),
     messages: {
+      // No batch of the simulation is submitted by file.
+      async sendBatchTask() {},
       sendWork: async (message, at) => {
         const visibleAt = toWorldTime(at)
         return through(async () => stores.messages.sendWork(message, visibleAt))

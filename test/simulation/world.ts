@@ -213,6 +213,7 @@ export async function simulate(scenario: Scenario): Promise<Run> {
         budget,
         images,
         messages: {
+          async sendBatchTask() {},
           // The service counts whole seconds; the adapter rounds down.
           sendWork: async (message, at) => {
             workQueue.send(message, wholeSecondsFrom(clock.now(), at))

@@ -59,6 +59,14 @@ export function memoryImages(): MemoryImages {
       return { facts, images: ofOneCall.map(({ image }) => image).sort((a, b) => (a.blob < b.blob ? -1 : 1)) }
     },
 
+    async open({ blob }) {
+      for (const blobs of blobsOfJobs.values()) {
+        const found = blobs.get(blob)
+        if (found !== undefined) return piecesOf(found.bytes)
+      }
+      return undefined
+    },
+
     async read({ blob }) {
       for (const blobs of blobsOfJobs.values()) {
         const found = blobs.get(blob)
@@ -67,6 +75,10 @@ export function memoryImages(): MemoryImages {
       return undefined
     },
   }
+}
+
+async function* piecesOf(bytes: Uint8Array): AsyncIterable<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += 7) yield bytes.slice(at, at + 7)
 }
 
 function nameOf({ batch, key }: JobRef): string {

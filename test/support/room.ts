@@ -4,6 +4,7 @@ import { nothingSeen, type Costs, type Darkroom } from '../../src/pipeline/darkr
 import type { Job, Phase } from '../../src/core/job.ts'
 import type { Ledger, QuotaLimits } from '../../src/core/budget.ts'
 import type { JobRef, WorkMessage } from '../../src/ports.ts'
+import { batchList } from '../../src/storage/batch-list.ts'
 import { budgetTable } from '../../src/storage/budget-table.ts'
 import { fileStore } from '../../src/storage/files.ts'
 import { jobTable } from '../../src/storage/job-table.ts'
@@ -21,6 +22,7 @@ export type World = {
   readonly budget: MemoryTable
   readonly images: MemoryImages
   readonly fileTable: MemoryTable
+  readonly batchTable: MemoryTable
   readonly fileContents: MemoryFileContents
   readonly messages: MemoryMessages
   readonly model: ScriptedModel
@@ -56,6 +58,7 @@ export function newWorld(startAt?: number): World {
     budget: memoryTable(),
     images: memoryImages(),
     fileTable: memoryTable(),
+    batchTable: memoryTable(),
     fileContents: memoryFileContents(),
     messages: memoryMessages(),
     model: scriptedModel(clock),
@@ -76,6 +79,7 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
     log: { info() {}, warn() {}, error() {} },
     jobs: jobTable(world.jobs, { chance, newId, clock: world.clock }),
     budgets: budgetTable(world.budget),
+    batches: batchList(world.batchTable),
     files: fileStore({ table: world.fileTable, contents: world.fileContents, clock: world.clock, newId }),
     parse,
     poolOfModel: (model) => (model === deployment ? pool : undefined),

@@ -1,0 +1,73 @@
+import type { Image, Job, Usage } from './job.ts'
+import { fingerprint, jobId } from './keys.ts'
+
+/**
+ * A finished job as a line of a batch's results. Shapes: OpenAI's BatchRequestOutput, and the answer and error of its
+ * image API. `origin` is what the addresses of the images begin with. Undefined while the job is unfinished.
+ */
+export function resultLine(job: Job, origin: string): object | undefined {
+  const { phase } = job
+  const requestId = job.requestIds.at(-1) ?? ''
+  const line = (response: object | null, error: object | null): object => ({
+    id: `batch_req_${fingerprint(jobId(job))}`,
+    custom_id: job.customId,
+    response,
+    error,
+  })
+  switch (phase.kind) {
+    case 'succeeded':
+      return line({ status_code: 200, request_id: requestId, body: imagesBody(job, phase, origin) }, null)
+    case 'failed': {
+      const { kind, code, message } = phase.failure
+      if (kind !== 'refused' && kind !== 'invalid') return line(null, { code, message })
+      const error = { message, type: 'image_generation_user_error', param: null, code }
+      return line({ status_code: 400, request_id: requestId, body: { error } }, null)
+    }
+    case 'cancelled':
+      return line(null, {
+        code: 'batch_cancelled',
+        message: 'The batch was cancelled before this job was called.',
+      })
+    case 'waiting':
+    case 'slotted':
+    case 'running':
+      return undefined
+  }
+}
+
+type Succeeded = Extract<Job['phase'], { kind: 'succeeded' }>
+
+/** The image API's own answer, with addresses in place of base64. */
+function imagesBody(job: Job, { images, usage, finishedAt }: Succeeded, origin: string): object {
+  const [first] = images
+  const { background, quality } = job.request ?? {}
+  return {
+    created: Math.floor(finishedAt / 1_000),
+    data: images.map((_, k) => ({ url: imageUrl(job, k, origin) })),
+    ...(background === 'opaque' || background === 'transparent' ? { background } : {}),
+    ...(first === undefined
+      ? {}
+      : { output_format: formatOf(first), size: `${first.width}x${first.height}` }),
+    ...(quality === undefined || quality === 'auto' ? {} : { quality }),
+    usage: usageBody(usage),
+  }
+}
+
+export function imageUrl(job: Pick<Job, 'batch' | 'key'>, k: number, origin: string): string {
+  return `${origin}/v1/jobs/${jobId(job)}/images/${k}`
+}
+
+/** `png`, `jpeg` or `webp`, as the image API calls it. */
+export function formatOf({ contentType }: Image): string {
+  return contentType.replace('image/', '')
+}
+
+/** In the shape of the image API's own usage. */
+export function usageBody(usage: Usage): object {
+  return {
+    total_tokens: usage.inputTokens + usage.outputTokens,
+    input_tokens: usage.inputTokens,
+    output_tokens: usage.outputTokens,
+    input_tokens_details: { text_tokens: usage.inputTextTokens, image_tokens: usage.inputImageTokens },
+  }
+}

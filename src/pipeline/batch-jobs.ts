@@ -1,0 +1,158 @@
+import { isSubmitted } from '../core/batch-order.ts'
+import type { FailureKind } from '../core/failure.ts'
+import { reopened, stateOf, type Job, type JobState } from '../core/job.ts'
+import type { FinalKind, IndexKind } from '../core/keys.ts'
+import { limits } from '../core/limits.ts'
+import { timing } from '../core/timing.ts'
+import type { IndexedJob, JobRef } from '../ports.ts'
+import { announce } from './announce.ts'
+import type { Darkroom } from './darkroom.ts'
+
+export type JobPage = { readonly jobs: readonly Job[]; readonly hasMore: boolean }
+
+/**
+ * Jobs of a batch: all of them in the order of their keys, or those of one state in the order of its index, from behind
+ * `after` on. Undefined when `after` is no job of the batch, or has left the state in a way that has no place in it.
+ */
+export async function jobsOfBatch(
+  room: Darkroom,
+  query: {
+    readonly batch: string
+    readonly state?: JobState | undefined
+    readonly after?: string | undefined
+    readonly limit: number
+  },
+): Promise<JobPage | undefined> {
+  const { batch, state, after, limit } = query
+  if (state === undefined) {
+    const jobs = await room.jobs.list({ batch, after, limit: limit + 1 })
+    return { jobs: jobs.slice(0, limit), hasMore: jobs.length > limit }
+  }
+  const last = after === undefined ? undefined : (await room.jobs.get({ batch, key: after }))?.job
+  if (after !== undefined && last === undefined) return undefined
+  const found: IndexedJob[] = []
+  for (const kind of kindsBehind(kindsOf[state], last)) {
+    const place = last && placeIn(kind, last)
+    if (place === 'none') return undefined
+    found.push(...(await room.jobs.indexed({ batch, kind, after: place, limit: limit + 1 - found.length })))
+    if (found.length > limit) break
+  }
+  const jobs = await recordsOf(room, found.slice(0, limit))
+  // A job may have gone on between the two reads: it is shown as it is now, or on the page where it now belongs.
+  return { jobs: jobs.filter((job) => stateOf(job) === state), hasMore: found.length > limit }
+}
+
+/** Jobs that hold a slot stand before those that wait. */
+const kindsOf: Readonly<Record<JobState, readonly IndexKind[]>> = {
+  queued: ['slot', 'wait'],
+  running: ['run'],
+  succeeded: ['done'],
+  failed: ['fail'],
+  cancelled: ['gone'],
+}
+
+/** Behind a job that waits no job with a slot comes any more. */
+function kindsBehind(kinds: readonly IndexKind[], last: Job | undefined): readonly IndexKind[] {
+  const isBehindSlots = last?.phase.kind === 'waiting' && kinds.includes('wait')
+  return isBehindSlots ? kinds.filter((kind) => kind === 'wait') : kinds
+}
+
+/** Where the job stood, or would have stood, in that index; undefined: before all of it. */
+function placeIn(
+  kind: IndexKind,
+  job: Job,
+): Pick<IndexedJob, 'at' | 'key' | 'priority'> | undefined | 'none' {
+  const { key, priority, phase, slotAt } = job
+  switch (kind) {
+    case 'wait':
+      return phase.kind === 'waiting' ? { at: phase.dueAt, key, priority } : undefined
+    case 'slot':
+      return slotAt === null ? undefined : { at: slotAt, key, priority }
+    case 'run':
+      return phase.kind === 'running' ? { at: phase.leaseUntil, key, priority } : undefined
+    case 'done':
+    case 'fail':
+    case 'gone':
+      return 'finishedAt' in phase && finalKindOf[phase.kind] === kind
+        ? { at: phase.finishedAt, key, priority }
+        : 'none'
+  }
+}
+
+const finalKindOf: Readonly<Record<'succeeded' | 'failed' | 'cancelled', FinalKind>> = {
+  succeeded: 'done',
+  failed: 'fail',
+  cancelled: 'gone',
+}
+
+async function recordsOf(room: Darkroom, refs: readonly JobRef[]): Promise<readonly Job[]> {
+  const jobs: Job[] = []
+  for (let first = 0; first < refs.length; first += limits.readsAtOnce) {
+    const some = refs.slice(first, first + limits.readsAtOnce)
+    const read = await Promise.all(some.map(async (ref) => room.jobs.get(ref)))
+    jobs.push(...read.flatMap((snapshot) => snapshot?.job ?? []))
+  }
+  return jobs
+}
+
+export type Retry = {
+  readonly batch: string
+  readonly kinds: readonly FailureKind[]
+  /** Those that failed later, again perhaps, are left alone. */
+  readonly failedBefore: number
+}
+
+/**
+ * Lets failed jobs wait again, for as long as one answer may take; the rest is done in the background. Answers how many
+ * wait again so far, and whether that is all.
+ */
+export async function retryJobs(
+  room: Darkroom,
+  retry: Retry,
+): Promise<{ readonly retried: number; readonly isAll: boolean }> {
+  const { batch, kinds, failedBefore } = retry
+  const endAt = room.clock.now() + timing.retryWaitMs
+  const stored = await room.jobs.readBatch(batch)
+  let after: IndexedJob | undefined
+  let retried = 0
+  for (;;) {
+    const page = await room.jobs.indexed({ batch, kind: 'fail', after, limit: limits.retriesAtOnce })
+    const wanted = page.filter(
+      ({ at, failure }) => at < failedBefore && failure !== null && kinds.includes(failure),
+    )
+    if (retried === 0 && wanted.length > 0) await openAgain(room, batch)
+    const done = await Promise.all(wanted.map(async (ref) => reopen(room, ref)))
+    retried += done.filter(Boolean).length
+    after = page.at(-1)
+    if (stored !== undefined && retried > 0) await announce(room, stored)
+    const isAll = page.length < limits.retriesAtOnce || (after?.at ?? 0) >= failedBefore
+    if (isAll || room.clock.now() >= endAt) {
+      const now = room.clock.now()
+      if (!isAll) await room.messages.sendBatchTask({ task: 'retry', ...retry }, now)
+      return { retried, isAll }
+    }
+  }
+}
+
+/** A submitted batch with waiting jobs is not finished; its results are written anew when it is. */
+async function openAgain(room: Darkroom, batch: string): Promise<void> {
+  if (!isSubmitted(batch)) return
+  // Should this instance die before a job waits: then it is finished as it was.
+  await room.messages.sendBatchTask({ task: 'finalise', batch }, room.clock.now() + timing.retryWaitMs)
+  let old: readonly (string | null)[] = []
+  await room.jobs.changeBatch(batch, (now) => {
+    const { progress } = now
+    old = []
+    if (progress?.kind !== 'finished' && progress?.kind !== 'finalizing') return undefined
+    const { validatedAt, total, outputFileId, errorFileId } = progress
+    old = [outputFileId, errorFileId]
+    return { ...now, progress: { kind: 'registered', validatedAt, total } }
+  })
+  for (const id of old) if (id !== null) await room.files.remove(id)
+}
+
+async function reopen(room: Darkroom, ref: JobRef): Promise<boolean> {
+  const before = await room.jobs.get(ref)
+  const after = before && reopened(before.job, { now: room.clock.now() })
+  return before !== undefined && after !== undefined && (await room.jobs.change(before, after)) !== undefined
+}

@@ -1,0 +1,89 @@
+import type { BatchProgress } from '../core/batch-progress.ts'
+import { jobCounts, type JobCounts } from '../core/counters.ts'
+import { timedId } from '../core/keys.ts'
+import { limits } from '../core/limits.ts'
+import { timing } from '../core/timing.ts'
+import type { Batch } from '../ports.ts'
+import type { Darkroom } from './darkroom.ts'
+import { resultLines } from './results.ts'
+
+/** What a look at the end of a batch came to. */
+export type EndLook =
+  | 'finished'
+  /** Calls are under way, or slots held: looked at again soon. */
+  | 'later'
+  /** Jobs wait, or it was finished before: who gives the last of them their slots looks again. */
+  | 'nothing'
+
+/**
+ * Writes a submitted batch's result files when all its jobs are finished. It may be called at any time, again, and by
+ * several at once: the files have the names that the first of them chose, and always the same content.
+ */
+export async function finaliseBatch(room: Darkroom, batch: string): Promise<EndLook> {
+  const stored = await room.jobs.getBatch(batch)
+  const progress = stored?.batch.progress ?? null
+  if (stored === undefined || (progress?.kind !== 'registered' && progress?.kind !== 'finalizing'))
+    return 'nothing'
+  const counts = jobCounts(stored.counters)
+  if (counts.waiting + counts.running > 0) {
+    // Those that hold a slot are counted as waiting.
+    const waiting = await room.jobs.firstWaiting({ batch, limit: 1 })
+    if (waiting.length > 0) return 'nothing'
+    const lookAt = room.clock.now() + timing.endLookMs
+    await room.messages.sendBatchTask({ task: 'finalise', batch }, lookAt)
+    return 'later'
+  }
+  const begun = await room.jobs.changeBatch(batch, (now) => {
+    const results = finalizing(room, now.progress, counts)
+    return results && { ...now, progress: results }
+  })
+  if (begun?.progress?.kind !== 'finalizing') return 'nothing'
+  const { outputFileId, errorFileId } = begun.progress
+  await writeFile(room, begun, { id: outputFileId, part: 'output' })
+  await writeFile(room, begun, { id: errorFileId, part: 'errors' })
+  const finishedAt = room.clock.now()
+  const finished = await room.jobs.changeBatch(batch, (now) =>
+    now.progress?.kind === 'finalizing'
+      ? { ...now, progress: { ...now.progress, kind: 'finished', finishedAt } }
+      : undefined,
+  )
+  return finished?.progress?.kind === 'finished' ? 'finished' : 'nothing'
+}
+
+/** A batch that was opened again and finished again has files of its own once more. */
+function finalizing(
+  room: Darkroom,
+  progress: BatchProgress | null,
+  { succeeded, failed, cancelled }: JobCounts,
+): BatchProgress | undefined {
+  if (progress?.kind !== 'registered') return undefined
+  const finalizingAt = room.clock.now()
+  const newFile = (): string => timedId('file-', finalizingAt, room.newId())
+  return {
+    kind: 'finalizing',
+    validatedAt: progress.validatedAt,
+    total: progress.total,
+    finalizingAt,
+    outputFileId: succeeded > 0 ? newFile() : null,
+    errorFileId: failed + cancelled > 0 ? newFile() : null,
+  }
+}
+
+async function writeFile(
+  room: Darkroom,
+  { batch, owner, order }: Batch,
+  { id, part }: { readonly id: string | null; readonly part: 'output' | 'errors' },
+): Promise<void> {
+  if (id === null) return
+  const saved = await room.files.save({
+    id,
+    owner,
+    filename: `${batch}_${part}.jsonl`,
+    purpose: 'batch_output',
+    expiresAfterMs: order?.outputExpiresAfterMs ?? null,
+    sizeBytesMax: limits.resultFileBytesMax,
+    content: resultLines(room, { batch, part, origin: order?.origin ?? '' }),
+  })
+  if (saved.kind === 'too-large')
+    throw new Error(`the ${part} of batch ${batch} pass ${limits.resultFileBytesMax} bytes`)
+}

@@ -1,0 +1,152 @@
+import { jobCounts, noCounters } from '../core/counters.ts'
+import { failure } from '../core/failure.ts'
+import { newJob, rejectedJob, type Job } from '../core/job.ts'
+import { keyOf } from '../core/keys.ts'
+import { limits } from '../core/limits.ts'
+import { timing } from '../core/timing.ts'
+import type { Batch } from '../ports.ts'
+import { announce, wake } from './announce.ts'
+import { checkFile, FileGone, submittedLines, type SubmittedLine } from './batch-file.ts'
+import { poolNamed, type Darkroom } from './darkroom.ts'
+
+/**
+ * Checks a submitted batch's file and makes its lines jobs. It may be called again at any time, and by several at once:
+ * it goes on where it was, and a line that is a job already stays one.
+ */
+export async function registerBatch(room: Darkroom, batch: string): Promise<void> {
+  const stored = await room.jobs.readBatch(batch)
+  if (stored === undefined) return
+  const validated = stored.progress?.kind === 'validating' ? await validate(room, stored) : stored
+  if (validated?.progress?.kind !== 'registering') return
+  await register(room, validated, validated.progress)
+}
+
+/** The whole file is checked before a cent is spent. */
+async function validate(room: Darkroom, { batch, order }: Batch): Promise<Batch | undefined> {
+  if (order === null) return undefined
+  const checked = await checkFile(room, order)
+  if (checked.kind === 'faulty') {
+    await room.jobs.saveFaults(batch, checked.faults)
+    const failedAt = room.clock.now()
+    await room.jobs.changeBatch(batch, (now) =>
+      now.progress?.kind === 'validating'
+        ? { ...now, progress: { kind: 'failed', failedAt, faults: checked.count } }
+        : undefined,
+    )
+    return undefined
+  }
+  const { pool, total } = checked
+  const validatedAt = room.clock.now()
+  return room.jobs.changeBatch(batch, (now) =>
+    now.progress?.kind === 'validating'
+      ? { ...now, pool, progress: { kind: 'registering', validatedAt, total, registered: 0 } }
+      : undefined,
+  )
+}
+
+type Registering = Extract<Batch['progress'], { kind: 'registering' }>
+
+/** Jobs start while others are still being written: the first ones are announced at once. */
+async function register(room: Darkroom, stored: Batch, progress: Registering): Promise<void> {
+  const { batch } = stored
+  const { validatedAt } = progress
+  let { total } = progress
+  try {
+    if ((await addLines(room, stored, progress)) === 'to-be-continued') {
+      await room.messages.sendBatchTask({ task: 'register', batch }, room.clock.now())
+      return
+    }
+  } catch (error) {
+    if (!(error instanceof FileGone)) throw error
+    // Who deletes the file takes back what is left of it.
+    const { counters } = (await room.jobs.getBatch(batch)) ?? { counters: noCounters }
+    total = jobCounts(counters).total
+    const message = `input_file_id: the file was deleted when ${total} of its lines were jobs; the others are not`
+    await room.jobs.saveFaults(batch, [
+      { line: null, code: 'input_file_gone', param: 'input_file_id', message },
+    ])
+  }
+  await room.jobs.changeBatch(batch, (now) =>
+    now.progress?.kind === 'registering'
+      ? { ...now, progress: { kind: 'registered', validatedAt, total } }
+      : undefined,
+  )
+  await announce(room, stored)
+  // All may be finished already, or cancelled.
+  await room.messages.sendBatchTask({ task: 'finalise', batch }, room.clock.now())
+}
+
+async function addLines(
+  room: Darkroom,
+  stored: Batch,
+  progress: Registering,
+): Promise<'done' | 'to-be-continued'> {
+  const { order } = stored
+  const endAt = room.clock.now() + timing.registerMs
+  let count = progress.registered
+  let jobs: Job[] = []
+  // Before the jobs: those without a flow would be seen by nobody if this instance died here.
+  if (order === null || (await isCancelled(room, stored))) return 'done'
+  for await (const line of submittedLines(room, order, progress.registered)) {
+    jobs.push(jobOf(room, stored, line))
+    if (jobs.length < limits.registeringAtOnce) continue
+    await add(room, jobs)
+    const isFirst = count === progress.registered
+    count += jobs.length
+    jobs = []
+    if (isFirst) await announce(room, stored)
+    if (count % markEvery >= limits.registeringAtOnce) continue
+    await room.jobs.changeBatch(stored.batch, (now) => further(now, { ...progress, registered: count }))
+    if (await isCancelled(room, stored)) return 'done'
+    // A function does not run for ever: the next one goes on from the mark.
+    if (room.clock.now() > endAt || room.stopping.aborted) return 'to-be-continued'
+  }
+  await add(room, jobs)
+  return 'done'
+}
+
+/** How many lines are made jobs between two marks; what lies behind the last is gone through again after a death. */
+const markEvery = 2_000
+
+/** Sees to it that the batch's flow stands in the pool, awake. */
+async function isCancelled(room: Darkroom, ref: Batch): Promise<boolean> {
+  const { decision } = await wake(room, ref)
+  return decision?.kind === 'cancelled'
+}
+
+async function add(room: Darkroom, jobs: readonly Job[]): Promise<void> {
+  await Promise.all(jobs.map(async (job) => room.jobs.add(job)))
+}
+
+function further(now: Batch, progress: Registering): Batch | undefined {
+  const isBehind = now.progress?.kind === 'registering' && now.progress.registered < progress.registered
+  return isBehind ? { ...now, progress } : undefined
+}
+
+/** The order of the lines is that of their times: a microsecond apart, the same whenever they are written. */
+function jobOf(
+  room: Darkroom,
+  { batch, pool, createdAt, order }: Batch,
+  { number, text, read }: SubmittedLine,
+): Job {
+  const now = createdAt + number / 1_000
+  const ofBatch = { batch, pool, onUnknown: order?.onUnknown ?? null, now }
+  if (read.kind === 'fault') {
+    const { code, message } = read.fault
+    const key = keyOf({ kind: 'rejected', id: `line ${number}` })
+    return rejectedJob({
+      ...ofBatch,
+      key,
+      customId: null,
+      metadata: null,
+      failure: failure('invalid', code, `line ${number}: ${message}`),
+      input: text,
+    })
+  }
+  const { customId, metadata, request, priority } = read.submission
+  const key = keyOf({ kind: 'custom-id', id: customId })
+  const prefix = order?.outputPrefix ?? null
+  const output = prefix === null ? null : `${prefix}${key}`
+  const upperMicroUsd = poolNamed(room, pool)?.costs.upperMicroUsd(request) ?? 0
+  return newJob({ ...ofBatch, key, customId, metadata, request, priority, output, upperMicroUsd })
+}

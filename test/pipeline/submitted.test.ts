@@ -1,0 +1,357 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { BatchOrder } from '../../src/core/batch-order.ts'
+import { jobsOfBatch, retryJobs } from '../../src/pipeline/batch-jobs.ts'
+import { cancelBatch } from '../../src/pipeline/batches.ts'
+import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import { finaliseBatch } from '../../src/pipeline/finalise.ts'
+import { registerBatch } from '../../src/pipeline/register.ts'
+import { resultLines } from '../../src/pipeline/results.ts'
+import { batchStatus } from '../../src/pipeline/status.ts'
+import { submitBatch } from '../../src/pipeline/submit.ts'
+import { newWorld, roomIn, type World } from '../support/room.ts'
+import { fails } from '../support/scripted-model.ts'
+import { play } from './play.ts'
+
+let world: World
+let room: Darkroom
+
+beforeEach(() => {
+  world = newWorld()
+  room = roomIn(world)
+})
+
+const order: Omit<BatchOrder, 'inputFileId'> = {
+  endpoint: '/v1/images/generations',
+  completionWindow: '24h',
+  name: null,
+  metadata: null,
+  outputExpiresAfterMs: null,
+  onUnknown: null,
+  outputPrefix: null,
+  webhook: null,
+  origin: 'https://darkroom.example.com',
+}
+
+function line(customId: string, body: object = {}, rest: object = {}): string {
+  const url = '/v1/images/generations'
+  return JSON.stringify({
+    custom_id: customId,
+    method: 'POST',
+    url,
+    body: { prompt: customId, ...body },
+    ...rest,
+  })
+}
+
+function lines(count: number): string {
+  return Array.from({ length: count }, (_, index) => line(`line-${String(index).padStart(4, '0')}`)).join(
+    '\n',
+  )
+}
+
+async function submit(text: string | Uint8Array, fields: Partial<BatchOrder> = {}): Promise<string> {
+  const bytes = typeof text === 'string' ? new TextEncoder().encode(text) : text
+  const saved = await room.files.save({
+    owner: null,
+    filename: 'in.jsonl',
+    purpose: 'batch',
+    expiresAfterMs: null,
+    sizeBytesMax: 1e9,
+    content: piecesOf(bytes),
+  })
+  if (saved.kind !== 'saved') throw new Error('too large')
+  return submitBatch(room, {
+    owner: null,
+    terms: {},
+    order: { ...order, inputFileId: saved.file.id, ...fields },
+  })
+}
+
+async function* piecesOf(bytes: Uint8Array): AsyncIterable<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += 997) yield bytes.slice(at, at + 997)
+}
+
+/** Delivers what was sent to the queue of batches, and runs the pipeline, until the time. */
+async function playBatches(untilMs: number): Promise<void> {
+  const until = world.clock.now() + untilMs
+  while (world.clock.now() < until) {
+    for (const { message, visibleAt } of world.messages.batchTasks.splice(0)) {
+      world.clock.at(visibleAt, () => {
+        if (message.task === 'register') void registerBatch(room, message.batch)
+        else if (message.task === 'finalise') void finaliseBatch(room, message.batch)
+        else void retryJobs(room, message)
+      })
+    }
+    await play(world, [room], Math.min(until, world.clock.now() + 1_000))
+  }
+}
+
+async function faultsOf(text: string | Uint8Array, fields: Partial<BatchOrder> = {}) {
+  const batch = await submit(text, fields)
+  await world.clock.run(registerBatch(room, batch))
+  const status = (await batchStatus(room, batch))!
+  const faults = await room.jobs.faults(batch)
+  return { status, faults: faults.map(({ line: at, code, param }) => [at, code, param]) }
+}
+
+async function fileText(id: string | null): Promise<string> {
+  const decoder = new TextDecoder()
+  let text = ''
+  for await (const piece of (await room.files.read(id!))!) text += decoder.decode(piece, { stream: true })
+  return text
+}
+
+function resultsOf(text: string): any[] {
+  return text.trim() === ''
+    ? []
+    : text
+        .trim()
+        .split('\n')
+        .map((each) => JSON.parse(each))
+}
+
+async function liveResults(batch: string): Promise<any[]> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of resultLines(room, { batch, part: 'all', origin: '' })) chunks.push(chunk)
+  return resultsOf(Buffer.concat(chunks).toString())
+}
+
+describe('a submitted batch', () => {
+  test('is validated, registered, run, and its results are written', async () => {
+    const batch = await submit(lines(5), { outputPrefix: 'summer/' })
+    expect(await batchStatus(room, batch)).toMatchObject({ status: 'validating', counts: { total: 0 } })
+    await playBatches(60_000)
+    const status = (await batchStatus(room, batch))!
+    expect(status).toMatchObject({ status: 'completed', counts: { total: 5, succeeded: 5 } })
+    const { progress } = status
+    if (progress?.kind !== 'finished') throw new Error(`progress ${progress?.kind}`)
+    expect(progress).toMatchObject({ total: 5, errorFileId: null })
+    const output = resultsOf(await fileText(progress.outputFileId))
+    expect(output.map(({ custom_id: id }) => id)).toEqual([0, 1, 2, 3, 4].map((index) => `line-000${index}`))
+    expect(output[0]).toMatchObject({
+      error: null,
+      response: {
+        status_code: 200,
+        body: {
+          data: [{ url: `https://darkroom.example.com/v1/jobs/${batch}.line-0000/images/0` }],
+          output_format: 'png',
+          size: '1024x1024',
+          usage: { total_tokens: 200 },
+        },
+      },
+    })
+    const job = (await room.jobs.get({ batch, key: 'line-0003' }))!.job
+    expect(job.phase.kind === 'succeeded' && job.phase.images[0]?.blob).toBe('summer/line-0003-0.png')
+    // Jobs are called in the order of their lines.
+    expect(world.model.calls.map(({ prompt }) => prompt)).toEqual(output.map(({ custom_id: id }) => id))
+  })
+
+  test('starts while its lines are still becoming jobs, and survives a death in between', async () => {
+    const batch = await submit(lines(4_500))
+    let dies = 3
+    const dying: Darkroom = {
+      ...room,
+      jobs: {
+        ...room.jobs,
+        changeBatch: async (...change) => {
+          if ((dies -= 1) < 0) throw new Error('died')
+          return room.jobs.changeBatch(...change)
+        },
+      },
+    }
+    await expect(world.clock.run(registerBatch(dying, batch))).rejects.toThrow('died')
+    const counts = (await batchStatus(room, batch))!.counts
+    expect(counts.total).toBe(4_500)
+    expect((await room.jobs.getBatch(batch))!.counters.waiting).toBeGreaterThan(2_000)
+    expect(world.messages.ticks.length).toBeGreaterThan(0)
+    await world.clock.run(Promise.all([registerBatch(room, batch), registerBatch(roomIn(world), batch)]))
+    const after = (await room.jobs.getBatch(batch))!
+    expect(after.counters.waiting).toBe(4_500)
+    expect(after.batch.progress).toMatchObject({ kind: 'registered', total: 4_500 })
+  })
+
+  test('takes a byte order mark, CRLF ends, blank lines, and no newline at the end', async () => {
+    const { status, faults } = await faultsOf(`\uFEFF${line('a')}\r\n\r\n${line('b')}\r\n\n${line('ü🐈')}`)
+    expect(faults).toEqual([])
+    expect(status.counts).toMatchObject({ total: 3, waiting: 3 })
+  })
+
+  test('fails with every faulty line listed, and nothing of it runs', async () => {
+    const text = [
+      line('a'),
+      '{"custom_id":',
+      '[]',
+      line('a'),
+      line('b', { model: 'dall-e-9' }),
+      line('c', {}, { url: '/v1/chat/completions' }),
+      line('d', { size: 'huge' }),
+      JSON.stringify({ prompt: 'flat' }),
+      line('e', {}, { batch: 'x' }),
+      line('f', {}, { custom_id: undefined }),
+      line('g', { n: 11 }, { method: 'GET' }),
+    ].join('\n')
+    const { status, faults } = await faultsOf(text)
+    expect(faults).toEqual([
+      [2, 'invalid_json_line', null],
+      [3, 'invalid_json_line', null],
+      [4, 'duplicate_custom_id', 'custom_id'],
+      [5, 'model_not_found', 'body.model'],
+      [6, 'url_mismatch', 'url'],
+      [7, 'invalid_request', 'body.size'],
+      [8, 'invalid_request', 'body'],
+      [9, 'invalid_request', 'batch'],
+      [10, 'invalid_request', 'custom_id'],
+      [11, 'invalid_request', 'method'],
+    ])
+    expect(status).toMatchObject({ status: 'failed', counts: { total: 0 }, progress: { faults: 10 } })
+    await playBatches(30_000)
+    expect(world.model.calls).toEqual([])
+    expect((await batchStatus(room, status.batch))!.status).toBe('failed')
+  })
+
+  test('fails when it is empty, is no UTF-8, or its file is gone', async () => {
+    expect((await faultsOf('\n \r\n')).faults).toEqual([[null, 'empty_file', 'input_file_id']])
+    expect((await faultsOf('')).faults).toEqual([[null, 'empty_file', 'input_file_id']])
+    expect((await faultsOf(Uint8Array.of(0x7b, 0xff, 0x7d))).faults).toEqual([[1, 'invalid_json_line', null]])
+    expect((await faultsOf('', { inputFileId: 'file-0mi8a8a8a0' })).faults).toEqual([
+      [null, 'invalid_request', 'input_file_id'],
+    ])
+  })
+
+  test('keeps the first thousand faults, counts all, and takes no more than 100,000 lines', async () => {
+    const { status, faults } = await faultsOf('{\n'.repeat(1_500))
+    expect(faults.length).toBe(1_000)
+    expect(status.progress).toMatchObject({ kind: 'failed', faults: 1_500 })
+    const many = await faultsOf(Array.from({ length: 100_001 }, (_, index) => line(`${index}`)).join('\n'))
+    expect(many.faults).toEqual([[null, 'too_many_tasks', null]])
+  })
+
+  test('some failed and some cancelled jobs are told in its error file; the counts sum', async () => {
+    world.model.script.push(
+      fails('refused', { code: 'moderation_blocked' }),
+      fails('unknown', { code: 'timeout' }),
+    )
+    room = roomIn(world, { attemptsMax: 1, refusalShareMax: 1 })
+    const batch = await submit(lines(200))
+    await playBatches(20_000)
+    const cancelled = await world.clock.run(cancelBatch(room, batch, 'enough'))
+    expect(cancelled).toEqual({ kind: 'done' })
+    expect((await batchStatus(room, batch))!.status).toBe('cancelling')
+    await playBatches(60_000)
+    const status = (await batchStatus(room, batch))!
+    const { counts, progress } = status
+    expect(status.status).toBe('cancelled')
+    expect(counts).toMatchObject({ total: 200, waiting: 0, running: 0, failed: 2 })
+    if (progress?.kind !== 'finished') throw new Error(`progress ${progress?.kind}`)
+    expect(resultsOf(await fileText(progress.outputFileId))).toHaveLength(counts.succeeded)
+    const errors = resultsOf(await fileText(progress.errorFileId))
+    expect(errors).toHaveLength(200 - counts.succeeded)
+    expect(errors[0]).toMatchObject({
+      response: { status_code: 400, body: { error: { code: 'moderation_blocked', param: null } } },
+      error: null,
+    })
+    expect(errors[1]).toMatchObject({ response: null, error: { code: 'timeout' } })
+    expect(errors.at(-1)).toMatchObject({ response: null, error: { code: 'batch_cancelled' } })
+  })
+
+  test('all of whose jobs failed has no output file', async () => {
+    room = roomIn(world, { refusalShareMax: 1 })
+    world.model.script.push(...Array.from({ length: 3 }, () => fails('refused')))
+    const batch = await submit(lines(3))
+    await playBatches(60_000)
+    const status = (await batchStatus(room, batch))!
+    expect(status).toMatchObject({ status: 'completed', progress: { kind: 'finished', outputFileId: null } })
+    expect(await liveResults(batch)).toHaveLength(3)
+  })
+
+  test('cancelled while its file is being checked never has a job', async () => {
+    const batch = await submit(lines(3))
+    expect(await world.clock.run(cancelBatch(room, batch, 'oops'))).toEqual({ kind: 'done' })
+    await playBatches(10_000)
+    expect(await batchStatus(room, batch)).toMatchObject({ status: 'cancelled', counts: { total: 0 } })
+    expect(await world.clock.run(cancelBatch(room, batch, 'oops'))).toEqual({ kind: 'done' })
+  })
+
+  test('cancelled while its lines become jobs counts the others as cancelled', async () => {
+    const batch = await submit(lines(9_000))
+    const registering = registerBatch(room, batch)
+    await world.clock.run(
+      (async () => {
+        while ((await room.jobs.getBatch(batch))!.counters.waiting < 500) {
+          await world.clock.sleepUntil(world.clock.now() + 1)
+        }
+        await cancelBatch(room, batch, 'enough')
+        await registering
+      })(),
+    )
+    await playBatches(90_000)
+    const status = (await batchStatus(room, batch))!
+    expect(status).toMatchObject({ status: 'cancelled', counts: { total: 9_000, waiting: 0, running: 0 } })
+    expect(status.counts.cancelled + status.counts.succeeded).toBe(9_000)
+  })
+
+  test('whose file is deleted while its lines become jobs says how far it came', async () => {
+    const batch = await submit(lines(3))
+    let count = 0
+    const losing: Darkroom['files'] = {
+      ...room.files,
+      read: async (id) => ((count += 1) > 1 ? undefined : room.files.read(id)),
+    }
+    await world.clock.run(registerBatch({ ...room, files: losing }, batch))
+    await playBatches(20_000)
+    expect(await batchStatus(room, batch)).toMatchObject({ counts: { total: 0 } })
+    expect((await room.jobs.faults(batch))[0]).toMatchObject({ code: 'input_file_gone' })
+  })
+})
+
+describe('jobs of a batch', () => {
+  test('are asked for again by the kind of their failure; the batch finishes again, with new results', async () => {
+    room = roomIn(world, { attemptsMax: 1, refusalShareMax: 1 })
+    world.model.script.push(fails('refused'), fails('unknown'), fails('transient'))
+    const batch = await submit(lines(4))
+    await playBatches(60_000)
+    const before = (await batchStatus(room, batch))!
+    expect(before).toMatchObject({ status: 'completed', counts: { failed: 3, succeeded: 1 } })
+    const failedBefore = world.clock.now() + 1
+    const kinds = ['unknown', 'transient'] as const
+    expect(await world.clock.run(retryJobs(room, { batch, kinds, failedBefore }))).toEqual({
+      retried: 2,
+      isAll: true,
+    })
+    const open = (await batchStatus(room, batch))!
+    expect(open).toMatchObject({ status: 'in_progress', counts: { total: 4, waiting: 2, failed: 1 } })
+    await playBatches(60_000)
+    const after = (await batchStatus(room, batch))!
+    expect(after).toMatchObject({ status: 'completed', counts: { failed: 1, succeeded: 3 } })
+    expect(after.counters.possiblyRepeated).toBe(1)
+    const [old, made] = [before.progress, after.progress]
+    if (old?.kind !== 'finished' || made?.kind !== 'finished') throw new Error('not finished')
+    expect(await room.files.get(old.outputFileId!)).toBeUndefined()
+    expect(resultsOf(await fileText(made.outputFileId))).toHaveLength(3)
+    expect(await world.clock.run(retryJobs(room, { batch, kinds, failedBefore: Infinity }))).toMatchObject({
+      retried: 0,
+    })
+    expect((await batchStatus(room, batch))!.status).toBe('completed')
+  })
+
+  test('are listed by state, a page after the other, each once', async () => {
+    room = roomIn(world, { attemptsMax: 1, refusalShareMax: 1 })
+    world.model.script.push(fails('refused'), fails('refused'), fails('refused'))
+    const batch = await submit(lines(40))
+    await playBatches(27_000)
+    for (const state of ['queued', 'running', 'succeeded', 'failed', undefined] as const) {
+      const all = (await jobsOfBatch(room, { batch, state, limit: 1_000 }))!.jobs.map(({ key }) => key)
+      const paged: string[] = []
+      for (let after: string | undefined; ; after = paged.at(-1)) {
+        const page = (await jobsOfBatch(room, { batch, state, after, limit: 3 }))!
+        paged.push(...page.jobs.map(({ key }) => key))
+        if (!page.hasMore) break
+      }
+      expect(paged, state).toEqual(all)
+      expect(new Set(all).size).toBe(all.length)
+      if (state !== 'succeeded') expect(all.length, state).toBeGreaterThan(0)
+    }
+    expect(await jobsOfBatch(room, { batch, state: 'failed', after: 'line-0039', limit: 3 })).toBeUndefined()
+    expect(await jobsOfBatch(room, { batch, state: 'failed', after: 'none', limit: 3 })).toBeUndefined()
+  })
+})
