@@ -6,6 +6,7 @@ import { limits } from '../core/limits.ts'
 import { describeIssue, type SubmissionFault } from '../core/submission-fault.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import { filePurposes, type KeptContent, type StoredFile } from '../ports.ts'
+import { withImages } from './inline-images.ts'
 import { readMultipart, type FieldPart } from './multipart.ts'
 import { readRange } from './range.ts'
 import { notFound, reply, replyError, seconds, type ApiError, type Call, type Reply } from './reply.ts'
@@ -144,6 +145,7 @@ export async function getFileContent(call: Call): Promise<Reply> {
   const { request, room } = call
   const file = await fileOf(call)
   if (file === undefined) return noSuchFile(call)
+  if (request.query.get('images') === 'b64') return withInlinedImages(call, file)
   const { sizeBytes } = file
   // Whoever asks for a range on a condition gets the whole: there is no validator that could hold.
   const wanted = request.headers.has('if-range') ? null : request.headers.get('range')
@@ -168,6 +170,26 @@ export async function getFileContent(call: Call): Promise<Reply> {
       ...(range === undefined ? {} : { 'content-range': `bytes ${from}-${before - 1}/${sizeBytes}` }),
     },
     body,
+  }
+}
+
+/** Results with the images themselves, as OpenAI's own: how long they come out is only known at the end. */
+async function withInlinedImages(call: Call, file: StoredFile): Promise<Reply> {
+  if (file.purpose !== 'batch_output') {
+    const message = `images: the purpose of file ${file.id} is ${file.purpose}; allowed: with batch_output`
+    return replyError({ status: 400, param: 'images', code: 'invalid_value', message })
+  }
+  const lines = await call.room.files.read(file.id)
+  if (lines === undefined) return noSuchFile(call)
+  return {
+    status: 200,
+    headers: {
+      'content-type': contentTypeOf(file),
+      'content-disposition': attachment(file.filename),
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+    },
+    body: withImages(call.room, lines),
   }
 }
 

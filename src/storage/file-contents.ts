@@ -71,14 +71,15 @@ export class PastBound extends Error {}
 export function countBytes(
   content: AsyncIterable<Uint8Array>,
   sizeBytesMax: number,
-): { chunks(): AsyncIterable<Uint8Array>; sizeBytes(): number } {
+): { chunks(): AsyncIterable<Buffer>; sizeBytes(): number } {
   let sizeBytes = 0
   return {
     async *chunks() {
       for await (const chunk of content) {
         sizeBytes += chunk.length
         if (sizeBytes > sizeBytesMax) throw new PastBound(`the content passes ${sizeBytesMax} bytes`)
-        yield chunk
+        // The storage client's upload copies chunks as only Buffers let themselves be.
+        yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
       }
     },
     sizeBytes: () => sizeBytes,

@@ -44,6 +44,14 @@ describe.each(stores)('files in $name', ({ makeTable, makeFileContents }) => {
     return content && (await buffer(content)).toString()
   }
 
+  test('content comes as bytes of any making', async () => {
+    async function* plainBytes(): AsyncIterable<Uint8Array> {
+      yield new TextEncoder().encode('not a ')
+      yield new TextEncoder().encode('Buffer')
+    }
+    expect(await text((await save('', { content: plainBytes() })).id)).toBe('not a Buffer')
+  })
+
   test('are saved with their facts, and read back whole or in part', async () => {
     const file = await save('one\ntwo\n', { expiresAfterMs: hourMs, filename: '線\u2028 "a".jsonl' })
     expect(file).toEqual({
