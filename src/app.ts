@@ -10,6 +10,7 @@ import type { ModelProfile } from './core/profiles.ts'
 import { poolOfModel, submissionParser, type PoolRules } from './core/submission.ts'
 import { azureImageModel } from './model/azure-openai.ts'
 import { modelByDeployment } from './model/by-deployment.ts'
+import { webhookSender } from './outbound/webhook-sender.ts'
 import { nothingSeen, type Costs, type Darkroom, type PoolSettings as Pool } from './pipeline/darkroom.ts'
 import type { Clock, ImageModel, Log, LogFacts } from './ports.ts'
 import {
@@ -116,6 +117,8 @@ async function open(settings: Settings): Promise<Darkroom> {
       newId: randomUUID,
     }),
     model: await modelOf(deployments, settings.callTimeoutMs, { credential, clock }),
+    webhooks: webhookSender(settings.webhooks, clock),
+    publicUrl: settings.publicUrl,
     parse: submissionParser(rules),
     poolOfModel: (model) => poolOfModel(rules, model),
     pools: poolsOf(settings),

@@ -8,6 +8,7 @@ import type { IndexKind } from './core/keys.ts'
 import type { Flow, Terms } from './core/fairness.ts'
 import type { Image, Job, Usage } from './core/job.ts'
 import type { ImageRequest, Priority } from './core/submission.ts'
+import type { HookEvent, HookLog, WebhookAnswer } from './core/webhook.ts'
 
 /** What the pipeline needs from the world. Every method may throw for a broken world; what is expected is returned. */
 
@@ -131,6 +132,10 @@ export type JobTable = {
   saveFaults(batch: string, faults: readonly LineFault[]): Promise<void>
   faults(batch: string): Promise<readonly LineFault[]>
   readBatch(batch: string): Promise<Batch | undefined>
+  /** The newest tries of the batch's webhook; undefined before the first. */
+  readHookLog(batch: string): Promise<HookLog | undefined>
+  /** Where many change it at once, one of them may not be noted. */
+  changeHookLog(batch: string, change: (log: HookLog) => HookLog): Promise<void>
   /** With its counters. */
   getBatch(batch: string): Promise<{ readonly batch: Batch; readonly counters: Counters } | undefined>
 }
@@ -230,10 +235,35 @@ export type BatchTask =
       readonly failedBefore: number
     }
 
+/** `job`: a job was about to end so, and is looked at. `event`: what is to be told, until it is. */
+export type HookMessage =
+  | {
+      readonly kind: 'job'
+      readonly batch: string
+      readonly key: string
+      readonly finishedAt: number
+      /** The first is 1, as is the first try. */
+      readonly looks: number
+    }
+  | { readonly kind: 'event'; readonly batch: string; readonly event: HookEvent; readonly tries: number }
+
 export type Messages = {
   sendBatchTask(message: BatchTask, visibleAt: number): Promise<void>
   sendWork(message: WorkMessage, visibleAt: number): Promise<void>
   sendTick(message: TickMessage, visibleAt: number): Promise<void>
+  sendHook(message: HookMessage, visibleAt: number): Promise<void>
+}
+
+export type WebhookSender = {
+  /** Why no webhook can go there, as a sentence: the address, or that nothing is set to sign with. */
+  fault(url: string): string | undefined
+  /** Sends the event once, signed. */
+  send(delivery: {
+    readonly url: string
+    readonly eventId: string
+    readonly body: string
+    readonly sentAt: number
+  }): Promise<WebhookAnswer>
 }
 
 /** The job that pictures are named after. */

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { HostPattern } from './core/destination.ts'
 import type { Shares } from './core/fairness.ts'
 import { pricesSetting, priceTable, type PriceTable } from './core/prices.ts'
 import { profileNamed, profileOfDeployment } from './core/profiles.ts'
@@ -26,6 +27,7 @@ import {
   type Fault,
 } from './settings/fields.ts'
 import { originsField } from './settings/origins.ts'
+import { hostnameUrl, hostsField, publicUrlField, secretsField } from './settings/outgoing.ts'
 import { sharesField } from './settings/shares.ts'
 import { poolsFrom, type ConfiguredDeployment, type PoolSettings } from './settings/pools.ts'
 
@@ -49,6 +51,16 @@ export type Settings = {
   readonly corsOrigins: readonly string[]
   /** Whether this runs on Azure, where others than this machine's user can reach it. */
   readonly isOnAzure: boolean
+  readonly webhooks: WebhookSettings
+  /** Scheme and host under which the service is reached from outside; null where nobody has said it. */
+  readonly publicUrl: string | null
+}
+
+export type WebhookSettings = {
+  /** The newest first; none: no webhook is signed, and none is taken. */
+  readonly secrets: readonly string[]
+  /** May be private, or plain http. */
+  readonly hosts: readonly HostPattern[]
 }
 
 export type StorageSettings =
@@ -97,6 +109,9 @@ const schema = z.object({
   /** Read by itself: see settings/api-keys.ts. */
   DARKROOM_API_KEYS: z.string().optional(),
   CORS_ORIGINS: originsField.optional(),
+  WEBHOOK_SECRETS: secretsField.optional(),
+  WEBHOOK_HOSTS: hostsField.optional(),
+  PUBLIC_URL: publicUrlField.optional(),
 })
 
 type Values = z.output<typeof schema>
@@ -154,6 +169,8 @@ export function readSettings(environment: Environment): Settings {
     apiKeys: apiKeys.keys,
     corsOrigins: values.CORS_ORIGINS ?? [],
     isOnAzure: azureNames.some((name) => (environment[name] ?? '') !== ''),
+    webhooks: { secrets: values.WEBHOOK_SECRETS ?? [], hosts: values.WEBHOOK_HOSTS ?? [] },
+    publicUrl: values.PUBLIC_URL ?? hostnameUrl(environment),
   }
 }
 
@@ -251,6 +268,6 @@ function storageOf(values: Values): StorageSettings | undefined {
 
 function shown(name: string, made: Made): string {
   const found = made[name] ?? ''
-  const isSecret = name.endsWith('KEY') || name === 'AzureWebJobsStorage'
+  const isSecret = /KEY$|SECRETS$/.test(name) || name === 'AzureWebJobsStorage'
   return isSecret ? maskedSecret(found) : JSON.stringify(found.slice(0, 200))
 }

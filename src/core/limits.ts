@@ -55,6 +55,14 @@ export const limits = {
   reasonCharsMax: 500,
   /** An address that somebody gives us to ask; what browsers and proxies pass on. */
   addressCharsMax: 2_048,
+  /** Tries of a batch's webhook that its owner is shown. */
+  deliveriesShown: 5,
+  /** Tries to note one where many events of a batch are delivered at once; it is only shown. */
+  deliveryNoteTriesMax: 5,
+  /** For a receiver of a webhook to answer, in milliseconds. Source: the Standard Webhooks specification, 15 to 30 s. */
+  webhookMsMax: 15_000,
+  /** Of what it answers only the status counts. */
+  webhookAnswerBytesMax: 16 * 1024,
   /** Until an address outside is connected, in milliseconds. */
   connectMsMax: 10_000,
   /** The model's request ids kept with a job: attempts are bounded, but snoozes are not. */

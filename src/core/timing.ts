@@ -77,6 +77,8 @@ export const timing = {
   retryWaitMs: 10_000,
   /** How often the end of a batch is looked for while its last calls are under way. */
   endLookMs: 3_000,
+  /** From the message that tells of an end until it is looked at: the end itself is written meanwhile. */
+  hookSettleMs: 5_000,
   /** Width of the buckets from which rates of the last minute are summed. */
   rateBucketMs: 5_000,
   rateWindowMs: 60_000,

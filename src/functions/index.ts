@@ -8,6 +8,7 @@ import './image-jobs.ts'
 import './image-work.ts'
 import './pacer.ts'
 import './rescue.ts'
+import './webhooks.ts'
 
 // Uploads, results and events go through in pieces; without it the host holds every body whole.
 app.setup({ enableHttpStream: true })

@@ -11,6 +11,7 @@ import { nudge } from './announce.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
 import { changeFlow, type BatchRef } from './flows.ts'
 import { changeLedger } from './ledgers.ts'
+import { tellJobEnd } from './webhooks.ts'
 
 /** What a person, or a rule, decides for a batch that is under way. */
 
@@ -177,6 +178,7 @@ export async function cancelJob(room: Darkroom, ref: JobRef): Promise<JobCancell
     if (after === undefined) {
       return job.phase.kind === 'cancelled' ? { kind: 'cancelled', job } : { kind: 'too-late', job }
     }
+    await tellJobEnd(room, after)
     const changed = await room.jobs.change(before, after)
     if (changed !== undefined) return { kind: 'cancelled', job: changed.job }
   }

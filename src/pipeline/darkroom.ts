@@ -18,6 +18,7 @@ import type {
   Log,
   Messages,
   Pool,
+  WebhookSender,
 } from '../ports.ts'
 
 /** What the uses of the pipeline share: the ports, the settings they go by, and what this instance has seen. */
@@ -36,6 +37,9 @@ export type Darkroom = {
   readonly files: FileStore
   readonly batches: BatchList
   readonly model: ImageModel
+  readonly webhooks: WebhookSender
+  /** Scheme and host under which the service is reached from outside; null where nobody has said it. */
+  readonly publicUrl: string | null
   readonly parse: SubmissionParser
   readonly poolOfModel: (model: string) => string | undefined
   /** The first serves jobs that name no model. */

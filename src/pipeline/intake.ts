@@ -7,6 +7,7 @@ import { announce, nudge, wake } from './announce.ts'
 import { newBatch } from './batches.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
 import type { BatchRef } from './flows.ts'
+import { rememberBatch } from './known-batch.ts'
 
 /** A message of the public queue, or of its poison queue. */
 export type JobMessage = {
@@ -201,22 +202,11 @@ async function reject(
   }
 }
 
-/** Batches remembered as existing; a forgotten one costs a write that changes nothing. */
-const batchesSeenMax = 10_000
-
 /** Answers the pool that the batch draws on: that of its first job. */
 async function openBatch(room: Darkroom, ref: BatchRef): Promise<string> {
   const { batches } = room.seen
   const known = batches.get(ref.batch)
   if (known !== undefined) return (await known).pool
   const opened = room.jobs.openBatch(newBatch(room, ref))
-  if (batches.size >= batchesSeenMax) batches.clear()
-  // Remembered before it is done: messages come by the dozen, and one of them is enough to ask.
-  batches.set(ref.batch, opened)
-  try {
-    return (await opened).pool
-  } catch (error) {
-    if (batches.get(ref.batch) === opened) batches.delete(ref.batch)
-    throw error
-  }
+  return (await rememberBatch(room, ref.batch, opened)).pool
 }

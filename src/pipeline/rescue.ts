@@ -6,6 +6,7 @@ import { timing } from '../core/timing.ts'
 import type { JobRef } from '../ports.ts'
 import { announce, nudge } from './announce.ts'
 import { answered, type Darkroom } from './darkroom.ts'
+import { tellJobEnd } from './webhooks.ts'
 
 export type Rescued = { readonly unslotted: number; readonly recovered: number; readonly unknown: number }
 
@@ -87,6 +88,7 @@ async function recover(room: Darkroom, ref: JobRef): Promise<'recovered' | 'unkn
   if (job.phase.kind !== 'running' || job.phase.leaseUntil > now) return undefined
   const saved = await room.images.find(job)
   const after = saved === undefined ? ofUnknownOutcome(room, job) : succeeded(job, answered(room, job, saved))
+  if (after !== undefined) await tellJobEnd(room, after)
   const changed = after && (await room.jobs.change(before, after))
   if (changed === undefined) return undefined
   room.log.warn('an instance died in a call', {

@@ -4,6 +4,7 @@ import type { JobSnapshot } from '../ports.ts'
 import { announce } from './announce.ts'
 import type { Darkroom } from './darkroom.ts'
 import type { Lease } from './lease.ts'
+import { tellJobEnd } from './webhooks.ts'
 
 /** What became of one run of a job. `stale`: the message spoke of a slot that the job no longer has. */
 export type RunOutcome =
@@ -46,12 +47,15 @@ export async function finish(
   lease: Lease,
   change: (job: Job) => Job | undefined,
 ): Promise<JobSnapshot | undefined> {
+  let told: number | undefined
   // The lease goes on until the change is written: what was answered must not look like a death meanwhile.
   return persist(room, async () => {
     let before: JobSnapshot | undefined = lease.held()
     for (let tries = 0; tries < finishTriesMax && before !== undefined; tries += 1) {
       const after = change(before.job)
       if (after === undefined) return undefined
+      if (told !== finishedAtOf(after)) await tellJobEnd(room, after)
+      told = finishedAtOf(after)
       const mayWaitMs = isFinal(after) ? timing.endMayWaitMs : 0
       const changed = await room.jobs.change(before, after, { mayWaitMs })
       if (changed !== undefined) return changed
@@ -59,6 +63,10 @@ export async function finish(
     }
     return undefined
   })
+}
+
+function finishedAtOf({ phase }: Job): number | undefined {
+  return 'finishedAt' in phase ? phase.finishedAt : undefined
 }
 
 /** Waits between tries to keep what was paid for while storage is away, beyond the storage client's own tries. */

@@ -9,6 +9,7 @@ import { noteService, handleFailure, noteLimit } from './failed-call.ts'
 import { keepLease, type Lease } from './lease.ts'
 import { changeLedger, viewLedger } from './ledgers.ts'
 import { finish, giveBack, persist, snoozeUnsent, type RunOutcome } from './run-end.ts'
+import { tellJobEnd } from './webhooks.ts'
 
 /** Runs one job at its slot: holds, claims, calls, stores, completes. */
 export async function runJob(room: Darkroom, message: WorkMessage): Promise<RunOutcome> {
@@ -97,6 +98,7 @@ async function completeFound(room: Darkroom, snapshot: JobSnapshot): Promise<Run
   const saved = await room.images.find(snapshot.job)
   const done = saved && succeeded(snapshot.job, answered(room, snapshot.job, saved))
   if (saved === undefined || done === undefined) return undefined
+  await tellJobEnd(room, done)
   const changed = await room.jobs.change(snapshot, done)
   return changed === undefined ? { kind: 'stale' } : { kind: 'succeeded', images: saved.images.length }
 }

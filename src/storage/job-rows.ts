@@ -8,6 +8,7 @@ import { priorities } from '../core/submission.ts'
 import { failureKinds } from '../core/failure.ts'
 import { limits } from '../core/limits.ts'
 import type { Job, Phase } from '../core/job.ts'
+import { eventTypes, type HookLog } from '../core/webhook.ts'
 import type { Batch } from '../ports.ts'
 import type { Entity, Values } from './table.ts'
 
@@ -17,6 +18,7 @@ import type { Entity, Values } from './table.ts'
  */
 
 export const batchRow = 'batch'
+export const hookRow = 'hook'
 
 export function jobRow(key: string): string {
   return `job:${key}`
@@ -220,6 +222,29 @@ export const termsSchema = z.object({
     .nullable(),
   refusalsFrom: z.number(),
 }) satisfies z.ZodType<Terms>
+
+const hookLogSchema = z.object({
+  isGone: z.boolean(),
+  deliveries: z.array(
+    z.object({
+      at: z.number(),
+      eventId: z.string(),
+      type: z.enum(eventTypes),
+      tries: z.number(),
+      status: z.number().nullable(),
+      fault: z.string().nullable(),
+      nextAt: z.number().nullable(),
+    }),
+  ),
+}) satisfies z.ZodType<HookLog>
+
+export function writeHookLog(log: HookLog): Values {
+  return { log: JSON.stringify(log) }
+}
+
+export function readHookLog(entity: Entity): HookLog {
+  return hookLogSchema.parse(JSON.parse(entity.values['log'] ?? ''))
+}
 
 const orderSchema = z.object({
   inputFileId: z.string(),

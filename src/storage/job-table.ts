@@ -11,22 +11,26 @@ import {
 } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
+import { emptyHookLog } from '../core/webhook.ts'
 import type { Clock, IndexedJob, JobSnapshot, JobTable, SlotGrant, WaitingJob } from '../ports.ts'
 import {
   batchRow,
   briefValues,
   countRows,
   faultRow,
+  hookRow,
   jobRow,
   jobRows,
   readBatch,
   readCounters,
   readFault,
+  readHookLog,
   readJob,
   writeBatch,
   writeBatchChange,
   writeChangedJob,
   writeFault,
+  writeHookLog,
   writeNewJob,
   writePhase,
   writePlacedJob,
@@ -242,6 +246,23 @@ export function jobTable(
     async readBatch(batch) {
       const entity = await table.get({ partition: batch, row: batchRow })
       return entity && readBatch(batch, entity)
+    },
+
+    async readHookLog(batch) {
+      const entity = await table.get({ partition: batch, row: hookRow })
+      return entity && readHookLog(entity)
+    },
+
+    async changeHookLog(batch, change) {
+      for (let tries = 0; tries < limits.deliveryNoteTriesMax; tries += 1) {
+        const before = await table.get({ partition: batch, row: hookRow })
+        const values = writeHookLog(change(before === undefined ? emptyHookLog : readHookLog(before)))
+        const write: Write =
+          before === undefined
+            ? { kind: 'insert', row: hookRow, values }
+            : { kind: 'merge', row: hookRow, values, version: before.version }
+        if ((await table.transact(batch, [write])).kind === 'committed') return
+      }
     },
 
     async getBatch(batch) {

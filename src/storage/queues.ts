@@ -1,7 +1,8 @@
 import type { QueueClient, QueueServiceClient } from '@azure/storage-queue'
 import { z } from 'zod'
 import { failureKinds } from '../core/failure.ts'
-import type { BatchTask, Clock, Messages, TickMessage, WorkMessage } from '../ports.ts'
+import { eventTypes } from '../core/webhook.ts'
+import type { BatchTask, Clock, HookMessage, Messages, TickMessage, WorkMessage } from '../ports.ts'
 
 /** The queues; each has a `-poison` queue, which the functions host makes when it needs it. */
 export const queueNames = {
@@ -9,6 +10,7 @@ export const queueNames = {
   work: 'image-work',
   pacer: 'pacer',
   batches: 'batch-work',
+  webhooks: 'webhooks',
 } as const
 
 export function poisonName<Name extends string>(queue: Name): `${Name}-poison` {
@@ -26,6 +28,7 @@ export function azureMessages(queues: QueueServiceClient, clock: Pick<Clock, 'no
   const work = queues.getQueueClient(queueNames.work)
   const pacer = queues.getQueueClient(queueNames.pacer)
   const batches = queues.getQueueClient(queueNames.batches)
+  const hooks = queues.getQueueClient(queueNames.webhooks)
   const secondsUntil = (time: number): number => Math.max(0, (time - clock.now()) / 1_000)
   return {
     // A worker rather wakes early than late.
@@ -33,6 +36,7 @@ export function azureMessages(queues: QueueServiceClient, clock: Pick<Clock, 'no
     // The service counts in whole seconds. A tick must not come before it is due: others rely on it to be still to come.
     sendTick: async (message, visibleAt) => send(pacer, message, Math.ceil(secondsUntil(visibleAt))),
     sendBatchTask: async (message, visibleAt) => send(batches, message, Math.ceil(secondsUntil(visibleAt))),
+    sendHook: async (message, visibleAt) => send(hooks, message, Math.ceil(secondsUntil(visibleAt))),
   }
 }
 
@@ -65,9 +69,25 @@ export const batchTaskSchema = z.discriminatedUnion('task', [
   }),
 ]) satisfies z.ZodType<BatchTask>
 
+export const hookMessageSchema = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('job'),
+    batch: z.string(),
+    key: z.string(),
+    finishedAt: z.number(),
+    looks: z.int(),
+  }),
+  z.object({
+    kind: z.literal('event'),
+    batch: z.string(),
+    event: z.object({ eventId: z.string(), type: z.enum(eventTypes), body: z.string() }),
+    tries: z.int(),
+  }),
+]) satisfies z.ZodType<HookMessage>
+
 async function send(
   queue: QueueClient,
-  message: WorkMessage | TickMessage | BatchTask,
+  message: WorkMessage | TickMessage | BatchTask | HookMessage,
   visibilityTimeout: number,
 ): Promise<void> {
   await queue.sendMessage(JSON.stringify(message), { visibilityTimeout, messageTimeToLive: noExpiry })

@@ -12,7 +12,7 @@ const doors: Readonly<Record<string, Doors>> = {
   pipeline: { rooms: ['core', 'ports'] },
   storage: { rooms: ['core', 'ports'], types: ['settings'] },
   model: { rooms: ['core', 'ports'], types: ['settings'] },
-  outbound: { rooms: ['core', 'ports'] },
+  outbound: { rooms: ['core', 'ports'], types: ['settings'] },
   app: { rooms: ['core', 'ports', 'settings', 'pipeline', 'storage', 'model', 'outbound'] },
   // The settings' error is answered with what the settings lack; the settings themselves stay with app.
   http: { rooms: ['core', 'ports', 'pipeline', 'app', 'settings'] },

@@ -10,6 +10,7 @@ import {
   succeeded,
   unslotted,
 } from '../../src/core/job.ts'
+import { logged, type Delivery } from '../../src/core/webhook.ts'
 import type { Job } from '../../src/core/job.ts'
 import { failure } from '../../src/core/failure.ts'
 import { plainTerms, type Terms } from '../../src/core/fairness.ts'
@@ -400,6 +401,26 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     const flow = { ...plainTerms, batch, tag: 7 }
     await jobs.saveTerms(batch, flow)
     expect(await jobs.readBatch(batch)).toEqual(opened)
+  })
+
+  test('the tries of a webhook are kept, also when several are noted at once', async () => {
+    const batch = uniqueName('batch')
+    expect(await jobs.readHookLog(batch)).toBeUndefined()
+    const delivery = (at: number): Delivery => ({
+      at,
+      eventId: `evt_${at}`,
+      type: 'job.failed',
+      tries: 1,
+      status: at === 1 ? 500 : null,
+      fault: at === 1 ? null : 'ECONNREFUSED',
+      nextAt: at === 1 ? 9 : null,
+    })
+    await jobs.changeHookLog(batch, (log) => logged(log, delivery(1)))
+    await Promise.all([2, 3].map(async (at) => jobs.changeHookLog(batch, (log) => logged(log, delivery(at)))))
+    expect(await jobs.readHookLog(batch)).toEqual({
+      isGone: false,
+      deliveries: [delivery(3), delivery(2), delivery(1)],
+    })
   })
 
   test('the terms of a batch that was never opened go nowhere', async () => {

@@ -1,12 +1,18 @@
 import { randomUUID } from 'node:crypto'
 import { TableClient } from '@azure/data-tables'
 import { inject } from 'vitest'
-import type { ImageStore, Messages, TickMessage, WorkMessage } from '../../src/ports.ts'
+import type { HookMessage, ImageStore, Messages, TickMessage, WorkMessage } from '../../src/ports.ts'
 import { azureTable } from '../../src/storage/azure-table.ts'
 import { connectStorage, type StorageConnection } from '../../src/storage/connection.ts'
 import { azureFileContents, fileContainer, type FileContents } from '../../src/storage/file-contents.ts'
 import { azureImageStore, imageContainer } from '../../src/storage/images.ts'
-import { azureMessages, queueNames, tickMessageSchema, workMessageSchema } from '../../src/storage/queues.ts'
+import {
+  azureMessages,
+  hookMessageSchema,
+  queueNames,
+  tickMessageSchema,
+  workMessageSchema,
+} from '../../src/storage/queues.ts'
 import type { Table } from '../../src/storage/table.ts'
 import { memoryFileContents } from '../support/memory-file-contents.ts'
 import { memoryImages } from '../support/memory-images.ts'
@@ -16,7 +22,11 @@ import { memoryTable } from '../support/memory-table.ts'
 /** Messages, and what of them a reader of the queues would be handed now. */
 export type MessagesUnderTest = {
   readonly messages: Messages
-  visibleNow(): Promise<{ readonly work: readonly WorkMessage[]; readonly ticks: readonly TickMessage[] }>
+  visibleNow(): Promise<{
+    readonly work: readonly WorkMessage[]
+    readonly ticks: readonly TickMessage[]
+    readonly hooks: readonly HookMessage[]
+  }>
 }
 
 /** A kind of store that every contract is run against. */
@@ -40,7 +50,11 @@ export const stores: readonly Store[] = [
         sent.filter(({ visibleAt }) => visibleAt <= Date.now()).map(({ message }) => message)
       return {
         messages,
-        visibleNow: async () => ({ work: visible(messages.work), ticks: visible(messages.ticks) }),
+        visibleNow: async () => ({
+          work: visible(messages.work),
+          ticks: visible(messages.ticks),
+          hooks: visible(messages.hooks),
+        }),
       }
     },
   },
@@ -68,6 +82,7 @@ export const stores: readonly Store[] = [
       const { queues } = await connect()
       await queues.createQueue(queueNames.work)
       await queues.createQueue(queueNames.pacer)
+      await queues.createQueue(queueNames.webhooks)
       const peek = async (name: string): Promise<unknown[]> => {
         const { peekedMessageItems } = await queues
           .getQueueClient(name)
@@ -79,6 +94,7 @@ export const stores: readonly Store[] = [
         visibleNow: async () => ({
           work: (await peek(queueNames.work)).map((body) => workMessageSchema.parse(body)),
           ticks: (await peek(queueNames.pacer)).map((body) => tickMessageSchema.parse(body)),
+          hooks: (await peek(queueNames.webhooks)).map((body) => hookMessageSchema.parse(body)),
         }),
       }
     },

@@ -9,6 +9,7 @@ import type { Table } from '../../src/storage/table.ts'
 import { memoryFileContents } from '../support/memory-file-contents.ts'
 import type { MemoryImages } from '../support/memory-images.ts'
 import { memoryTable } from '../support/memory-table.ts'
+import { memoryWebhooks } from '../support/memory-webhooks.ts'
 import type { VirtualClock } from '../support/virtual-clock.ts'
 import type { SimulatedDeployment } from './deployment.ts'
 
@@ -191,6 +192,10 @@ export function startInstance(world: InstanceSettings): Instance {
         const visibleAt = toWorldTime(at)
         return through(async () => stores.messages.sendTick(message, visibleAt))
       },
+      sendHook: async (message, at) => {
+        const visibleAt = toWorldTime(at)
+        return through(async () => stores.messages.sendHook(message, visibleAt))
+      },
     },
     images,
     files: fileStore({
@@ -200,6 +205,8 @@ export function startInstance(world: InstanceSettings): Instance {
       newId: () => `${instanceId}-${(ids += 1)}`,
     }),
     model,
+    webhooks: memoryWebhooks(),
+    publicUrl: null,
     stopping: stopping.signal,
     seen: nothingSeen(),
   }

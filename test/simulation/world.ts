@@ -221,6 +221,9 @@ export async function simulate(scenario: Scenario): Promise<Run> {
           sendTick: async (message, at) => {
             tickQueue.send(message, wholeSecondsFrom(clock.now(), at))
           },
+          async sendHook() {
+            throw new Error('no batch of the simulation has a webhook')
+          },
         },
       },
       deployments,

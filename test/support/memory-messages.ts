@@ -1,4 +1,4 @@
-import type { BatchTask, Messages, TickMessage, WorkMessage } from '../../src/ports.ts'
+import type { BatchTask, HookMessage, Messages, TickMessage, WorkMessage } from '../../src/ports.ts'
 
 export type Sent<T> = { readonly message: T; readonly visibleAt: number }
 
@@ -6,6 +6,7 @@ export type MemoryMessages = Messages & {
   readonly work: Sent<WorkMessage>[]
   readonly ticks: Sent<TickMessage>[]
   readonly batchTasks: Sent<BatchTask>[]
+  readonly hooks: Sent<HookMessage>[]
 }
 
 /** Keeps what was sent, for tests that deliver by hand. */
@@ -13,10 +14,12 @@ export function memoryMessages(): MemoryMessages {
   const work: Sent<WorkMessage>[] = []
   const ticks: Sent<TickMessage>[] = []
   const batchTasks: Sent<BatchTask>[] = []
+  const hooks: Sent<HookMessage>[] = []
   return {
     work,
     ticks,
     batchTasks,
+    hooks,
     async sendBatchTask(message, visibleAt) {
       batchTasks.push({ message, visibleAt })
     },
@@ -25,6 +28,9 @@ export function memoryMessages(): MemoryMessages {
     },
     async sendTick(message, visibleAt) {
       ticks.push({ message, visibleAt })
+    },
+    async sendHook(message, visibleAt) {
+      hooks.push({ message, visibleAt })
     },
   }
 }

@@ -12,6 +12,7 @@ import { memoryFileContents, type MemoryFileContents } from './memory-file-conte
 import { memoryImages, type MemoryImages } from './memory-images.ts'
 import { memoryMessages, type MemoryMessages } from './memory-messages.ts'
 import { memoryTable, type MemoryTable } from './memory-table.ts'
+import { memoryWebhooks, type MemoryWebhooks } from './memory-webhooks.ts'
 import { scriptedModel, type ScriptedModel } from './scripted-model.ts'
 import { virtualClock, type VirtualClock } from './virtual-clock.ts'
 
@@ -26,6 +27,7 @@ export type World = {
   readonly fileContents: MemoryFileContents
   readonly messages: MemoryMessages
   readonly model: ScriptedModel
+  readonly webhooks: MemoryWebhooks
 }
 
 export const deployment = 'gpt-image-1'
@@ -62,6 +64,7 @@ export function newWorld(startAt?: number): World {
     fileContents: memoryFileContents(),
     messages: memoryMessages(),
     model: scriptedModel(clock),
+    webhooks: memoryWebhooks(),
   }
 }
 
@@ -76,6 +79,7 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
     chance,
     instance,
     newId,
+    publicUrl: null,
     log: { info() {}, warn() {}, error() {} },
     jobs: jobTable(world.jobs, { chance, newId, clock: world.clock }),
     budgets: budgetTable(world.budget),
