@@ -314,24 +314,37 @@ export async function simulate(scenario: Scenario): Promise<Run> {
     )
   }
 
-  /** A client that asks again until it is answered. */
+  /**
+   * A client that asks again until it is answered. Its earlier requests may hang in an instance that stands still, and
+   * take effect when that goes on: it is done when none of them can any more.
+   */
   function untilAnswered(request: (instance: Instance) => Promise<unknown>, done: () => void): void {
+    const underWay = new Set<{ readonly instance: Instance }>()
+    let isAnswered = false
     let isDone = false
-    const ask = (): void => {
+    const look = (): void => {
       if (isDone) return
-      const instance = anyInstance()
+      if (isAnswered && ![...underWay].some(({ instance }) => instance.isAlive())) {
+        isDone = true
+        return done()
+      }
+      const instance = isAnswered ? undefined : anyInstance()
       if (instance !== undefined) {
+        const asked = { instance }
+        underWay.add(asked)
+        const settled = (isGood: boolean): void => {
+          underWay.delete(asked)
+          isAnswered ||= isGood
+          if (isAnswered) look()
+        }
         instance.runs('http', request(instance)).then(
-          () => {
-            if (!isDone) done()
-            isDone = true
-          },
-          () => {},
+          () => settled(true),
+          () => settled(false),
         )
       }
-      clock.at(clock.now() + 20_000, ask)
+      clock.at(clock.now() + 20_000, look)
     }
-    ask()
+    look()
   }
 
   const answered: Answered[] = []
