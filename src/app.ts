@@ -118,7 +118,6 @@ async function open(settings: Settings): Promise<Darkroom> {
     }),
     model: await modelOf(deployments, settings.callTimeoutMs, { credential, clock }),
     webhooks: webhookSender(settings.webhooks, clock),
-    publicUrl: settings.publicUrl,
     parse: submissionParser(rules),
     poolOfModel: (model) => poolOfModel(rules, model),
     pools: poolsOf(settings),

@@ -27,7 +27,7 @@ import {
   type Fault,
 } from './settings/fields.ts'
 import { originsField } from './settings/origins.ts'
-import { hostnameUrl, hostsField, publicUrlField, secretsField } from './settings/outgoing.ts'
+import { hostsField, secretsField } from './settings/outgoing.ts'
 import { sharesField } from './settings/shares.ts'
 import { poolsFrom, type ConfiguredDeployment, type PoolSettings } from './settings/pools.ts'
 
@@ -52,8 +52,6 @@ export type Settings = {
   /** Whether this runs on Azure, where others than this machine's user can reach it. */
   readonly isOnAzure: boolean
   readonly webhooks: WebhookSettings
-  /** Scheme and host under which the service is reached from outside; null where nobody has said it. */
-  readonly publicUrl: string | null
 }
 
 export type WebhookSettings = {
@@ -111,7 +109,6 @@ const schema = z.object({
   CORS_ORIGINS: originsField.optional(),
   WEBHOOK_SECRETS: secretsField.optional(),
   WEBHOOK_HOSTS: hostsField.optional(),
-  PUBLIC_URL: publicUrlField.optional(),
 })
 
 type Values = z.output<typeof schema>
@@ -170,7 +167,6 @@ export function readSettings(environment: Environment): Settings {
     corsOrigins: values.CORS_ORIGINS ?? [],
     isOnAzure: azureNames.some((name) => (environment[name] ?? '') !== ''),
     webhooks: { secrets: values.WEBHOOK_SECRETS ?? [], hosts: values.WEBHOOK_HOSTS ?? [] },
-    publicUrl: values.PUBLIC_URL ?? hostnameUrl(environment),
   }
 }
 

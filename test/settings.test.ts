@@ -192,23 +192,17 @@ describe('readSettings', () => {
     expect(message).not.toContain('key with spaces')
   })
 
-  it('reads what signs webhooks, where they may go, and where we are', () => {
+  it('reads what signs webhooks, and where they may go', () => {
     const environment = { ...storage, AZURE_OPENAI_TARGET_URI: targetUri }
-    expect(readSettings(environment)).toMatchObject({ webhooks: { secrets: [], hosts: [] }, publicUrl: null })
+    expect(readSettings(environment)).toMatchObject({ webhooks: { secrets: [], hosts: [] } })
     const secrets = [24, 25, 26, 64].map((size) => `whsec_${Buffer.alloc(size, 'x').toString('base64')}`)
     const all = {
       WEBHOOK_SECRETS: secrets.join(', '),
       WEBHOOK_HOSTS: 'hooks.corp.example:8080',
-      WEBSITE_HOSTNAME: 'studio.azurewebsites.net',
     }
     expect(readSettings({ ...environment, ...all })).toMatchObject({
       webhooks: { secrets, hosts: [{ name: 'hooks.corp.example', isSuffix: false, port: '8080' }] },
-      publicUrl: 'https://studio.azurewebsites.net',
     })
-    const urlOf = (own: Record<string, string>) => readSettings({ ...environment, ...own }).publicUrl
-    expect(urlOf({ ...all, PUBLIC_URL: 'https://images.example.com/x' })).toBe('https://images.example.com')
-    expect(urlOf({ WEBSITE_HOSTNAME: 'localhost:7071' })).toBe('http://localhost:7071')
-    expect(urlOf({ WEBSITE_HOSTNAME: 'a b' })).toBeNull()
     const short = `whsec_${Buffer.alloc(23, 'x').toString('base64')}`
     for (const secret of [short, secrets[0]!.slice(6), 'whsec_no-base64-but-long-enough-to-be-one']) {
       const message = faultsOf({ ...environment, WEBHOOK_SECRETS: `${secrets[0]},${secret}` })

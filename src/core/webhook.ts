@@ -23,7 +23,7 @@ export type EventType = (typeof eventTypes)[number]
 export type BatchEnd = {
   readonly batch: string
   readonly status: 'completed' | 'failed' | 'cancelled'
-  /** The same each time that the end is told: it makes the event's id. */
+  /** The same each time that one end is told: it makes the event's id. A batch whose file is faulty ends but once. */
   readonly endedAt: number
   readonly outputFileId: string | null
   readonly errorFileId: string | null
@@ -41,9 +41,11 @@ export function webhookUrlFault(url: string, destinations: Destinations): string
   return read.kind === 'refused' ? `the address ${read.why}` : undefined
 }
 
-export function batchEvent(end: BatchEnd, publicUrl: string | null): HookEvent {
+/** `origin`: scheme and host under which the batch was submitted. */
+export function batchEvent(end: BatchEnd, origin: string): HookEvent {
   const { batch, status, endedAt, outputFileId, errorFileId, counts } = end
-  return event(`batch.${status}`, batch, endedAt, {
+  const occasion = status === 'failed' ? batch : `${batch} ${endedAt}`
+  return event(`batch.${status}`, occasion, endedAt, {
     id: batch,
     object: 'batch',
     status,
@@ -51,32 +53,32 @@ export function batchEvent(end: BatchEnd, publicUrl: string | null): HookEvent {
     cancelled: counts.cancelled,
     output_file_id: outputFileId,
     error_file_id: errorFileId,
-    url: link(publicUrl, `/v1/batches/${batch}`),
+    url: `${origin}/v1/batches/${batch}`,
   })
 }
 
 /** Undefined while the job is unfinished. Its prompt is not told, nor what the model said of it. */
-export function jobEvent(job: Job, publicUrl: string | null): HookEvent | undefined {
+export function jobEvent(job: Job, origin: string): HookEvent | undefined {
   const { phase, batch, customId } = job
   if (phase.kind !== 'succeeded' && phase.kind !== 'failed' && phase.kind !== 'cancelled') return undefined
   const id = jobId(job)
-  const path = `/v1/jobs/${id}`
+  const url = `${origin}/v1/jobs/${id}`
   const images = phase.kind === 'succeeded' ? phase.images : []
-  return event(`job.${phase.kind}`, id, phase.finishedAt, {
+  return event(`job.${phase.kind}`, `${id} ${phase.finishedAt}`, phase.finishedAt, {
     id,
     object: 'image.job',
     batch_id: batch,
     custom_id: customId,
     status: phase.kind,
     failure: phase.kind === 'failed' ? { kind: phase.failure.kind, code: phase.failure.code } : null,
-    url: link(publicUrl, path),
-    image_urls: images.map((_, k) => link(publicUrl, `${path}/images/${k}`)),
+    url,
+    image_urls: images.map((_, k) => `${url}/images/${k}`),
   })
 }
 
 /** `id`, `object` and `created_at` are those of OpenAI's own events, whose client reads ours as well. */
-function event(type: EventType, subject: string, at: number, data: object): HookEvent {
-  const eventId = `evt_${fingerprint(`${type} ${subject} ${at}`)}`
+function event(type: EventType, occasion: string, at: number, data: object): HookEvent {
+  const eventId = `evt_${fingerprint(`${type} ${occasion}`)}`
   const body = {
     type,
     timestamp: new Date(at).toISOString(),
@@ -86,11 +88,6 @@ function event(type: EventType, subject: string, at: number, data: object): Hook
     created_at: Math.floor(at / 1_000),
   }
   return { eventId, type, body: JSON.stringify(body) }
-}
-
-/** A path alone where nobody has said under which address the service is reached. */
-function link(publicUrl: string | null, path: string): string {
-  return `${publicUrl ?? ''}${path}`
 }
 
 export type WebhookAnswer =

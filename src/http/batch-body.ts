@@ -1,11 +1,20 @@
 import type { LineFault } from '../core/batch-line.ts'
 import type { Decision } from '../core/fairness.ts'
+import type { Delivery } from '../core/webhook.ts'
 import type { BatchStatus } from '../pipeline/status.ts'
 import { windowMs } from './batch-order.ts'
 import { seconds, usd } from './reply.ts'
+import { webhookBody } from './webhook.ts'
+
+/** What only the batch itself shows, not a list of batches. */
+export type BatchDetails = {
+  readonly faults?: readonly LineFault[]
+  /** Tries of its webhook. */
+  readonly deliveries?: readonly Delivery[] | undefined
+}
 
 /** OpenAI's Batch object, and fields of ours beside it. What does not apply is left out, as its schema wants it. */
-export function batchBody(status: BatchStatus, faults: readonly LineFault[] = []): object {
+export function batchBody(status: BatchStatus, { faults = [], deliveries }: BatchDetails = {}): object {
   const { counts, counters, terms, order, progress } = status
   const { endpoint = '/v1/images/generations', inputFileId = '', completionWindow = '24h' } = order ?? {}
   return {
@@ -29,6 +38,7 @@ export function batchBody(status: BatchStatus, faults: readonly LineFault[] = []
     },
     metadata: order?.metadata ?? null,
     name: order?.name ?? null,
+    webhook: order?.webhook ? webhookBody(order.webhook, deliveries) : null,
     faults: progress?.kind === 'failed' ? progress.faults : 0,
     pool: status.pool,
     priority: terms.priority,

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import type { LineFault } from '../core/batch-line.ts'
 import { capUsdSchema } from '../core/money.ts'
 import { type Decision } from '../core/fairness.ts'
 import { limits } from '../core/limits.ts'
@@ -7,7 +6,7 @@ import { batchNamePattern, priorities } from '../core/submission.ts'
 import { cancelBatch, changeBatch, pauseBatch, resumeBatch, type Decided } from '../pipeline/batches.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import { batchStatus, type BatchStatus } from '../pipeline/status.ts'
-import { batchBody } from './batch-body.ts'
+import { batchBody, type BatchDetails } from './batch-body.ts'
 import { readBody } from './body.ts'
 import { notFound, reply, replyError, usd, type Call, type Reply } from './reply.ts'
 
@@ -17,12 +16,16 @@ export async function getBatch({ request, room }: Call): Promise<Reply> {
   const status = name === undefined ? undefined : await batchStatus(room, name)
   return status === undefined
     ? noBatch(request.params)
-    : reply(200, batchBody(status, await faultsOf(room, status)))
+    : reply(200, batchBody(status, await detailsOf(room, status)))
 }
 
-/** Faults are read only where there are any. */
-async function faultsOf(room: Darkroom, { batch, progress }: BatchStatus): Promise<readonly LineFault[]> {
-  return progress?.kind === 'failed' ? room.jobs.faults(batch) : []
+/** Faults, and tries of a webhook, are read only where there may be any. */
+async function detailsOf(room: Darkroom, { batch, progress, order }: BatchStatus): Promise<BatchDetails> {
+  const [faults, log] = await Promise.all([
+    progress?.kind === 'failed' ? room.jobs.faults(batch) : [],
+    order?.webhook ? room.jobs.readHookLog(batch) : undefined,
+  ])
+  return { faults, deliveries: order?.webhook ? (log?.deliveries ?? []) : undefined }
 }
 
 const changesSchema = z.strictObject({

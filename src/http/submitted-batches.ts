@@ -39,6 +39,11 @@ export async function postBatch(call: Call): Promise<Reply> {
     return replyError({ status: 400, param: 'cap_usd', code: 'invalid_value', message })
   }
   const { order, terms } = orderOf(body.value, { caller, origin: new URL(request.url).origin })
+  const webhookFault = order.webhook && room.webhooks.fault(order.webhook.url)
+  if (webhookFault) {
+    const message = `webhook: ${webhookFault}`
+    return replyError({ status: 400, param: 'webhook', code: 'invalid_value', message })
+  }
   const batch = await submitBatch(room, { owner: caller.key, order, terms })
   const status = await batchStatus(room, batch)
   return status === undefined ? noBatch({ name: batch }) : reply(200, batchBody(status))

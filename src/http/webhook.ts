@@ -1,21 +1,24 @@
-import type { WebhookStatus } from '../pipeline/webhooks.ts'
+import type { Webhook } from '../core/batch-order.ts'
+import type { Delivery } from '../core/webhook.ts'
 import { seconds } from './reply.ts'
 
-/** `webhook` of a batch: where it goes, and its newest tries, newest first. */
-export function webhookBody(status: WebhookStatus | null): object | null {
-  return (
-    status && {
-      url: status.url,
-      per_job: status.perJob,
-      deliveries: status.deliveries.map(({ at, eventId, type, tries, status, fault, nextAt }) => ({
-        at: seconds(at),
-        event: eventId,
-        type,
-        try: tries,
-        status,
-        fault,
-        next_try_at: seconds(nextAt),
-      })),
-    }
-  )
+/** `webhook` of a batch: where it goes and, where they were read, its newest tries, newest first. */
+export function webhookBody({ url, perJob }: Webhook, deliveries: readonly Delivery[] | undefined): object {
+  return {
+    url,
+    per_job: perJob,
+    ...(deliveries === undefined ? {} : { deliveries: deliveries.map(deliveryBody) }),
+  }
+}
+
+function deliveryBody({ at, eventId, type, tries, status, fault, nextAt }: Delivery): object {
+  return {
+    at: seconds(at),
+    event: eventId,
+    type,
+    try: tries,
+    status,
+    fault,
+    next_try_at: seconds(nextAt),
+  }
 }

@@ -38,8 +38,6 @@ export type Darkroom = {
   readonly batches: BatchList
   readonly model: ImageModel
   readonly webhooks: WebhookSender
-  /** Scheme and host under which the service is reached from outside; null where nobody has said it. */
-  readonly publicUrl: string | null
   readonly parse: SubmissionParser
   readonly poolOfModel: (model: string) => string | undefined
   /** The first serves jobs that name no model. */

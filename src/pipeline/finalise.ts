@@ -1,4 +1,4 @@
-import type { BatchProgress } from '../core/batch-progress.ts'
+import type { BatchProgress, Results } from '../core/batch-progress.ts'
 import { jobCounts, type JobCounts } from '../core/counters.ts'
 import { timedId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
@@ -6,6 +6,8 @@ import { timing } from '../core/timing.ts'
 import type { Batch } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
 import { resultLines } from './results.ts'
+import { batchStatus } from './status.ts'
+import { tellBatchEnd } from './webhooks.ts'
 
 /** What a look at the end of a batch came to. */
 export type EndLook =
@@ -41,6 +43,7 @@ export async function finaliseBatch(room: Darkroom, batch: string): Promise<EndL
   const { outputFileId, errorFileId } = begun.progress
   await writeFile(room, begun, { id: outputFileId, part: 'output' })
   await writeFile(room, begun, { id: errorFileId, part: 'errors' })
+  await tellEnd(room, batch, begun.progress)
   const finishedAt = room.clock.now()
   const finished = await room.jobs.changeBatch(batch, (now) =>
     now.progress?.kind === 'finalizing'
@@ -48,6 +51,15 @@ export async function finaliseBatch(room: Darkroom, batch: string): Promise<EndL
       : undefined,
   )
   return finished?.progress?.kind === 'finished' ? 'finished' : 'nothing'
+}
+
+async function tellEnd(room: Darkroom, batch: string, results: Results): Promise<void> {
+  const status = await batchStatus(room, batch)
+  if (status === undefined) return
+  const { outputFileId, errorFileId, finalizingAt } = results
+  const { terms, counts } = status
+  const end = terms.decision?.kind === 'cancelled' ? 'cancelled' : 'completed'
+  await tellBatchEnd(room, { batch, status: end, endedAt: finalizingAt, outputFileId, errorFileId, counts })
 }
 
 /** A batch that was opened again and finished again has files of its own once more. */

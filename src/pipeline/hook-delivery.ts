@@ -31,7 +31,7 @@ export async function deliverHook(room: Darkroom, message: HookMessage): Promise
   if (message.kind === 'event') return deliver(room, webhook, message)
   const { batch } = message
   const stored = await room.jobs.get(message)
-  const event = stored && jobEvent(stored.job, room.publicUrl)
+  const event = stored && jobEvent(stored.job, webhook.origin)
   if (event === undefined) return lookAgain(room, message)
   const { phase } = stored?.job ?? {}
   if (phase === undefined || !('finishedAt' in phase) || phase.finishedAt !== message.finishedAt) {

@@ -8,6 +8,7 @@ import type { Batch } from '../ports.ts'
 import { announce, wake } from './announce.ts'
 import { checkFile, FileGone, submittedLines, type SubmittedLine } from './batch-file.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
+import { tellBatchEnd } from './webhooks.ts'
 
 /**
  * Checks a submitted batch's file and makes its lines jobs. It may be called again at any time, and by several at once:
@@ -28,6 +29,14 @@ async function validate(room: Darkroom, { batch, order }: Batch): Promise<Batch 
   if (checked.kind === 'faulty') {
     await room.jobs.saveFaults(batch, checked.faults)
     const failedAt = room.clock.now()
+    await tellBatchEnd(room, {
+      batch,
+      status: 'failed',
+      endedAt: failedAt,
+      outputFileId: null,
+      errorFileId: null,
+      counts: jobCounts(noCounters),
+    })
     await room.jobs.changeBatch(batch, (now) =>
       now.progress?.kind === 'validating'
         ? { ...now, progress: { kind: 'failed', failedAt, faults: checked.count } }

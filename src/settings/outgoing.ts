@@ -1,6 +1,5 @@
 import { z } from 'zod'
 import { readHostPatterns, type HostPattern } from '../core/destination.ts'
-import { httpsUrl, type Environment } from './fields.ts'
 
 /** Hosts that outgoing requests may, or may also, go to. */
 export const hostsField = z.string().transform((text, context): readonly HostPattern[] => {
@@ -24,11 +23,3 @@ export const secretsField = z.string().transform((text, context): readonly strin
   context.addIssue({ code: 'custom', message })
   return z.NEVER
 })
-
-export const publicUrlField = httpsUrl.transform((url) => new URL(url).origin)
-
-/** What Azure itself calls the app; a custom domain must be said. */
-export function hostnameUrl({ WEBSITE_HOSTNAME: name = '' }: Environment): string | null {
-  if (!/^[A-Za-z0-9.-]+(:\d+)?$/.test(name)) return null
-  return /^(?:localhost|127\.)/.test(name) ? `http://${name}` : `https://${name}`
-}

@@ -71,16 +71,20 @@ describe('an event', () => {
 
   it('is the same whenever it is told, and another for another end', () => {
     const ids = [end, { ...end }, { ...end, endedAt: at + 1 }, { ...end, status: 'failed' as const }].map(
-      (each) => batchEvent(each, null).eventId,
+      (each) => batchEvent(each, 'https://darkroom.example').eventId,
     )
     expect(ids[0]).toMatch(/^evt_[0-9a-f]{32}$/)
     expect(ids[1]).toBe(ids[0])
     expect(new Set(ids).size).toBe(3)
+    const failed = [at, at + 1].map(
+      (endedAt) => batchEvent({ ...end, status: 'failed', endedAt }, '').eventId,
+    )
+    expect(failed[1]).toBe(failed[0])
   })
 
   it('of a job has its links, and not its prompt', () => {
     const done = succeeded(running, { finishedAt: at, images: [image, image], usage, costMicroUsd: 1 })!
-    const { type, body } = jobEvent(done, null)!
+    const { type, body } = jobEvent(done, 'https://darkroom.example')!
     expect(type).toBe('job.succeeded')
     expect(JSON.parse(body).data).toEqual({
       id: 'batch_1.cat',
@@ -89,15 +93,15 @@ describe('an event', () => {
       custom_id: 'cat',
       status: 'succeeded',
       failure: null,
-      url: '/v1/jobs/batch_1.cat',
-      image_urls: ['/v1/jobs/batch_1.cat/images/0', '/v1/jobs/batch_1.cat/images/1'],
+      url: 'https://darkroom.example/v1/jobs/batch_1.cat',
+      image_urls: [0, 1].map((k) => `https://darkroom.example/v1/jobs/batch_1.cat/images/${k}`),
     })
     expect(body).not.toMatch(/nobody may know|of the owner/)
   })
 
   it('of a job that failed says how, and not in the model’s words', () => {
     const refused = failure('refused', 'content_policy', 'the cat that nobody may know of')
-    const { type, body } = jobEvent(failed(running, { finishedAt: at, failure: refused })!, null)!
+    const { type, body } = jobEvent(failed(running, { finishedAt: at, failure: refused })!, '')!
     expect(type).toBe('job.failed')
     expect(JSON.parse(body).data).toMatchObject({
       failure: { kind: 'refused', code: 'content_policy' },
@@ -107,8 +111,8 @@ describe('an event', () => {
   })
 
   it('is there for a cancelled job, and for no unfinished one', () => {
-    expect(jobEvent(cancelled(job, { finishedAt: at })!, null)?.type).toBe('job.cancelled')
-    for (const each of [job, slotted, running]) expect(jobEvent(each, null)).toBeUndefined()
+    expect(jobEvent(cancelled(job, { finishedAt: at })!, '')?.type).toBe('job.cancelled')
+    for (const each of [job, slotted, running]) expect(jobEvent(each, '')).toBeUndefined()
   })
 })
 

@@ -4,6 +4,7 @@ import { jobsOfBatch, retryJobs } from '../../src/pipeline/batch-jobs.ts'
 import { cancelBatch } from '../../src/pipeline/batches.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { finaliseBatch } from '../../src/pipeline/finalise.ts'
+import { deliverHook } from '../../src/pipeline/hook-delivery.ts'
 import { registerBatch } from '../../src/pipeline/register.ts'
 import { resultLines } from '../../src/pipeline/results.ts'
 import { batchStatus } from '../../src/pipeline/status.ts'
@@ -353,5 +354,64 @@ describe('jobs of a batch', () => {
     }
     expect(await jobsOfBatch(room, { batch, state: 'failed', after: 'line-0039', limit: 3 })).toBeUndefined()
     expect(await jobsOfBatch(room, { batch, state: 'failed', after: 'none', limit: 3 })).toBeUndefined()
+  })
+})
+
+describe('the webhook of a submitted batch', () => {
+  const webhook = { url: 'https://hooks.example.com/', perJob: true }
+
+  /** What was sent to the queue of webhooks, in its order. */
+  async function told(): Promise<any[]> {
+    for (const { message, visibleAt } of world.messages.hooks.splice(0)) {
+      await world.clock.runUntil(visibleAt)
+      await world.clock.run(deliverHook(room, message))
+    }
+    return world.webhooks.sent.map(({ body }) => JSON.parse(body))
+  }
+
+  test('tells of each job and then of the end, with the files that are there', async () => {
+    const batch = await submit(lines(3), { webhook })
+    world.model.script.push(fails('refused', { code: 'content_policy' }))
+    await playBatches(60_000)
+    const { progress } = (await batchStatus(room, batch))!
+    if (progress?.kind !== 'finished') throw new Error(`progress ${progress?.kind}`)
+    const events = await told()
+    expect(events.map(({ type }): string => type).sort()).toEqual([
+      'batch.completed',
+      'job.failed',
+      'job.succeeded',
+      'job.succeeded',
+    ])
+    expect(events.at(-1)).toMatchObject({
+      type: 'batch.completed',
+      data: {
+        id: batch,
+        request_counts: { total: 3, completed: 2, failed: 1 },
+        output_file_id: progress.outputFileId,
+        error_file_id: progress.errorFileId,
+      },
+    })
+    // Failed jobs that are asked for again end again, and so does the batch.
+    await retryJobs(room, { batch, kinds: ['refused'], failedBefore: world.clock.now() })
+    await playBatches(60_000)
+    const again = (await told()).slice(4)
+    expect(again.map(({ type }) => type)).toEqual(['job.succeeded', 'batch.completed'])
+    expect(again[1].id).not.toBe(events.at(-1).id)
+  })
+
+  test('tells that a file is faulty, once however often it is found to be', async () => {
+    const batch = await submit('{', { webhook })
+    await world.clock.run(Promise.all([registerBatch(room, batch), registerBatch(roomIn(world), batch)]))
+    const events = await told()
+    expect(events[0]).toMatchObject({ type: 'batch.failed', data: { id: batch, status: 'failed' } })
+    expect(new Set(events.map(({ id }) => id)).size).toBe(1)
+  })
+
+  test('tells of a cancelled batch at its end, and not of its jobs', async () => {
+    const batch = await submit(lines(3), { webhook })
+    await world.clock.run(registerBatch(room, batch))
+    await world.clock.run(cancelBatch(room, batch, 'enough'))
+    await playBatches(60_000)
+    expect(await told()).toMatchObject([{ type: 'batch.cancelled', data: { cancelled: 3 } }])
   })
 })

@@ -6,7 +6,7 @@ import { cancelBatch, cancelJob } from '../../src/pipeline/batches.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { deliverHook, type HookOutcome } from '../../src/pipeline/hook-delivery.ts'
 import { rescue } from '../../src/pipeline/rescue.ts'
-import { announceBatchEnd, tellJobEnd, webhookStatus } from '../../src/pipeline/webhooks.ts'
+import { tellBatchEnd, tellJobEnd } from '../../src/pipeline/webhooks.ts'
 import { wake } from '../../src/pipeline/announce.ts'
 import { play } from './play.ts'
 import { deployment, newWorld, roomIn, type World } from '../support/room.ts'
@@ -20,7 +20,7 @@ let room: Darkroom
 
 beforeEach(async () => {
   world = newWorld()
-  room = roomIn(world, { publicUrl: 'https://darkroom.example' })
+  room = roomIn(world)
   await open(batch, { url, perJob: true })
 })
 
@@ -41,7 +41,9 @@ async function open(name: string, webhook: { url: string; perJob: boolean } | nu
       onUnknown: null,
       outputPrefix: null,
       webhook,
+      origin: 'https://darkroom.example',
     },
+    progress: null,
   })
 }
 
@@ -93,7 +95,14 @@ const status = (code: number, retryAfterMs: number | null = null): WebhookAnswer
   retryAfterMs,
 })
 
-const end = { batch, status: 'completed', endedAt: 1_000, outputFileId: 'file-2', errorFileId: null } as const
+const end = {
+  batch,
+  status: 'completed',
+  endedAt: 1_000,
+  outputFileId: 'file-2',
+  errorFileId: null,
+  counts: { total: 2, waiting: 0, running: 0, succeeded: 1, failed: 1, cancelled: 0 },
+} as const
 
 describe('the end of a job', () => {
   it('is told once it stands, in every way in which a job ends', async () => {
@@ -224,7 +233,11 @@ describe('the end of a job', () => {
     await addJob('a')
     await addJob('b')
     await world.clock.run(cancelBatch(room, batch, 'enough'))
-    await announceBatchEnd(room, { ...end, status: 'cancelled' })
+    await tellBatchEnd(room, {
+      ...end,
+      status: 'cancelled',
+      counts: { ...end.counts, succeeded: 0, failed: 0, cancelled: 2 },
+    })
     await deliverUntil(soon())
     expect(told()).toMatchObject([
       { type: 'batch.cancelled', data: { request_counts: { total: 2 }, cancelled: 2 } },
@@ -237,15 +250,15 @@ describe('the end of a batch', () => {
     await addJob('goes')
     await world.clock.run(cancelJob(room, { batch, key: 'goes' }))
     world.messages.hooks.length = 0
-    await announceBatchEnd(room, end)
-    await announceBatchEnd(roomIn(world), end)
+    await tellBatchEnd(room, end)
+    await tellBatchEnd(roomIn(world), end)
     await deliverUntil(soon())
     expect(told()[0]).toMatchObject({
       type: 'batch.completed',
       data: {
         id: batch,
-        request_counts: { total: 1, completed: 0, failed: 0 },
-        cancelled: 1,
+        request_counts: { total: 2, completed: 1, failed: 1 },
+        cancelled: 0,
         output_file_id: 'file-2',
         url: `https://darkroom.example/v1/batches/${batch}`,
       },
@@ -255,18 +268,17 @@ describe('the end of a batch', () => {
 
   it('is not told where nobody asked for it', async () => {
     await open('batch_quiet', null)
-    await announceBatchEnd(room, { ...end, batch: 'batch_quiet' })
-    await announceBatchEnd(room, { ...end, batch: 'batch_unknown' })
-    await announceBatchEnd(room, { ...end, batch: 'inbox-2026-01-05' })
+    await tellBatchEnd(room, { ...end, batch: 'batch_quiet' })
+    await tellBatchEnd(room, { ...end, batch: 'batch_unknown' })
+    await tellBatchEnd(room, { ...end, batch: 'inbox-2026-01-05' })
     expect(world.messages.hooks).toEqual([])
-    expect(await webhookStatus(room, 'batch_quiet')).toBeNull()
   })
 })
 
 describe('an event that is not taken', () => {
   it('is tried ten times over a day, and given up', async () => {
     answers(...Array.from({ length: 20 }, () => status(500)))
-    await announceBatchEnd(room, end)
+    await tellBatchEnd(room, end)
     const outcomes = await deliverUntil(world.clock.now() + 3 * day, [room, roomIn(world)])
     expect(outcomes.map(({ kind }) => kind)).toEqual([
       ...Array.from({ length: 9 }, () => 'again'),
@@ -284,7 +296,7 @@ describe('an event that is not taken', () => {
       { kind: 'failed', code: 'timeout' },
       { kind: 'refused', why: 'is not a public one' },
     )
-    await announceBatchEnd(room, end)
+    await tellBatchEnd(room, end)
     await deliverUntil(world.clock.now() + day)
     const times = world.webhooks.sent.map(({ sentAt }) => sentAt)
     expect(times.slice(1).map((at, index) => at - times[index]!)).toEqual([60_000, 30_000, 120_000])
@@ -292,9 +304,9 @@ describe('an event that is not taken', () => {
 
   it('is not tried again once the receiver is gone, nor is any other of its batch', async () => {
     answers(status(410))
-    await announceBatchEnd(room, end)
+    await tellBatchEnd(room, end)
     expect((await deliverUntil(soon()))[0]).toMatchObject({ kind: 'given-up', answer: '410' })
-    await announceBatchEnd(room, { ...end, endedAt: 2_000 })
+    await tellBatchEnd(room, { ...end, endedAt: 2_000 })
     expect(await deliverUntil(soon())).toEqual([
       { kind: 'dropped', why: 'the receiver wants no more events' },
     ])
@@ -303,15 +315,14 @@ describe('an event that is not taken', () => {
 
   it('is shown with its batch: the newest five tries', async () => {
     answers(status(500), { kind: 'failed', code: 'ECONNREFUSED' })
-    expect(await webhookStatus(room, batch)).toEqual({ url, perJob: true, deliveries: [] })
-    await announceBatchEnd(room, end)
+    expect(await room.jobs.readHookLog(batch)).toBeUndefined()
+    await tellBatchEnd(room, end)
     const { visibleAt } = world.messages.hooks[0]!
     await deliverUntil(visibleAt + 60_000)
-    const shown = await webhookStatus(room, batch)
+    const shown = await room.jobs.readHookLog(batch)
     const { eventId } = world.webhooks.sent[0]!
     expect(shown).toEqual({
-      url,
-      perJob: true,
+      isGone: false,
       deliveries: [
         {
           at: visibleAt + 35_000,

@@ -206,7 +206,6 @@ export function startInstance(world: InstanceSettings): Instance {
     }),
     model,
     webhooks: memoryWebhooks(),
-    publicUrl: null,
     stopping: stopping.signal,
     seen: nothingSeen(),
   }

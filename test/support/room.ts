@@ -79,7 +79,6 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
     chance,
     instance,
     newId,
-    publicUrl: null,
     log: { info() {}, warn() {}, error() {} },
     jobs: jobTable(world.jobs, { chance, newId, clock: world.clock }),
     budgets: budgetTable(world.budget),
