@@ -3,6 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { TokenCredential } from '@azure/identity'
 import { actualMicroUsd, expected, leastMicroUsd, upperBoundMicroUsd } from './core/cost.ts'
 import { shareOf } from './core/fairness.ts'
+import { inputContainer, inputCount } from './core/input-ref.ts'
 import { fingerprint } from './core/keys.ts'
 import { limits } from './core/limits.ts'
 import { pricesOf, type ModelPrices } from './core/prices.ts'
@@ -11,6 +12,7 @@ import { poolOfModel, submissionParser, type PoolRules } from './core/submission
 import { azureImageModel } from './model/azure-openai.ts'
 import { modelByDeployment } from './model/by-deployment.ts'
 import { webhookSender } from './outbound/webhook-sender.ts'
+import { guardedFetch } from './outbound/guarded-fetch.ts'
 import { nothingSeen, type Costs, type Darkroom, type PoolSettings as Pool } from './pipeline/darkroom.ts'
 import type { Clock, ImageModel, Log, LogFacts } from './ports.ts'
 import {
@@ -28,6 +30,7 @@ import { correctedClock } from './storage/corrected-clock.ts'
 import { azureFileContents, fileContainer } from './storage/file-contents.ts'
 import { fileStore } from './storage/files.ts'
 import { azureImageStore, imageContainer } from './storage/images.ts'
+import { azureInputStore } from './storage/inputs.ts'
 import { jobTable } from './storage/job-table.ts'
 import { azureMessages, queueNames } from './storage/queues.ts'
 
@@ -94,7 +97,7 @@ async function open(settings: Settings): Promise<Darkroom> {
     heard: clock.heard,
   })
   await prepareStorage(storage)
-  const rules = { pools: settings.pools.map(rulesOf) }
+  const rules = { pools: settings.pools.map(rulesOf), inputHosts: settings.inputHosts }
   return {
     clock,
     chance: Math.random,
@@ -116,10 +119,13 @@ async function open(settings: Settings): Promise<Darkroom> {
       clock,
       newId: randomUUID,
     }),
+    inputs: azureInputStore(storage),
+    fetchInput: guardedFetch({ hosts: settings.inputHosts, trusted: [] }).ask,
     model: await modelOf(deployments, settings.callTimeoutMs, { credential, clock }),
     webhooks: webhookSender(settings.webhooks, clock),
     parse: submissionParser(rules),
     poolOfModel: (model) => poolOfModel(rules, model),
+    inputFormatsOf: (pool) => rules.pools.find((each) => each.pool === pool)?.profile.inputFormats ?? [],
     pools: poolsOf(settings),
     attemptsMax: settings.attemptsMax,
     onUnknown: 'retry',
@@ -152,9 +158,9 @@ function costsOf(profile: ModelProfile, prices: ModelPrices): Costs {
   const { model, asOf, source } = prices
   return {
     leastMicroUsd: leastMicroUsd(profile, prices),
-    upperMicroUsd: (request) => upperBoundMicroUsd(request, prices),
-    actualMicroUsd: (request, usage) => actualMicroUsd(usage, request, prices),
-    expected: (request) => expected(request, prices),
+    upperMicroUsd: (request) => upperBoundMicroUsd(request, prices, inputCount(request)),
+    actualMicroUsd: (request, usage) => actualMicroUsd(usage, request, prices, inputCount(request)),
+    expected: (request) => expected(request, prices, inputCount(request)),
     prices: { model, asOf, source },
   }
 }
@@ -193,7 +199,7 @@ const tableNames = { jobs: 'jobs', budget: 'budget', files: 'files', batches: 'b
 async function prepareStorage(storage: StorageConnection): Promise<void> {
   const { blobs, queues } = storage
   await Promise.all([
-    ...[imageContainer, fileContainer].map(async (name) =>
+    ...[imageContainer, fileContainer, inputContainer].map(async (name) =>
       blobs.getContainerClient(name).createIfNotExists(),
     ),
     ...Object.values(queueNames).map(async (name) => queues.getQueueClient(name).createIfNotExists()),

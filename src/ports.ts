@@ -7,6 +7,8 @@ import type { FailureKind, ModelFailure } from './core/failure.ts'
 import type { IndexKind } from './core/keys.ts'
 import type { Flow, Terms } from './core/fairness.ts'
 import type { Image, Job, Usage } from './core/job.ts'
+import type { PictureFormat } from './core/input-picture.ts'
+import type { Inputs } from './core/input-ref.ts'
 import type { ImageRequest, Priority } from './core/submission.ts'
 import type { HookEvent, HookLog, WebhookAnswer } from './core/webhook.ts'
 
@@ -320,7 +322,28 @@ export type ModelAnswer =
 
 /** The image deployments. `generate` sends exactly one request to the one named: retries are the pipeline's. */
 export type ImageModel = {
-  generate(call: { readonly deployment: string; readonly request: ImageRequest }): Promise<ModelAnswer>
+  generate(call: {
+    readonly deployment: string
+    readonly request: ImageRequest
+    /** What an edit starts from: the images that the request's `inputs` name. */
+    readonly inputs?: Inputs<InputImage> | undefined
+  }): Promise<ModelAnswer>
+}
+
+/** An image to start from, checked to be one. */
+export type InputImage = { readonly bytes: Uint8Array; readonly format: PictureFormat }
+
+/** Images that edits start from, as blobs: what users put there themselves, and what came inside their jobs. */
+export type InputStore = {
+  /** The first bytes of a blob, and the size of all of it; undefined when there is none of that name. */
+  read(
+    name: string,
+    bytesMax: number,
+  ): Promise<{ readonly bytes: Uint8Array; readonly sizeBytes: number } | undefined>
+  /** One of that name is replaced. */
+  keep(name: string, bytes: Uint8Array): Promise<void>
+  /** 128 bits in hex that tell the bytes from all others; made beside the event loop, which has slots to keep. */
+  fingerprint(bytes: Uint8Array): Promise<string>
 }
 
 export const filePurposes = ['batch', 'vision', 'batch_output'] as const

@@ -52,6 +52,8 @@ export type Settings = {
   /** Whether this runs on Azure, where others than this machine's user can reach it. */
   readonly isOnAzure: boolean
   readonly webhooks: WebhookSettings
+  /** Hosts whose images edits may start from. */
+  readonly inputHosts: readonly HostPattern[]
 }
 
 export type WebhookSettings = {
@@ -109,6 +111,7 @@ const schema = z.object({
   CORS_ORIGINS: originsField.optional(),
   WEBHOOK_SECRETS: secretsField.optional(),
   WEBHOOK_HOSTS: hostsField.optional(),
+  INPUT_HOSTS: hostsField.optional(),
 })
 
 type Values = z.output<typeof schema>
@@ -167,6 +170,7 @@ export function readSettings(environment: Environment): Settings {
     corsOrigins: values.CORS_ORIGINS ?? [],
     isOnAzure: azureNames.some((name) => (environment[name] ?? '') !== ''),
     webhooks: { secrets: values.WEBHOOK_SECRETS ?? [], hosts: values.WEBHOOK_HOSTS ?? [] },
+    inputHosts: values.INPUT_HOSTS ?? [],
   }
 }
 

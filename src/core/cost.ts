@@ -2,7 +2,7 @@ import type { Usage } from './job.ts'
 import { limits } from './limits.ts'
 import type { ModelPrices } from './prices.ts'
 import type { ModelProfile } from './profiles.ts'
-import type { ImageRequest } from './submission.ts'
+import type { AskedRequest } from './submission.ts'
 import {
   dearestEntry,
   likelyEntry,
@@ -17,7 +17,7 @@ import {
  * counts what is sent along with an edit, its mask too. Each of the `n` images is billed like a call of its own, with
  * the whole input (community.openai.com/t/1381388).
  */
-export function upperBoundMicroUsd(request: ImageRequest, prices: ModelPrices, inputImages = 0): number {
+export function upperBoundMicroUsd(request: AskedRequest, prices: ModelPrices, inputImages = 0): number {
   const { input, output } = most(request, prices, inputImages)
   return Math.ceil((input + output) / million)
 }
@@ -37,7 +37,7 @@ export function leastMicroUsd({ sizes, qualities }: ModelProfile, prices: ModelP
  */
 export function actualMicroUsd(
   usage: Usage,
-  request: ImageRequest,
+  request: AskedRequest,
   prices: ModelPrices,
   inputImages = 0,
 ): number {
@@ -56,7 +56,7 @@ export type ExpectedCost = {
 }
 
 /** The best guess before anything is spent, for which an open size is a square of 1024 and an open quality high. */
-export function expected(request: ImageRequest, prices: ModelPrices, inputImages = 0): ExpectedCost {
+export function expected(request: AskedRequest, prices: ModelPrices, inputImages = 0): ExpectedCost {
   const images = request.n ?? 1
   const { tokens, output } = prices
   const textTokens = likelyPromptTokens(request.prompt)
@@ -83,7 +83,7 @@ const million = 1_000_000
 
 type Parts = { readonly input: number; readonly output: number }
 
-function most(request: ImageRequest, prices: ModelPrices, inputImages: number): Parts {
+function most(request: AskedRequest, prices: ModelPrices, inputImages: number): Parts {
   const images = request.n ?? 1
   const { tokens, output } = prices
   const inputCost =

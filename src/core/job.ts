@@ -87,7 +87,8 @@ export const transitions = {
   snoozed: { from: ['running'], to: 'waiting' },
   retried: { from: ['running'], to: 'waiting' },
   succeeded: { from: ['running', 'waiting', 'slotted'], to: 'succeeded' },
-  failed: { from: ['running'], to: 'failed' },
+  postponed: { from: ['slotted'], to: 'waiting' },
+  failed: { from: ['running', 'slotted'], to: 'failed' },
   cancelled: { from: ['waiting', 'slotted'], to: 'cancelled' },
   reopened: { from: ['failed'], to: 'waiting' },
 } as const satisfies Record<string, { readonly from: readonly PhaseKind[]; readonly to: PhaseKind }>
@@ -169,6 +170,15 @@ export function retried(
 }
 
 /**
+ * What the call is made of could not be had now, so nothing was sent. It counts as an attempt all the same: one whose
+ * image cannot be fetched must come to an end.
+ */
+export function postponed(job: Job, { dueAt }: { dueAt: number }): Job | undefined {
+  const next = enter(job, 'postponed', { kind: 'waiting', dueAt })
+  return next && { ...next, attempts: job.attempts + 1 }
+}
+
+/**
  * An answer counts whenever it comes, also after a rescue has sent the job back to wait: the repeat that was
  * counted then has not taken place.
  */
@@ -208,7 +218,8 @@ export function failed(
 ): Job | undefined {
   const next = enter(withRequestId(job, requestId), 'failed', { kind: 'failed', finishedAt, failure })
   // Whether a refused call is billed differs from document to document: the cap counts it.
-  const isSure = failure.kind !== 'unknown' && failure.kind !== 'refused'
+  const isSent = job.phase.kind === 'running'
+  const isSure = !isSent || (failure.kind !== 'unknown' && failure.kind !== 'refused')
   return next === undefined || isSure ? next : withUnsureCost(next)
 }
 

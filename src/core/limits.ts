@@ -18,6 +18,30 @@ export const limits = {
   metadataValueCharsMax: 512,
   /** A prompt in four-byte characters, every other field at its longest, and the JSON around them. */
   requestBodyBytesMax: 256 * 1024,
+  /** A job that brings its images with it: three of 15 MB in base64. What is larger is sent as a file. */
+  jobBodyBytesMax: 64 * 1024 * 1024,
+  /** Images that an edit starts from; OpenAI's limit. Azure's is not documented. */
+  inputImagesMax: 16,
+  /** Each of them. Source: Azure's documentation of edits; its specification says half as much. */
+  inputImageBytesMax: 50 * 1024 * 1024,
+  /** A mask is smaller than this. Source: Azure's documentation. */
+  maskBytesMax: 4 * 1024 * 1024,
+  /** All inputs of one job, which are held in memory twice while they are sent. */
+  inputsOfJobBytesMax: 200 * 1024 * 1024,
+  /** Inputs of all jobs in hand on one instance; beyond it jobs wait again, before memory ends under calls that are paid. */
+  inputsInHandBytesMax: 400 * 1024 * 1024,
+  /** What is read of an image at intake: its size stands behind all that a camera writes before it. */
+  inputHeadBytesMax: 256 * 1024,
+  /** The name of a blob, half of what storage allows. */
+  inputNameCharsMax: 512,
+  /** All references of one job: a table property holds 32K characters. */
+  inputRefsCharsMax: 30_000,
+  /** Inputs whose facts are remembered while many jobs are checked: most batches share their masks. */
+  inputsSeenMax: 1_000,
+  /** Until an image from outside has come, in milliseconds: less than a lead, so that the job can still be in time. */
+  inputFetchMsMax: 15_000,
+  /** Redirects that an image from outside may take, all within the allowed hosts. */
+  inputRedirectsMax: 3,
   /** A batch to be estimated: 10,000 lines of some 800 characters. */
   estimateBodyBytesMax: 8 * 1024 * 1024,
   estimateLinesMax: 10_000,

@@ -14,6 +14,10 @@ export type ModelProfile = {
   readonly transparentBackground: boolean
   readonly promptCharsMax: number
   readonly imagesMax: number
+  /** Formats of the images that an edit starts from. On Azure no model takes webp. */
+  readonly inputFormats: readonly string[]
+  /** How true an edit is to its images. Without any the model decides, and refuses the parameter. */
+  readonly inputFidelities: readonly string[]
 }
 
 const fixedSizes = ['auto', '1024x1024', '1024x1536', '1536x1024']
@@ -27,6 +31,8 @@ const gptImage1: ModelProfile = {
   transparentBackground: true,
   promptCharsMax: limits.promptCharsMax,
   imagesMax: 10,
+  inputFormats: ['png', 'jpeg'],
+  inputFidelities: ['low', 'high'],
 }
 
 const gptImage2: ModelProfile = {
@@ -34,6 +40,7 @@ const gptImage2: ModelProfile = {
   model: 'gpt-image-2',
   freeSizes: true,
   transparentBackground: false,
+  inputFidelities: [],
 }
 
 const gptImage25: ModelProfile = {
@@ -44,7 +51,7 @@ const gptImage25: ModelProfile = {
 
 export const profiles: readonly ModelProfile[] = [
   gptImage1,
-  { ...gptImage1, model: 'gpt-image-1-mini' },
+  { ...gptImage1, model: 'gpt-image-1-mini', inputFidelities: [] },
   { ...gptImage1, model: 'gpt-image-1.5' },
   gptImage2,
   { ...gptImage25, model: 'gpt-image-2.5-sunburst' },

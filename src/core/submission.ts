@@ -1,4 +1,14 @@
 import { z } from 'zod'
+import { endpoints, isSubmitted, submittedBatchPrefix } from './batch-order.ts'
+import type { HostPattern } from './destination.ts'
+import {
+  checkInputCombinations,
+  checkLineInputs,
+  inputFields,
+  inputsOf,
+  type InputValues,
+} from './input-fields.ts'
+import { isSameInputs, type AskedRef, type Inputs } from './input-ref.ts'
 import { isRecord, nameOf, readJson } from './json.ts'
 import { limits } from './limits.ts'
 import { freeSizeProblem, type ModelProfile } from './profiles.ts'
@@ -15,7 +25,13 @@ export type ImageRequest = {
   readonly background?: string | undefined
   readonly moderation?: string | undefined
   readonly user?: string | undefined
+  readonly input_fidelity?: string | undefined
+  /** What makes it an edit. */
+  readonly inputs?: Inputs | undefined
 }
+
+/** A request as it came: its images may be inside it. */
+export type AskedRequest = Omit<ImageRequest, 'inputs'> & { readonly inputs?: Inputs<AskedRef> | undefined }
 
 export const priorities = ['low', 'normal', 'high'] as const
 
@@ -28,7 +44,7 @@ export type Submission = {
   readonly customId: string | null
   readonly batch: string | null
   readonly priority: Priority | null
-  readonly request: ImageRequest
+  readonly request: AskedRequest
   readonly metadata: Readonly<Record<string, string>> | null
 }
 
@@ -53,14 +69,25 @@ export type PoolRules = {
   readonly names: readonly string[]
 }
 
-/** The first pool takes the jobs that name no model. */
-export type SubmissionRules = { readonly pools: readonly PoolRules[] }
+export type SubmissionRules = {
+  /** The first pool takes the jobs that name no model. */
+  readonly pools: readonly PoolRules[]
+  /** Hosts whose images edits may start from: the setting INPUT_HOSTS. */
+  readonly inputHosts?: readonly HostPattern[]
+}
 
 /** Whether two requests ask for the same, whatever the order of their fields. */
-export function isSameRequest(a: ImageRequest, b: ImageRequest): boolean {
+export function isSameRequest(
+  { inputs, ...a }: ImageRequest,
+  { inputs: otherInputs, ...b }: ImageRequest,
+): boolean {
   const rest = new Map<string, unknown>(Object.entries(b).filter(isGiven))
   const fields = Object.entries(a).filter(isGiven)
-  return fields.length === rest.size && fields.every(([name, value]) => rest.get(name) === value)
+  return (
+    fields.length === rest.size &&
+    fields.every(([name, value]) => rest.get(name) === value) &&
+    isSameInputs(inputs, otherInputs)
+  )
 }
 
 function isGiven([, value]: readonly [string, unknown]): boolean {
@@ -74,7 +101,7 @@ export type SubmissionParser = (text: string) => ParsedSubmission
  * Unknown fields are faults: a misspelt one would be paid for and ignored. The job's `model` chooses its pool, and with
  * it what the other fields may be. Make it once: schemas cost time.
  */
-export function submissionParser({ pools }: SubmissionRules): SubmissionParser {
+export function submissionParser({ pools, inputHosts = [] }: SubmissionRules): SubmissionParser {
   const [first] = pools
   if (first === undefined) throw new Error('a parser of jobs needs a pool that takes them')
   const poolOfModel = new Map(
@@ -82,10 +109,10 @@ export function submissionParser({ pools }: SubmissionRules): SubmissionParser {
   )
   const models = [...poolOfModel.keys()]
   // Most apps never see a job for another pool than the first: those schemas are made when one comes.
-  const made = new Map([[first, schemasOf(first, models)]])
+  const made = new Map([[first, schemasOf(first, { models, inputHosts })]])
   const schemasFor = (model: unknown): Schemas => {
     const rules = (typeof model === 'string' ? poolOfModel.get(model) : undefined) ?? first
-    const schemas = made.get(rules) ?? schemasOf(rules, models)
+    const schemas = made.get(rules) ?? schemasOf(rules, { models, inputHosts })
     made.set(rules, schemas)
     return schemas
   }
@@ -128,24 +155,26 @@ export function poolOfModel({ pools }: SubmissionRules, model: string): string |
 }
 
 /** `models` are those of all pools: an unknown one is told what there is, wherever it would have gone. */
-function schemasOf({ pool, profile }: PoolRules, models: readonly string[]) {
-  const body = bodyFields(profile, models)
+function schemasOf(
+  { pool, profile }: PoolRules,
+  { models, inputHosts }: { readonly models: readonly string[]; readonly inputHosts: readonly HostPattern[] },
+) {
+  const body = { ...bodyFields(profile, models), ...inputFields(profile, inputHosts) }
   const flat = z
     .strictObject({ ...envelopeFields, ...body })
     .superRefine(checkCombinations)
-    .transform(({ custom_id, batch, priority, metadata, model: _model, ...request }) =>
-      toSubmission(pool, { custom_id, batch, priority, metadata }, request),
+    .transform(({ custom_id, batch, priority, metadata, ...values }) =>
+      toSubmission(pool, { custom_id, batch, priority, metadata }, values),
     )
   const line = z
     .strictObject({
       ...envelopeFields,
       method: z.literal('POST'),
-      url: z.enum(['/v1/images/generations']),
+      url: z.enum(endpoints),
       body: z.strictObject(body).superRefine(checkCombinations),
     })
-    .transform(({ body: { model: _model, ...request }, ...envelope }) =>
-      toSubmission(pool, envelope, request),
-    )
+    .superRefine(checkLineInputs)
+    .transform(({ body: values, ...envelope }) => toSubmission(pool, envelope, values))
   return {
     pool,
     flat,
@@ -177,13 +206,18 @@ type Envelope = {
   readonly metadata?: Readonly<Record<string, string>> | undefined
 }
 
-function toSubmission(pool: string, envelope: Envelope, request: ImageRequest): Submission {
+type BodyValues = Omit<ImageRequest, 'inputs' | 'input_fidelity'> &
+  InputValues & { readonly model?: string | undefined }
+
+function toSubmission(pool: string, envelope: Envelope, values: BodyValues): Submission {
+  const { model: _model, image, images, mask, ...parameters } = values
+  const inputs = inputsOf({ image, images, mask })
   return {
     pool,
     customId: envelope.custom_id ?? null,
     batch: envelope.batch ?? null,
     priority: envelope.priority ?? null,
-    request,
+    request: inputs === undefined ? parameters : { ...parameters, inputs },
     metadata: envelope.metadata ?? null,
   }
 }
@@ -199,9 +233,14 @@ export const label = (charsMin: number, charsMax: number) =>
     })
 
 const customIdSchema = label(1, limits.customIdCharsMax)
-const batchSchema = z.string().min(1).max(limits.batchNameCharsMax).regex(batchNamePattern, {
-  message: 'only the characters A-Z a-z 0-9 _ -',
-})
+const batchSchema = z
+  .string()
+  .min(1)
+  .max(limits.batchNameCharsMax)
+  .regex(batchNamePattern, { message: 'only the characters A-Z a-z 0-9 _ -' })
+  .refine((name) => !isSubmitted(name), {
+    message: `names that do not begin with ${submittedBatchPrefix}: such names are given by Darkroom`,
+  })
 
 export const metadataSchema = z
   .record(label(1, limits.metadataKeyCharsMax), label(0, limits.metadataValueCharsMax))
@@ -247,7 +286,8 @@ function bodyFields(profile: ModelProfile, models: readonly string[]) {
 }
 
 /** Combinations that the model refuses; Azure's reference: transparency needs png, compression needs jpeg. */
-function checkCombinations(body: ImageRequest, context: z.core.$RefinementCtx<ImageRequest>): void {
+function checkCombinations(body: BodyValues, context: z.core.$RefinementCtx<BodyValues>): void {
+  checkInputCombinations(body, context)
   const format = body.output_format ?? 'png'
   if (body.background === 'transparent' && format !== 'png') {
     context.addIssue({

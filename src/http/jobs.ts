@@ -1,7 +1,9 @@
+import { refText } from '../core/input-ref.ts'
 import { stateOf, type Image, type Job } from '../core/job.ts'
 import { jobId, parseJobId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import { usageBody } from '../core/result-line.ts'
+import type { ImageRequest } from '../core/submission.ts'
 import { cancelJob } from '../pipeline/batches.ts'
 import { takeRequest } from '../pipeline/intake.ts'
 import { estimateStart, imageContent, jobStatus } from '../pipeline/status.ts'
@@ -9,7 +11,7 @@ import { boundedText, tooLong } from './body.ts'
 import { exactSeconds, notFound, reply, replyError, seconds, usd, type Call, type Reply } from './reply.ts'
 
 /** POST /v1/jobs: 202 with the job, also when it was there already; 409 when it was, and asked for something else. */
-export async function postJob({ request, room, id }: Call): Promise<Reply> {
+export async function postJob({ request, room, id, caller }: Call): Promise<Reply> {
   const idempotencyKey = request.headers.get('idempotency-key') ?? undefined
   const keyCharsMax = limits.idempotencyKeyCharsMax
   if (
@@ -19,9 +21,11 @@ export async function postJob({ request, room, id }: Call): Promise<Reply> {
     const message = `Idempotency-Key: got ${idempotencyKey.length} characters; allowed: 1 to ${keyCharsMax} printable ASCII characters`
     return replyError({ status: 400, param: 'Idempotency-Key', code: 'invalid_value', message })
   }
-  const text = await boundedText(request)
-  if (text === undefined) return tooLong()
-  const taken = await takeRequest(room, { text, idempotencyKey, requestId: id })
+  const bytesMax = limits.jobBodyBytesMax
+  const text = await boundedText(request, bytesMax)
+  if (text === undefined) return tooLong(bytesMax)
+  const filesOf = caller.isAdmin ? undefined : caller.key
+  const taken = await takeRequest(room, { text, idempotencyKey, requestId: id, filesOf })
   if (taken.kind === 'invalid') {
     return replyError({ status: taken.fault.code === 'batch_cancelled' ? 409 : 400, ...taken.fault })
   }
@@ -90,7 +94,7 @@ export function jobBody(url: string, job: Job, estimatedStartAt: number | null):
     batch: job.batch,
     custom_id: job.customId,
     status: stateOf(job),
-    request: job.request,
+    request: job.request && requestBody(job.request),
     input: job.input,
     metadata: job.metadata,
     attempts: job.attempts,
@@ -109,6 +113,13 @@ export function jobBody(url: string, job: Job, estimatedStartAt: number | null):
     failure: phase.kind === 'failed' ? phase.failure : null,
     request_ids: job.requestIds,
   }
+}
+
+/** In the words of the queue contract. */
+function requestBody({ inputs, ...parameters }: ImageRequest): object {
+  if (inputs === undefined) return parameters
+  const { images, mask } = inputs
+  return { ...parameters, image: images.map(refText), ...(mask === null ? {} : { mask: refText(mask) }) }
 }
 
 function imageBody(url: string, job: Job, image: Image, k: number): object {

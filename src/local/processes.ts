@@ -92,6 +92,7 @@ const logSchema = z.array(
     requestId: z.string(),
     images: z.number(),
     sha256: z.array(z.string()),
+    inputSha256: z.array(z.string()),
     totalTokens: z.number(),
   }),
 ) satisfies z.ZodType<readonly ReceivedRequest[]>

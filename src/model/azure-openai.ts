@@ -1,9 +1,10 @@
 import { APIConnectionError, APIConnectionTimeoutError, APIError, AzureOpenAI } from 'openai'
-import { Agent, fetch } from 'undici'
+import { Agent, fetch, FormData as UndiciForm } from 'undici'
 import { z } from 'zod'
 import { badAnswer, failure, type ModelFailure } from '../core/failure.ts'
 import type { ImageRequest } from '../core/submission.ts'
 import type { Clock, ImageModel, ModelAnswer, PictureBytes } from '../ports.ts'
+import { editForm } from './edit-form.ts'
 import { causeOfThrottling, kindOfConnectionFault, kindOfStatus } from './failure-table.ts'
 import { readPicture } from './pictures.ts'
 import { retryAfterMs } from './retry-after.ts'
@@ -41,17 +42,20 @@ export function azureImageModel(deployment: AzureDeployment, clock: Clock): Imag
     // At `debug` the client logs bodies, and bodies hold prompts.
     logLevel: 'off',
     fetch: async (input, init) => {
-      const { dispatcher: _none, ...rest } = init ?? {}
-      return fetch(input, { ...rest, dispatcher })
+      const { dispatcher: _none, body, ...rest } = init ?? {}
+      return fetch(input, { ...rest, ...(body === undefined ? {} : { body: ownForm(body) }), dispatcher })
     },
   })
 
   return {
-    async generate({ request }) {
+    async generate({ request, inputs }) {
       const refused = 'token' in credential ? await tokenFault(credential.token) : undefined
       if (refused !== undefined) return refused
       try {
-        const call = client.post<unknown>('/images/generations', { body: toBody(request) })
+        const call =
+          inputs === undefined
+            ? client.post<unknown>('/images/generations', { body: toBody(request) })
+            : client.post<unknown>('/images/edits', { body: editForm(toBody(request), inputs) })
         const { data, response } = await call.withResponse()
         return toAnswer(data, request, response.headers)
       } catch (error) {
@@ -71,6 +75,14 @@ async function tokenFault(token: () => Promise<string>): Promise<ModelAnswer | u
     const message = `Entra ID gave no token for the deployment: ${reason}`
     return { kind: 'failure', failure: unanswered(failure('unavailable', 'no_token', message)) }
   }
+}
+
+/** This fetch knows a form only as its own class; Node's has another. */
+function ownForm<Body>(body: Body): Body | UndiciForm {
+  if (!(body instanceof FormData)) return body
+  const form = new UndiciForm()
+  for (const [name, value] of body) form.append(name, value)
+  return form
 }
 
 /** On the deployments path the body has no `model`, and gpt-image models take no `response_format`. */

@@ -3,6 +3,7 @@ import type { BatchOrder } from '../core/batch-order.ts'
 import { limits } from '../core/limits.ts'
 import type { SubmissionFault } from '../core/submission.ts'
 import type { Darkroom } from './darkroom.ts'
+import { checkInputs, type InputsSeen } from './inputs.ts'
 import { linesOf } from './lines.ts'
 
 export type SubmittedLine = { readonly number: number; readonly text: string; readonly read: BatchLine }
@@ -14,8 +15,11 @@ export type CheckedFile =
 
 type Order = Pick<BatchOrder, 'inputFileId' | 'endpoint'>
 
-/** Reads a batch's file from its first line to its last and tells what is wrong with it; nothing is stored or spent. */
-export async function checkFile(room: Darkroom, order: Order): Promise<CheckedFile> {
+/**
+ * Reads a batch's file from its first line to its last and tells what is wrong with it; nothing is stored or spent.
+ * `owner`: the key whose files its edits may start from; null: without keys, all.
+ */
+export async function checkFile(room: Darkroom, order: Order, owner: string | null): Promise<CheckedFile> {
   const faults: LineFault[] = []
   let count = 0
   const blame = (line: number | null, { code, param, message }: SubmissionFault): void => {
@@ -29,6 +33,7 @@ export async function checkFile(room: Darkroom, order: Order): Promise<CheckedFi
     return { kind: 'faulty', faults, count }
   }
   const seen = new Map<string, number>()
+  const inputsSeen: InputsSeen = new Map()
   let pool: string | undefined
   let total = 0
   for await (const { number, text } of linesOf(content, { lineBytesMax: limits.batchLineBytesMax })) {
@@ -55,6 +60,11 @@ export async function checkFile(room: Darkroom, order: Order): Promise<CheckedFi
     else {
       const message = `custom_id: line ${first} has it already; each must be another`
       blame(number, { code: 'duplicate_custom_id', param: 'custom_id', message })
+    }
+    const fault = await checkInputs(room, submission, { owner: owner ?? undefined, seen: inputsSeen })
+    if (fault !== undefined) {
+      const param = `body.${fault.param}`
+      blame(number, { code: 'invalid_request', param, message: `body.${fault.message}` })
     }
     if (submission.pool !== pool) {
       const message = 'body.model: the lines before ask for another model; one for all lines of a file'

@@ -3,7 +3,7 @@ import type { Flow } from '../core/fairness.ts'
 import type { ExpectedCost } from '../core/cost.ts'
 import type { OnUnknown } from '../core/failure.ts'
 import type { Image, Job, Usage } from '../core/job.ts'
-import type { ImageRequest, SubmissionParser } from '../core/submission.ts'
+import type { AskedRequest, SubmissionParser } from '../core/submission.ts'
 import type {
   Batch,
   BatchList,
@@ -14,9 +14,11 @@ import type {
   FileStore,
   ImageModel,
   ImageStore,
+  InputStore,
   JobTable,
   Log,
   Messages,
+  Outgoing,
   Pool,
   WebhookSender,
 } from '../ports.ts'
@@ -36,10 +38,15 @@ export type Darkroom = {
   readonly images: ImageStore
   readonly files: FileStore
   readonly batches: BatchList
+  readonly inputs: InputStore
+  /** Asks the hosts of the setting INPUT_HOSTS, and no others. */
+  readonly fetchInput: Outgoing
   readonly model: ImageModel
   readonly webhooks: WebhookSender
   readonly parse: SubmissionParser
   readonly poolOfModel: (model: string) => string | undefined
+  /** Formats of the images that an edit may start from, in the pool. */
+  readonly inputFormatsOf: (pool: string) => readonly string[]
   /** The first serves jobs that name no model. */
   readonly pools: readonly PoolSettings[]
   readonly attemptsMax: number
@@ -65,9 +72,9 @@ export type PoolSettings = {
 export type Costs = {
   /** Of the cheapest call there is. */
   readonly leastMicroUsd: number
-  upperMicroUsd(request: ImageRequest): number
-  actualMicroUsd(request: ImageRequest, usage: Usage): number
-  expected(request: ImageRequest): ExpectedCost
+  upperMicroUsd(request: AskedRequest): number
+  actualMicroUsd(request: AskedRequest, usage: Usage): number
+  expected(request: AskedRequest): ExpectedCost
   readonly prices: { readonly model: string; readonly asOf: string; readonly source: string }
 }
 
@@ -83,6 +90,8 @@ export type Seen = {
   readonly ticks: Map<string, TicksSeen>
   /** Jobs in hand on this instance, held or running. */
   running: number
+  /** Of the images held for edits. */
+  inputBytes: number
   /** When this instance was last so full that its messages had to wait for it. */
   crowdedAt: number
   readonly ledgers: Map<string, { readonly ledger: Promise<Ledger | undefined>; readonly readAt: number }>
@@ -112,6 +121,7 @@ export function nothingSeen(): Seen {
     flows: new Map(),
     ticks: new Map(),
     running: 0,
+    inputBytes: 0,
     crowdedAt: -Infinity,
     ledgers: new Map(),
     ledgerChanges: new Map(),

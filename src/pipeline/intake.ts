@@ -1,13 +1,20 @@
 import { failure, type Failure } from '../core/failure.ts'
 import { newJob, rejectedJob, type Job } from '../core/job.ts'
 import { inboxName, keyOf } from '../core/keys.ts'
-import { isSameRequest, type Submission, type SubmissionFault } from '../core/submission.ts'
+import {
+  isSameRequest,
+  type AskedRequest,
+  type ImageRequest,
+  type Submission,
+  type SubmissionFault,
+} from '../core/submission.ts'
 import type { JobRef } from '../ports.ts'
 import { announce, nudge, wake } from './announce.ts'
 import { newBatch } from './batches.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
 import type { BatchRef } from './flows.ts'
 import { rememberBatch } from './known-batch.ts'
+import { checkInputs, keepInputs, withNames } from './inputs.ts'
 
 /** A message of the public queue, or of its poison queue. */
 export type JobMessage = {
@@ -47,7 +54,8 @@ export async function takeMessage(room: Darkroom, message: JobMessage): Promise<
     customId === null
       ? keyOf({ kind: 'message', id: message.messageId ?? message.text })
       : keyOf({ kind: 'custom-id', id: customId })
-  const accepted = await accept(room, submission, { batch, key })
+  // Who may write to the queue may read the whole account.
+  const accepted = await accept(room, submission, { batch, key, filesOf: undefined })
   if (accepted.kind === 'accepted') return { ...accepted, fault: undefined }
   const { fault } = accepted
   const { pool } = submission
@@ -94,7 +102,13 @@ export type TakenRequest =
 /** A job whose sender waits for the answer: POST /v1/jobs. */
 export async function takeRequest(
   room: Darkroom,
-  asked: { readonly text: string; readonly idempotencyKey: string | undefined; readonly requestId: string },
+  asked: {
+    readonly text: string
+    readonly idempotencyKey: string | undefined
+    readonly requestId: string
+    /** The key whose files an edit may start from; undefined: anybody's. */
+    readonly filesOf?: string | null | undefined
+  },
 ): Promise<TakenRequest> {
   const parsed = room.parse(asked.text)
   if (parsed.kind === 'invalid') return { kind: 'invalid', fault: parsed.fault }
@@ -102,21 +116,30 @@ export async function takeRequest(
   const { customId, batch, request } = submission
   const now = room.clock.now()
   const key = requestKey(customId, asked)
-  const taken = (job: Job, isNew: boolean): TakenRequest => ({
+  const taken = async (job: Job, isNew: boolean): Promise<TakenRequest> => ({
     kind: 'taken',
     job,
     isNew,
-    isSame: isNew || (job.request !== null && isSameRequest(job.request, request)),
+    isSame: isNew || (await asksFor(room, job, request)),
   })
   if (asked.idempotencyKey !== undefined && batch === null) {
     // Sent again just after midnight it must meet yesterday's job.
     const earlier = await room.jobs.get({ batch: inboxOf(room, submission, now - dayMs), key })
     if (earlier !== undefined) return taken(earlier.job, false)
   }
-  const accepted = await accept(room, submission, { batch: batch ?? inboxOf(room, submission, now), key })
+  const accepted = await accept(room, submission, {
+    batch: batch ?? inboxOf(room, submission, now),
+    key,
+    filesOf: asked.filesOf,
+  })
   return accepted.kind === 'accepted'
     ? taken(accepted.job, accepted.isNew)
     : { kind: 'invalid', fault: accepted.fault }
+}
+
+/** Names of images that came inside the job tell their content, so they are compared as well. */
+async function asksFor(room: Darkroom, job: Job, request: AskedRequest): Promise<boolean> {
+  return job.request !== null && isSameRequest(job.request, (await withNames(room, job, request)).request)
 }
 
 function requestKey(
@@ -134,8 +157,17 @@ type Acceptance =
   | { readonly kind: 'accepted'; readonly job: Job; readonly isNew: boolean }
   | { readonly kind: 'rejected'; readonly fault: SubmissionFault }
 
-async function accept(room: Darkroom, submission: Submission, { batch, key }: JobRef): Promise<Acceptance> {
-  const { pool, customId, metadata, request, priority } = submission
+type Place = JobRef & { readonly filesOf: string | null | undefined }
+
+async function accept(
+  room: Darkroom,
+  submission: Submission,
+  { batch, key, filesOf }: Place,
+): Promise<Acceptance> {
+  const { pool, customId, metadata, priority } = submission
+  const taken = await takeInputs(room, submission, { batch, key, filesOf })
+  if (taken.kind !== 'taken') return taken
+  const { request } = taken
   const batchPool = await openBatch(room, { pool, batch })
   if (batchPool !== pool) return { kind: 'rejected', fault: modelMismatch(batch, { pool, batchPool }) }
   const upperMicroUsd = poolNamed(room, pool)?.costs.upperMicroUsd(request) ?? 0
@@ -154,6 +186,27 @@ async function accept(room: Darkroom, submission: Submission, { batch, key }: Jo
   if (added === 'added') return { kind: 'accepted', job, isNew: true }
   const stored = await room.jobs.get(job)
   return { kind: 'accepted', job: stored?.job ?? job, isNew: false }
+}
+
+/**
+ * What an edit starts from is checked and kept before the job is written. A job that is there already is only announced:
+ * its images may be gone since.
+ */
+async function takeInputs(
+  room: Darkroom,
+  { pool, request }: Submission,
+  { batch, key, filesOf }: Place,
+): Promise<Acceptance | { readonly kind: 'taken'; readonly request: ImageRequest }> {
+  if (request.inputs !== undefined) {
+    const stored = await room.jobs.get({ batch, key })
+    if (stored !== undefined) {
+      await announce(room, stored.job)
+      return { kind: 'accepted', job: stored.job, isNew: false }
+    }
+    const fault = await checkInputs(room, { pool, request }, { owner: filesOf })
+    if (fault !== undefined) return { kind: 'rejected', fault }
+  }
+  return { kind: 'taken', request: await keepInputs(room, { batch, key }, request) }
 }
 
 function batchCancelled(batch: string): SubmissionFault {

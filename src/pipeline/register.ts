@@ -9,6 +9,7 @@ import { announce, wake } from './announce.ts'
 import { checkFile, FileGone, submittedLines, type SubmittedLine } from './batch-file.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
 import { tellBatchEnd } from './webhooks.ts'
+import { keepInputs } from './inputs.ts'
 
 /**
  * Checks a submitted batch's file and makes its lines jobs. It may be called again at any time, and by several at once:
@@ -23,9 +24,9 @@ export async function registerBatch(room: Darkroom, batch: string): Promise<void
 }
 
 /** The whole file is checked before a cent is spent. */
-async function validate(room: Darkroom, { batch, order }: Batch): Promise<Batch | undefined> {
+async function validate(room: Darkroom, { batch, owner, order }: Batch): Promise<Batch | undefined> {
   if (order === null) return undefined
-  const checked = await checkFile(room, order)
+  const checked = await checkFile(room, order, owner)
   if (checked.kind === 'faulty') {
     await room.jobs.saveFaults(batch, checked.faults)
     const failedAt = room.clock.now()
@@ -97,7 +98,7 @@ async function addLines(
   // Before the jobs: those without a flow would be seen by nobody if this instance died here.
   if (order === null || (await isCancelled(room, stored))) return 'done'
   for await (const line of submittedLines(room, order, progress.registered)) {
-    jobs.push(jobOf(room, stored, line))
+    jobs.push(await jobOf(room, stored, line))
     if (jobs.length < limits.registeringAtOnce) continue
     await add(room, jobs)
     const isFirst = count === progress.registered
@@ -133,11 +134,11 @@ function further(now: Batch, progress: Registering): Batch | undefined {
 }
 
 /** The order of the lines is that of their times: a microsecond apart, the same whenever they are written. */
-function jobOf(
+async function jobOf(
   room: Darkroom,
   { batch, pool, createdAt, order }: Batch,
   { number, text, read }: SubmittedLine,
-): Job {
+): Promise<Job> {
   const now = createdAt + number / 1_000
   const ofBatch = { batch, pool, onUnknown: order?.onUnknown ?? null, now }
   if (read.kind === 'fault') {
@@ -152,8 +153,10 @@ function jobOf(
       input: text,
     })
   }
-  const { customId, metadata, request, priority } = read.submission
+  const { customId, metadata, priority } = read.submission
   const key = keyOf({ kind: 'custom-id', id: customId })
+  // One line after the other: each may bring megabytes of images.
+  const request = await keepInputs(room, { batch, key }, read.submission.request)
   const prefix = order?.outputPrefix ?? null
   const output = prefix === null ? null : `${prefix}${key}`
   const upperMicroUsd = poolNamed(room, pool)?.costs.upperMicroUsd(request) ?? 0

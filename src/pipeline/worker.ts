@@ -1,13 +1,15 @@
 import { isRecalled, mayStart, memberOf, raisedLead, takeFreshSlot } from '../core/budget.ts'
+import type { Inputs } from '../core/input-ref.ts'
 import { claimed, isFinal, succeeded, type Job } from '../core/job.ts'
 import { jobId } from '../core/keys.ts'
 import { timing } from '../core/timing.ts'
-import type { JobSnapshot, ModelAnswer, WorkMessage } from '../ports.ts'
+import type { InputImage, JobSnapshot, ModelAnswer, WorkMessage } from '../ports.ts'
 import { noticeLostTick } from './announce.ts'
 import { answered, poolNamed, type Darkroom } from './darkroom.ts'
 import { noteService, handleFailure, noteLimit } from './failed-call.ts'
 import { keepLease, type Lease } from './lease.ts'
 import { changeLedger, viewLedger } from './ledgers.ts'
+import { endUnsent, loadInputs } from './load-inputs.ts'
 import { finish, giveBack, persist, snoozeUnsent, type RunOutcome } from './run-end.ts'
 import { tellJobEnd } from './webhooks.ts'
 
@@ -51,9 +53,35 @@ function isAtSlot(job: Job, message: WorkMessage): boolean {
   return job.phase.kind === 'slotted' && job.phase.slotAt === message.slotAt
 }
 
+/** What an edit starts from is fetched before the slot, so that the start is punctual and nothing broken is sent. */
 async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSnapshot): Promise<RunOutcome> {
+  const wokeAt = room.clock.now()
+  const loaded = await loadInputs(room, snapshot)
+  if (loaded.kind !== 'loaded') {
+    return (await completeFound(room, snapshot)) ?? endUnsent(room, snapshot, loaded)
+  }
+  const { seen } = room
+  seen.inputBytes += loaded.sizeBytes
+  try {
+    return await runLoaded(room, message, { snapshot, wokeAt, inputs: loaded.inputs })
+  } finally {
+    seen.inputBytes -= loaded.sizeBytes
+  }
+}
+
+type Ready = {
+  readonly snapshot: JobSnapshot
+  readonly wokeAt: number
+  readonly inputs: Inputs<InputImage> | undefined
+}
+
+async function runLoaded(
+  room: Darkroom,
+  message: WorkMessage,
+  { snapshot, wokeAt, inputs }: Ready,
+): Promise<RunOutcome> {
   const { deployment } = message
-  const hold = await holdForSlot(room, message)
+  const hold = await holdForSlot(room, message, wokeAt)
   if (hold.kind === 'none') return giveBack(room, snapshot, hold.why)
   const { slotAt } = hold
   const dearer = dearerNow(room, snapshot.job)
@@ -72,7 +100,7 @@ async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSna
     await room.clock.sleepUntil(slotAt, room.stopping)
     const why = (await whyNot(room, message, slotAt)) ?? (lease.isLost() ? 'its lease was lost' : undefined)
     if (why !== undefined) return await snoozeUnsent(room, lease, why)
-    return await call(room, message, lease)
+    return await call(room, message, { lease, inputs })
   } finally {
     await lease.end()
   }
@@ -111,22 +139,26 @@ type Hold =
  * limit: it takes a fresh slot when the ledger has one at once. Where others wait there is none; the job then goes back
  * to its place in line, so that nothing is held that could not start soon.
  */
-async function holdForSlot(room: Darkroom, message: WorkMessage): Promise<Hold> {
+async function holdForSlot(room: Darkroom, message: WorkMessage, wokeAt: number): Promise<Hold> {
   const { clock } = room
-  const wokeAt = clock.now()
-  const isLate = wokeAt > message.slotAt + timing.lateMs
+  const isLate = clock.now() > message.slotAt + timing.lateMs
   const slotAt = isLate ? await freshSlot(room, message, wokeAt) : message.slotAt
-  if (slotAt === undefined) return { kind: 'none', why: 'its message came too late for its slot' }
+  if (slotAt === undefined) {
+    const what = wokeAt > message.slotAt + timing.lateMs ? 'its message' : 'what it starts from'
+    return { kind: 'none', why: `${what} came too late for its slot` }
+  }
   await clock.sleepUntil(slotAt - timing.claimAheadMs, room.stopping)
   const why = await whyNot(room, message, slotAt)
   return why === undefined ? { kind: 'slot', slotAt } : { kind: 'none', why }
 }
 
-async function freshSlot(room: Darkroom, message: WorkMessage, now: number): Promise<number | undefined> {
+/** `wokeAt`: only a message that came late raises the lead, not images that did. */
+async function freshSlot(room: Darkroom, message: WorkMessage, wokeAt: number): Promise<number | undefined> {
   const { slotAt, deployment } = message
+  const now = room.clock.now()
   // A full instance fetches its messages late by itself: an earlier wake-up would only fill it further.
   const isCrowded = now - room.seen.crowdedAt < crowdedForMs
-  const late = { now, wakeAt: message.wakeAt, wokeAt: now }
+  const late = { now, wakeAt: message.wakeAt, wokeAt }
   const seen = await viewLedger(room, message)
   if (seen === undefined) return undefined
   const isFree = seen.nextFreeAt <= now + timing.freshSlotMs
@@ -159,10 +191,14 @@ async function whyNot(room: Darkroom, message: WorkMessage, slotAt: number): Pro
   return room.clock.now() > slotAt + timing.lateMs ? 'this instance stood still' : undefined
 }
 
-async function call(room: Darkroom, message: WorkMessage, lease: Lease): Promise<RunOutcome> {
+async function call(
+  room: Darkroom,
+  message: WorkMessage,
+  { lease, inputs }: { readonly lease: Lease; readonly inputs: Inputs<InputImage> | undefined },
+): Promise<RunOutcome> {
   const { request, deployment } = lease.job
   if (request === null || deployment === null) throw new Error(`job ${jobId(lease.job)} cannot be called`)
-  const answer = await room.model.generate({ deployment, request })
+  const answer = await room.model.generate({ deployment, request, inputs })
   const outcome =
     answer.kind === 'images'
       ? await complete(room, message, lease, answer)

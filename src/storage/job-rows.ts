@@ -5,6 +5,7 @@ import { endpoints, type BatchOrder } from '../core/batch-order.ts'
 import type { Counters } from '../core/counters.ts'
 import { termsOf, type Terms } from '../core/fairness.ts'
 import { priorities } from '../core/submission.ts'
+import type { InputRef, Inputs } from '../core/input-ref.ts'
 import { failureKinds } from '../core/failure.ts'
 import { limits } from '../core/limits.ts'
 import type { Job, Phase } from '../core/job.ts'
@@ -28,7 +29,7 @@ export function jobRow(key: string): string {
 export const jobRows = { before: 'job;' } as const
 
 /** What a record has beside its prompt. */
-export const briefValues = ['origin', 'progress', 'grant', 'phase'] as const
+export const briefValues = ['origin', 'inputs', 'progress', 'grant', 'phase'] as const
 
 export function countRow(shard: number): string {
   return `count:${shard}`
@@ -90,12 +91,21 @@ const originSchema = z.object({
       background: z.string().optional(),
       moderation: z.string().optional(),
       user: z.string().optional(),
+      input_fidelity: z.string().optional(),
     })
     .nullable(),
   metadata: z.record(z.string(), z.string()).nullable(),
   input: z.string().nullable(),
   createdAt: z.number(),
 })
+
+const refSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('file'), id: z.string() }),
+  z.object({ kind: z.literal('blob'), name: z.string() }),
+  z.object({ kind: z.literal('url'), url: z.string() }),
+]) satisfies z.ZodType<InputRef>
+
+const inputsSchema = z.object({ images: z.array(refSchema).readonly(), mask: refSchema.nullable() })
 
 /** Given by the pacer, and kept by the claim. */
 const grantSchema = z.object({ slotAt: z.number().nullable(), deployment: z.string().nullable() })
@@ -112,7 +122,7 @@ const progressSchema = z.object({
 
 /** The whole record of a new job. */
 export function writeNewJob(job: Job): Values {
-  const { prompt = '', ...parameters } = job.request ?? {}
+  const { prompt = '', inputs, ...parameters } = job.request ?? {}
   const origin: z.infer<typeof originSchema> = {
     pool: job.pool,
     priority: job.priority,
@@ -124,7 +134,12 @@ export function writeNewJob(job: Job): Values {
     input: job.input,
     createdAt: job.createdAt,
   }
-  return { prompt, origin: JSON.stringify(origin), ...writeChangedJob(job) }
+  return { prompt, origin: JSON.stringify(origin), ...writeInputs(inputs), ...writeChangedJob(job) }
+}
+
+/** In a property of their own: many references fill one. */
+function writeInputs(inputs: Inputs | undefined): Values {
+  return inputs === undefined ? {} : { inputs: JSON.stringify(inputs satisfies z.infer<typeof inputsSchema>) }
 }
 
 /** What a change of a job may alter. */
@@ -167,11 +182,18 @@ export function readJob(ref: { readonly batch: string; readonly key: string }, e
   return {
     ...ref,
     ...rest,
-    request: parameters === null ? null : { prompt: values['prompt'] ?? '', ...parameters },
+    request:
+      parameters === null
+        ? null
+        : { prompt: values['prompt'] ?? '', ...parameters, ...readInputs(values['inputs']) },
     ...progressSchema.parse(JSON.parse(values['progress'] ?? '')),
     ...grantSchema.parse(JSON.parse(values['grant'] ?? '')),
     phase: phaseSchema.parse(JSON.parse(values['phase'] ?? '')),
   }
+}
+
+function readInputs(text: string | undefined): { readonly inputs?: Inputs } {
+  return text === undefined ? {} : { inputs: inputsSchema.parse(JSON.parse(text)) }
 }
 
 const countersSchema = z.object({

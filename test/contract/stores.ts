@@ -1,11 +1,20 @@
 import { randomUUID } from 'node:crypto'
 import { TableClient } from '@azure/data-tables'
 import { inject } from 'vitest'
-import type { HookMessage, ImageStore, Messages, TickMessage, WorkMessage } from '../../src/ports.ts'
+import { inputContainer } from '../../src/core/input-ref.ts'
+import type {
+  HookMessage,
+  ImageStore,
+  InputStore,
+  Messages,
+  TickMessage,
+  WorkMessage,
+} from '../../src/ports.ts'
 import { azureTable } from '../../src/storage/azure-table.ts'
 import { connectStorage, type StorageConnection } from '../../src/storage/connection.ts'
 import { azureFileContents, fileContainer, type FileContents } from '../../src/storage/file-contents.ts'
 import { azureImageStore, imageContainer } from '../../src/storage/images.ts'
+import { azureInputStore } from '../../src/storage/inputs.ts'
 import {
   azureMessages,
   hookMessageSchema,
@@ -16,6 +25,7 @@ import {
 import type { Table } from '../../src/storage/table.ts'
 import { memoryFileContents } from '../support/memory-file-contents.ts'
 import { memoryImages } from '../support/memory-images.ts'
+import { memoryInputs } from '../support/memory-inputs.ts'
 import { memoryMessages } from '../support/memory-messages.ts'
 import { memoryTable } from '../support/memory-table.ts'
 
@@ -35,6 +45,7 @@ export type Store = {
   readonly makeTable: () => Promise<Table>
   readonly makeFileContents: () => Promise<FileContents>
   readonly makeImages: () => Promise<ImageStore>
+  readonly makeInputs: () => Promise<InputStore>
   readonly makeMessages: () => Promise<MessagesUnderTest>
 }
 
@@ -44,6 +55,7 @@ export const stores: readonly Store[] = [
     makeTable: async () => memoryTable(),
     makeFileContents: async () => memoryFileContents(),
     makeImages: async () => memoryImages(),
+    makeInputs: async () => memoryInputs(),
     async makeMessages() {
       const messages = memoryMessages()
       const visible = <T>(sent: readonly { message: T; visibleAt: number }[]): T[] =>
@@ -77,6 +89,11 @@ export const stores: readonly Store[] = [
       const storage = await connect()
       await storage.blobs.getContainerClient(imageContainer).createIfNotExists()
       return azureImageStore(storage, Date)
+    },
+    async makeInputs() {
+      const storage = await connect()
+      await storage.blobs.getContainerClient(inputContainer).createIfNotExists()
+      return azureInputStore(storage)
     },
     async makeMessages() {
       const { queues } = await connect()

@@ -139,6 +139,11 @@ describe('a fault of a field says what was got and what is allowed', () => {
     ],
     [{ batch: 'a b' }, 'batch', 'got "a b"; allowed: only the characters A-Z a-z 0-9 _ -'],
     [{ batch: 'a.b' }, 'batch', 'got "a.b"; allowed: only the characters A-Z a-z 0-9 _ -'],
+    [
+      { batch: 'batch_7' },
+      'batch',
+      'got "batch_7"; allowed: names that do not begin with batch_: such names are given by Darkroom',
+    ],
     [{ priority: 'urgent' }, 'priority', 'got "urgent"; allowed: low, normal, high'],
     [{ priority: 1 }, 'priority', 'got 1; allowed: low, normal, high'],
     [{ metadata: [] }, 'metadata', 'got an array; allowed: an object'],
@@ -288,7 +293,7 @@ describe('the model chooses the pool', () => {
 
 describe('an unknown field is a fault: a misspelt one would be paid for and ignored', () => {
   const bodyNames =
-    'prompt, model, size, quality, output_format, output_compression, n, background, moderation, user'
+    'prompt, model, size, quality, output_format, output_compression, n, background, moderation, user, image, images, mask, input_fidelity'
 
   test('of the flat body', () => {
     expect(faultOf(parse('{"prompt":"a fox","sise":"auto"}'))).toEqual({
@@ -324,8 +329,8 @@ describe('a line', () => {
   test.each<[object, string, string]>([
     [{ method: undefined }, 'method', 'method: it is missing; allowed: POST'],
     [{ method: 'GET' }, 'method', 'method: got "GET"; allowed: POST'],
-    [{ url: undefined }, 'url', 'url: it is missing; allowed: /v1/images/generations'],
-    [{ url: '/v1/chat' }, 'url', 'url: got "/v1/chat"; allowed: /v1/images/generations'],
+    [{ url: undefined }, 'url', 'url: it is missing; allowed: /v1/images/generations, /v1/images/edits'],
+    [{ url: '/v1/chat' }, 'url', 'url: got "/v1/chat"; allowed: /v1/images/generations, /v1/images/edits'],
     [{ body: undefined }, 'body', 'body: it is missing; allowed: an object'],
     [{ body: 'a red fox' }, 'body', 'body: got 9 characters; allowed: an object'],
     [{ body: [{ prompt: 'a red fox' }] }, 'body', 'body: got an array; allowed: an object'],

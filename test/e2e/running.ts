@@ -16,6 +16,8 @@ const rootDir = join(import.meta.dirname, '../..')
 /** One Azurite of its own, one simulated deployment, and as many instances of the real functions as asked for. */
 export type Running = {
   readonly deployment: SimulatedDeployment
+  /** Of its storage. */
+  readonly connectionString: string
   readonly queue: (name: string) => QueueClient
   readonly container: (name: string) => ContainerClient
   readonly instances: readonly Instance[]
@@ -96,6 +98,7 @@ export async function run(options: {
 
   return {
     deployment,
+    connectionString: azurite.connectionString,
     queue: (name) => queues.getQueueClient(name),
     container: (name) =>
       BlobServiceClient.fromConnectionString(azurite.connectionString).getContainerClient(name),

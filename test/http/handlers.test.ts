@@ -13,6 +13,7 @@ import { asReply, exactSeconds, seconds, usd, type Call, type Reply } from '../.
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { changeLedger } from '../../src/pipeline/ledgers.ts'
 import { SettingsError } from '../../src/settings.ts'
+import { dataUrl, png } from '../support/png.ts'
 import { deployment, newWorld, roomIn, type World } from '../support/room.ts'
 
 let world: World
@@ -138,10 +139,37 @@ describe('POST /v1/jobs', () => {
     })
   })
 
+  it('takes an edit, and tells what it starts from as it was told', async () => {
+    await world.inputs.keep('fox.png', png())
+    await world.inputs.keep('hat.png', png())
+    const edit = { prompt: 'a hat', batch: 'animals', custom_id: 'hat', image: ['fox.png'], mask: 'hat.png' }
+    const { status, json } = await post(edit)
+    expect(status).toBe(202)
+    expect(json.request).toEqual({ prompt: 'a hat', image: ['fox.png'], mask: 'hat.png' })
+    const whole = await post({ prompt: 'a hat', batch: 'animals', custom_id: 'own', image: dataUrl(png()) })
+    expect(whole.json.request.image).toEqual([expect.stringMatching(/^animals\/own-in-0-/)])
+  })
+
+  it('refuses an edit from the file of another key as from one that is not there', async () => {
+    const facts = { owner: 'anna', filename: 'a.png', purpose: 'vision', expiresAfterMs: null } as const
+    const content = (async function* bytes() {
+      yield png()
+    })()
+    const saved = await world.clock.run(room.files.save({ ...facts, sizeBytesMax: 1e6, content }))
+    const image = saved.kind === 'saved' ? saved.file.id : ''
+    const askAs = async (key: string) =>
+      ask(async (call) => postJob({ ...call, caller: { key, isAdmin: false, isReadOnly: false } }), {
+        path: '/v1/jobs',
+        body: JSON.stringify({ prompt: 'a hat', image }),
+      })
+    expect((await askAs('ben')).json.error).toMatchObject({ code: 'input_not_found', param: 'image' })
+    expect((await askAs('anna')).status).toBe(202)
+  })
+
   it('answers 413 to more than a job can be, told by its length or found out', async () => {
-    const long = JSON.stringify({ prompt: 'x'.repeat(300_000) })
+    const long = 'x'.repeat(limits.jobBodyBytesMax + 1)
     expect((await post(long)).status).toBe(413)
-    expect((await post(long, { 'content-length': String(long.length) })).status).toBe(413)
+    expect((await post('{}', { 'content-length': String(long.length) })).status).toBe(413)
   })
 
   it.each(['', 'x'.repeat(257), 'schlüssel'])('answers 400 to the Idempotency-Key %j', async (key) => {

@@ -1,8 +1,11 @@
+import { hash } from 'node:crypto'
 import { createServer } from 'node:net'
+import { createCanvas } from '@napi-rs/canvas'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Clock } from '../../src/ports.ts'
 import { startDeployment, type SimulatedDeployment } from '../../src/local/deployment/deployment.ts'
 import { azureImageModel } from '../../src/model/azure-openai.ts'
+import { png } from '../support/png.ts'
 
 const clock: Clock = { now: Date.now, sleepUntil: async () => {} }
 let deployment: SimulatedDeployment
@@ -52,6 +55,90 @@ describe('an answer with images', () => {
     await ask('once [fault:capacity]')
     await ask('once [fault:dropped]')
     expect(deployment.log().length - before).toBe(3)
+  })
+})
+
+describe('an edit', () => {
+  const inputs = {
+    images: [{ bytes: new Uint8Array(png()), format: 'png' }],
+    mask: { bytes: new Uint8Array(png({ colourType: 4 })), format: 'png' },
+  } as const
+  const sha256 = (bytes: Uint8Array): string => hash('sha256', bytes)
+
+  it('is one form with its image, its mask and its parameters', async () => {
+    const request = {
+      prompt: 'a hat “on” it',
+      n: 2,
+      size: '1024x1536',
+      input_fidelity: 'high',
+      user: undefined,
+    }
+    const answer = await model().generate({ deployment: 'gpt-image-1', request, inputs })
+    expect(answer).toMatchObject({
+      kind: 'images',
+      images: [{ height: 1536 }, { height: 1536 }],
+      usage: { inputImageTokens: 2 * 323 },
+    })
+    expect(deployment.log().at(-1)).toMatchObject({
+      prompt: 'a hat “on” it',
+      outcome: 'succeeded',
+      inputSha256: [sha256(inputs.images[0].bytes), sha256(inputs.mask.bytes)],
+    })
+  })
+
+  it('may start from several images, in their order', async () => {
+    const jpeg = new Uint8Array(createCanvas(64, 64).toBuffer('image/jpeg'))
+    const images = [inputs.images[0], { bytes: jpeg, format: 'jpeg' as const }]
+    const request = { prompt: 'both' }
+    const answer = await model().generate({
+      deployment: 'gpt-image-1',
+      request,
+      inputs: { images, mask: null },
+    })
+    expect(answer.kind).toBe('images')
+    expect(deployment.log().at(-1)?.inputSha256).toEqual(images.map(({ bytes }) => sha256(bytes)))
+  })
+
+  it('is one request, whatever comes back, and no other in its stead', async () => {
+    const before = deployment.log().length
+    for (const fault of ['500', 'capacity', 'dropped', 'truncated']) {
+      const request = { prompt: `once [fault:${fault}]` }
+      await model().generate({ deployment: 'gpt-image-1', request, inputs })
+    }
+    expect(deployment.log().length - before).toBe(4)
+  })
+
+  it('that takes too long is unknown', async () => {
+    const request = { prompt: 'a hat [fault:slow:3]' }
+    const answer = await model({ callTimeoutMs: 200 }).generate({
+      deployment: 'gpt-image-1',
+      request,
+      inputs,
+    })
+    expect(answer).toMatchObject({ failure: { kind: 'unknown', code: 'timeout' } })
+  })
+
+  it('that the model cannot take is invalid', async () => {
+    const mask = { bytes: new Uint8Array(png({ width: 32 })), format: 'png' as const }
+    const call = { deployment: 'gpt-image-1', request: { prompt: 'a hat' }, inputs: { ...inputs, mask } }
+    const answer = await model().generate(call)
+    expect(answer).toMatchObject({ failure: { kind: 'invalid', code: 'invalid_value' } })
+    expect(answer.kind === 'failure' && answer.failure.message).toContain('mask size does not match')
+  })
+
+  it('is let in by a token of Entra ID as by a key', async () => {
+    const keyless = azureImageModel(
+      {
+        endpoint: deployment.endpoint,
+        name: 'gpt-image-1',
+        apiVersion: '2025-04-01-preview',
+        credential: { token: async () => 'token' },
+        callTimeoutMs: 5_000,
+      },
+      clock,
+    )
+    const call = { deployment: 'gpt-image-1', request: { prompt: 'a hat' }, inputs }
+    expect((await keyless.generate(call)).kind).toBe('images')
   })
 })
 

@@ -9,6 +9,7 @@ import { registerBatch } from '../../src/pipeline/register.ts'
 import { resultLines } from '../../src/pipeline/results.ts'
 import { batchStatus } from '../../src/pipeline/status.ts'
 import { submitBatch } from '../../src/pipeline/submit.ts'
+import { dataUrl, png } from '../support/png.ts'
 import { newWorld, roomIn, type World } from '../support/room.ts'
 import { fails } from '../support/scripted-model.ts'
 import { play } from './play.ts'
@@ -116,6 +117,54 @@ async function liveResults(batch: string): Promise<any[]> {
   for await (const chunk of resultLines(room, { batch, part: 'all', origin: '' })) chunks.push(chunk)
   return resultsOf(Buffer.concat(chunks).toString())
 }
+
+describe('edits in a submitted batch', () => {
+  const url = '/v1/images/edits'
+  const fox = png()
+  const edit = (customId: string, body: object): string => line(customId, body, { url })
+  const endpoint = { endpoint: url } as const
+
+  test('are registered with their images kept as blobs of theirs, and run', async () => {
+    await world.inputs.keep('mask.png', png())
+    const mask = { mask: 'mask.png' }
+    const batch = await submit(
+      [
+        edit('a', { images: [{ image_url: dataUrl(fox) }], ...mask }),
+        edit('b', { image: 'mask.png', ...mask }),
+      ].join('\n'),
+      endpoint,
+    )
+    await playBatches(60_000)
+    expect(await batchStatus(room, batch)).toMatchObject({ status: 'completed', counts: { succeeded: 2 } })
+    expect(world.model.calls.map(({ inputs }) => inputs?.images[0]?.bytes.length)).toEqual([
+      fox.length,
+      fox.length,
+    ])
+    expect([...world.inputs.blobs.keys()]).toEqual(['mask.png', expect.stringMatching(`^${batch}/a-in-0-`)])
+  })
+
+  test('whose images cannot be right fail the file before a cent is spent, each with its line', async () => {
+    await world.inputs.keep('small.png', png({ width: 32 }))
+    const { status, faults } = await faultsOf(
+      [
+        edit('a', { image: 'none.png' }),
+        edit('b', { image: dataUrl(fox) }),
+        edit('c', { image: dataUrl(fox), mask: 'small.png' }),
+        edit('d', {}),
+        line('e', { image: 'small.png' }),
+      ].join('\n'),
+      endpoint,
+    )
+    expect(status.status).toBe('failed')
+    expect(faults).toEqual([
+      [1, 'invalid_request', 'body.image'],
+      [3, 'invalid_request', 'body.mask'],
+      [4, 'invalid_request', 'body.image'],
+      [5, 'url_mismatch', 'url'],
+    ])
+    expect(world.inputs.blobs.size).toBe(1)
+  })
+})
 
 describe('a submitted batch', () => {
   test('is validated, registered, run, and its results are written', async () => {

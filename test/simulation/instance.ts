@@ -7,6 +7,7 @@ import { fileStore } from '../../src/storage/files.ts'
 import { jobTable } from '../../src/storage/job-table.ts'
 import type { Table } from '../../src/storage/table.ts'
 import { memoryFileContents } from '../support/memory-file-contents.ts'
+import { memoryInputs } from '../support/memory-inputs.ts'
 import type { MemoryImages } from '../support/memory-images.ts'
 import { memoryTable } from '../support/memory-table.ts'
 import { memoryWebhooks } from '../support/memory-webhooks.ts'
@@ -204,6 +205,9 @@ export function startInstance(world: InstanceSettings): Instance {
       clock: ownClock,
       newId: () => `${instanceId}-${(ids += 1)}`,
     }),
+    inputs: memoryInputs(),
+    fetchInput: async () => ({ kind: 'refused', why: 'is not at a host that this service may ask' }),
+    inputFormatsOf: () => [],
     model,
     webhooks: memoryWebhooks(),
     stopping: stopping.signal,

@@ -10,6 +10,7 @@ import { fileStore } from '../../src/storage/files.ts'
 import { jobTable } from '../../src/storage/job-table.ts'
 import { memoryFileContents, type MemoryFileContents } from './memory-file-contents.ts'
 import { memoryImages, type MemoryImages } from './memory-images.ts'
+import { memoryInputs, type MemoryInputs } from './memory-inputs.ts'
 import { memoryMessages, type MemoryMessages } from './memory-messages.ts'
 import { memoryTable, type MemoryTable } from './memory-table.ts'
 import { memoryWebhooks, type MemoryWebhooks } from './memory-webhooks.ts'
@@ -25,6 +26,7 @@ export type World = {
   readonly fileTable: MemoryTable
   readonly batchTable: MemoryTable
   readonly fileContents: MemoryFileContents
+  readonly inputs: MemoryInputs
   readonly messages: MemoryMessages
   readonly model: ScriptedModel
   readonly webhooks: MemoryWebhooks
@@ -62,6 +64,7 @@ export function newWorld(startAt?: number): World {
     fileTable: memoryTable(),
     batchTable: memoryTable(),
     fileContents: memoryFileContents(),
+    inputs: memoryInputs(),
     messages: memoryMessages(),
     model: scriptedModel(clock),
     webhooks: memoryWebhooks(),
@@ -85,6 +88,8 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
     batches: batchList(world.batchTable),
     files: fileStore({ table: world.fileTable, contents: world.fileContents, clock: world.clock, newId }),
     parse,
+    fetchInput: async () => ({ kind: 'refused', why: 'is not at a host that this service may ask' }),
+    inputFormatsOf: () => ['png', 'jpeg'],
     poolOfModel: (model) => (model === deployment ? pool : undefined),
     pools: [{ name: pool, quotas: [quota], costs }],
     attemptsMax: 3,

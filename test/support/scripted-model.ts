@@ -1,8 +1,14 @@
 import { failure, type FailureKind, type ModelFailure } from '../../src/core/failure.ts'
-import type { ImageModel, ModelAnswer, PictureBytes } from '../../src/ports.ts'
+import type { Inputs } from '../../src/core/input-ref.ts'
+import type { ImageModel, InputImage, ModelAnswer, PictureBytes } from '../../src/ports.ts'
 import type { VirtualClock } from './virtual-clock.ts'
 
-export type ModelCall = { readonly startedAt: number; readonly deployment: string; readonly prompt: string }
+export type ModelCall = {
+  readonly startedAt: number
+  readonly deployment: string
+  readonly prompt: string
+  readonly inputs?: Inputs<InputImage> | undefined
+}
 
 export type ScriptedModel = ImageModel & {
   readonly calls: ModelCall[]
@@ -17,9 +23,9 @@ export function scriptedModel(clock: VirtualClock, callMs = 20_000): ScriptedMod
   return {
     calls,
     script,
-    async generate({ deployment, request }) {
+    async generate({ deployment, request, inputs }) {
       const startedAt = clock.now()
-      calls.push({ startedAt, deployment, prompt: request.prompt })
+      calls.push({ startedAt, deployment, prompt: request.prompt, inputs })
       const answer = script.shift() ?? pictures(request.n ?? 1, `call ${calls.length}`)
       await clock.sleepUntil(startedAt + callMs)
       return answer

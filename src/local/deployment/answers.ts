@@ -111,6 +111,19 @@ export function missingParameter(name: string): ErrorAnswer {
   return badRequest('missing_required_parameter', `Missing required parameter: '${name}'.`, name)
 }
 
+export function notForm(): ErrorAnswer {
+  return badRequest('invalid_request_error', 'Invalid body: expected a whole multipart/form-data body.', null)
+}
+
+export function duplicateParameter(name: string): ErrorAnswer {
+  return badRequest(
+    'duplicate_parameter',
+    `Duplicate parameter: '${name}'. You provided multiple values for this parameter, whereas only one is allowed. If ` +
+      `you are trying to provide a list of values, use the array syntax instead e.g. '${name}[]=<value>'.`,
+    name,
+  )
+}
+
 export function invalidValue(name: string, message: string): ErrorAnswer {
   return badRequest('invalid_value', message, name, 'image_generation_user_error')
 }

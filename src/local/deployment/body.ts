@@ -9,7 +9,7 @@ export type ReadBody =
 /** The longest prompt, every character escaped, is about 200 kB; the other parameters are small. */
 export const maxBodyBytes = 1_048_576
 
-export async function readBody(request: IncomingMessage): Promise<ReadBody> {
+export async function readBody(request: IncomingMessage, maxBytes = maxBodyBytes): Promise<ReadBody> {
   const chunks: Buffer[] = []
   let sizeBytes = 0
   try {
@@ -17,7 +17,7 @@ export async function readBody(request: IncomingMessage): Promise<ReadBody> {
     for await (const chunk of request.iterator({ destroyOnReturn: false })) {
       const bytes = Buffer.from(chunk)
       sizeBytes += bytes.length
-      if (sizeBytes > maxBodyBytes) return { kind: 'too-large' }
+      if (sizeBytes > maxBytes) return { kind: 'too-large' }
       chunks.push(bytes)
     }
   } catch (cause) {

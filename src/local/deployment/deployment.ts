@@ -3,8 +3,9 @@ import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:http'
 import type { ErrorAnswer } from './answers.ts'
-import { readBody, readJson } from './body.ts'
+import { maxBodyBytes, readBody, readJson } from './body.ts'
 import { doorOf } from './door.ts'
+import { maxEditBytes } from './edit.ts'
 import type { ReceivedRequest } from './log.ts'
 import { createLog } from './log.ts'
 import type { Reply } from './service.ts'
@@ -65,12 +66,16 @@ export async function startDeployment(options: DeploymentOptions = {}): Promise<
     const here = addressedAt(door, settings)
     const entry = log.open({ receivedAt, requestId, deployment: here?.deployment ?? null })
     const judgement = service.arrive({ door, arrivedAt: receivedAt })
-    const body = await readBody(request)
+    const body = await readBody(request, door?.operation === 'edits' ? maxEditBytes : maxBodyBytes)
     const reply = await service.reply({
       door,
       judgement,
       requestId,
-      headers: { apiKey: header(request, 'api-key'), authorization: request.headers.authorization },
+      headers: {
+        apiKey: header(request, 'api-key'),
+        authorization: request.headers.authorization,
+        contentType: request.headers['content-type'],
+      },
       body,
     })
     const isGone = body.kind === 'gone' || response.destroyed

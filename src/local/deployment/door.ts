@@ -1,16 +1,26 @@
-/** The two paths on which Azure takes a generation. */
+/** The two paths on which Azure takes a generation, and the one on which it takes an edit. */
 export type Door =
-  | { readonly kind: 'deployments'; readonly deployment: string; readonly apiVersion: string }
-  | { readonly kind: 'v1'; readonly apiVersion: string }
+  | {
+      readonly kind: 'deployments'
+      readonly operation: 'generations' | 'edits'
+      readonly deployment: string
+      readonly apiVersion: string
+    }
+  | { readonly kind: 'v1'; readonly operation: 'generations'; readonly apiVersion: string }
 
 /** The door that a request came to, or undefined where Azure has none. */
 export function doorOf(method: string | undefined, path: string | undefined): Door | undefined {
   const url = URL.parse(path ?? '', 'http://localhost')
   if (method !== 'POST' || url === null) return undefined
   const apiVersion = url.searchParams.get('api-version') ?? ''
-  if (url.pathname === '/openai/v1/images/generations') return { kind: 'v1', apiVersion }
-  const deployment = /^\/openai\/deployments\/([^/]+)\/images\/generations$/.exec(url.pathname)?.[1]
-  return deployment === undefined ? undefined : { kind: 'deployments', deployment, apiVersion }
+  if (url.pathname === '/openai/v1/images/generations') {
+    return { kind: 'v1', operation: 'generations', apiVersion }
+  }
+  const [, deployment, edits] =
+    /^\/openai\/deployments\/([^/]+)\/images\/(?:generations|(edits))$/.exec(url.pathname) ?? []
+  if (deployment === undefined) return undefined
+  const operation = edits === undefined ? 'generations' : 'edits'
+  return { kind: 'deployments', operation, deployment, apiVersion }
 }
 
 export function takesVersion(door: Door, apiVersions: readonly string[]): boolean {

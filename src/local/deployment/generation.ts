@@ -41,7 +41,8 @@ function faultIn(
   door: Door,
   { deployment, model }: Pick<DeploymentSettings, 'deployment' | 'model'>,
 ): ErrorAnswer | undefined {
-  const allowed = door.kind === 'v1' ? [...parameters, ...v1Parameters] : parameters
+  const further = door.kind === 'v1' ? v1Parameters : door.operation === 'edits' ? editParameters : []
+  const allowed = [...parameters, ...further]
   const unknown = Object.keys(given).find((name) => !allowed.some((one) => one === name))
   if (unknown !== undefined) return unknownParameter(unknown)
   if (door.kind === 'v1' && given['model'] === undefined) return missingParameter('model')
@@ -59,6 +60,7 @@ function faultIn(
     faultInNumber('output_compression', given['output_compression'], 0, 100) ??
     faultInChoice('moderation', given['moderation'], ['low', 'auto']) ??
     faultInUser(given['user']) ??
+    faultInFidelity(given['input_fidelity'], model) ??
     faultInCombination(given)
   )
 }
@@ -76,6 +78,8 @@ const parameters = [
 ] as const
 
 const v1Parameters = ['moderation'] as const
+
+const editParameters = ['input_fidelity'] as const
 
 function faultInPrompt(prompt: unknown): ErrorAnswer | undefined {
   if (prompt === undefined) return missingParameter('prompt')
@@ -110,6 +114,18 @@ function faultInChoice(name: string, value: unknown, choices: readonly string[])
 function faultInUser(user: unknown): ErrorAnswer | undefined {
   if (user === undefined || typeof user === 'string') return undefined
   return invalidValue('user', `Invalid type for 'user': expected a string, but got ${shown(user)}.`)
+}
+
+/** The mini model, and those from gpt-image-2 on, decide by themselves. */
+function faultInFidelity(fidelity: unknown, model: string): ErrorAnswer | undefined {
+  if (fidelity === undefined) return undefined
+  if (['gpt-image-1', 'gpt-image-1.5'].includes(model)) {
+    return faultInChoice('input_fidelity', fidelity, ['low', 'high'])
+  }
+  return invalidValue(
+    'input_fidelity',
+    `The model '${model}' does not support the 'input_fidelity' parameter.`,
+  )
 }
 
 function faultInSize(size: unknown, model: string): ErrorAnswer | undefined {

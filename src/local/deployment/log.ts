@@ -1,4 +1,4 @@
-import type { Reply } from './service.ts'
+import type { LoggedReply } from './service.ts'
 
 export type ReceivedRequest = {
   /** When the headers had come: epoch milliseconds with fractions, on a clock that never goes back. */
@@ -20,13 +20,15 @@ export type ReceivedRequest = {
   readonly images: number
   /** Of each of them, over its bytes. */
   readonly sha256: readonly string[]
+  /** Of each picture that it came with, the mask last. */
+  readonly inputSha256: readonly string[]
   /** The `usage.total_tokens` of the answer; 0 without one. */
   readonly totalTokens: number
 }
 
 export type RequestLog = {
   open(arrival: Pick<ReceivedRequest, 'receivedAt' | 'requestId' | 'deployment'>): {
-    close(end: Reply & { readonly isGone: boolean; readonly answeredAt: number }): void
+    close(end: LoggedReply & { readonly isGone: boolean; readonly answeredAt: number }): void
   }
   entries(): readonly ReceivedRequest[]
 }
@@ -63,14 +65,15 @@ const blank = {
   billed: false,
   images: 0,
   sha256: [],
+  inputSha256: [],
   totalTokens: 0,
 } as const
 
 function closed(
-  end: Reply & { readonly isGone: boolean; readonly answeredAt: number },
+  end: LoggedReply & { readonly isGone: boolean; readonly answeredAt: number },
 ): Partial<ReceivedRequest> {
-  const { answeredAt, prompt, billed } = end
-  const common = { answeredAt, prompt, billed }
+  const { answeredAt, prompt, billed, inputSha256 } = end
+  const common = { answeredAt, prompt, billed, inputSha256 }
   if (end.isGone) return { ...common, status: 'dropped', outcome: 'abandoned' }
   if (end.kind === 'dropped') return { ...common, status: 'dropped', outcome: 'dropped' }
   if (end.kind === 'truncated') return { ...common, status: 200, outcome: 'truncated' }

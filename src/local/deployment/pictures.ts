@@ -1,5 +1,6 @@
-import { createCanvas } from '@napi-rs/canvas'
+import { createCanvas, loadImage, type SKRSContext2D } from '@napi-rs/canvas'
 import { chanceFrom } from './chance.ts'
+import type { EditInputs } from './edit.ts'
 import { withoutMarkers } from './faults.ts'
 import { drawLettering, setLettering } from './lettering.ts'
 import { motifs, palettes } from './scenery.ts'
@@ -24,6 +25,8 @@ export async function drawPicture(
     readonly index: number
     readonly seed: number
     readonly model: string
+    /** What an edit starts from. */
+    readonly inputs?: EditInputs | undefined
   },
 ): Promise<Buffer> {
   const { width, height, index, seed, isTransparent } = picture
@@ -42,11 +45,32 @@ export async function drawPicture(
   }
   const ground = Math.min(height * 0.76, lettering.top - Math.min(width, height) * 0.06)
   motif?.({ context, width, height, ground, palette, chance: chanceFrom(seed, 'scene', words, index) })
+  if (picture.inputs !== undefined) await drawInputs(context, picture.inputs, { width, height })
   drawLettering(context, lettering, { ink: palette.ink, caption: `Simulated ${picture.model}` })
 
   // 100, the default, means the least compression that the model uses, which is not the largest file JPEG can make.
   const quality = Math.max(10, Math.min(90, picture.outputCompression))
   return picture.outputFormat === 'png' ? canvas.encode('png') : canvas.encode('jpeg', quality)
+}
+
+/** The first picture stands where its mask is opaque; without a mask all of it shows through. */
+async function drawInputs(
+  context: SKRSContext2D,
+  { images: [first], mask }: EditInputs,
+  { width, height }: { readonly width: number; readonly height: number },
+): Promise<void> {
+  if (first === undefined) return
+  const kept = createCanvas(width, height)
+  const layer = kept.getContext('2d')
+  layer.drawImage(await loadImage(first), 0, 0, width, height)
+  if (mask !== null) {
+    layer.globalCompositeOperation = 'destination-in'
+    layer.drawImage(await loadImage(mask), 0, 0, width, height)
+  }
+  context.save()
+  context.globalAlpha = mask === null ? 0.5 : 1
+  context.drawImage(kept, 0, 0)
+  context.restore()
 }
 
 /**

@@ -8,8 +8,10 @@ import { maxBodyBytes, readJson } from './body.ts'
 import { chanceFrom } from './chance.ts'
 import type { Door } from './door.ts'
 import { isLetIn, takesVersion } from './door.ts'
+import { maxEditBytes, readEdit, type EditInputs } from './edit.ts'
 import type { Fault } from './faults.ts'
 import { planFault } from './faults.ts'
+import { readForm } from './form.ts'
 import type { Generation } from './generation.ts'
 import { readGeneration } from './generation.ts'
 import { drawPicture, plainPicture } from './pictures.ts'
@@ -35,17 +37,24 @@ export type Reply = { readonly prompt: string | null; readonly billed: boolean }
     }
 )
 
+/** The hashes are those of the pictures that the request came with. */
+export type LoggedReply = Reply & { readonly inputSha256: readonly string[] }
+
 export type Service = {
   /** To be called the moment a request comes in; undefined when it does not count against any deployment here. */
   arrive(request: { readonly door: Door | undefined; readonly arrivedAt: number }): Judgement | undefined
-  reply(request: Visit): Promise<Reply>
+  reply(request: Visit): Promise<LoggedReply>
 }
 
 type Visit = {
   readonly door: Door | undefined
   readonly judgement: Judgement | undefined
   readonly requestId: string
-  readonly headers: { readonly apiKey: string | undefined; readonly authorization: string | undefined }
+  readonly headers: {
+    readonly apiKey: string | undefined
+    readonly authorization: string | undefined
+    readonly contentType: string | undefined
+  }
   readonly body: ReadBody
 }
 
@@ -78,18 +87,24 @@ export function createService({
 
     async reply(visit) {
       const now = addressedAt(visit.door, settings()) ?? settings()
-      const body = readRecord(visit.body)
-      const prompt = typeof body?.['prompt'] === 'string' ? body['prompt'] : null
-      const refuse = (answer: ErrorAnswer): Reply => ({ kind: 'error', answer, prompt, billed: false })
+      const asked = await readAsked(visit)
+      const prompt = typeof asked.body?.['prompt'] === 'string' ? asked.body['prompt'] : null
+      const inputSha256 = asked.kind === 'asked' ? sha256Of(asked.inputs) : []
+      const refuse = (answer: ErrorAnswer): LoggedReply => ({
+        kind: 'error',
+        answer,
+        prompt,
+        billed: false,
+        inputSha256,
+      })
       const closed = refusedAtDoor(visit, now)
       if (closed !== undefined) return refuse(closed)
       if (visit.door === undefined) return refuse(answers.resourceNotFound())
-      if (visit.body.kind === 'too-large') return refuse(answers.bodyTooLarge(maxBodyBytes))
-      if (body === undefined) return refuse(answers.notJson())
-      const read = readGeneration(body, visit.door, now)
+      if (asked.kind === 'refused') return refuse(asked.answer)
+      const read = readGeneration(asked.body, visit.door, now)
       if (read.kind === 'refused') return refuse(read.answer)
 
-      const { generation } = read
+      const generation = { ...read.generation, inputs: asked.inputs }
       const earlier = countEarlier(generation.prompt)
       const chance = chanceFrom(now.seed, 'service', generation.prompt, earlier)
       const plan = planFault({ prompt: generation.prompt, earlier, rates: now.faults, chance })
@@ -106,7 +121,7 @@ export function createService({
           work(generation, visit.door, plan.fault, { ...now, requestId: visit.requestId }),
           waitOrStop(latencyMs, signal),
         ])
-        return reply
+        return { ...reply, inputSha256 }
       } finally {
         working -= 1
       }
@@ -128,8 +143,10 @@ function refusedAtDoor(visit: Visit, now: DeploymentSettings): ErrorAnswer | und
 
 type Context = DeploymentSettings & { readonly requestId: string }
 
+type Work = Generation & { readonly inputs: EditInputs | undefined }
+
 async function work(
-  generation: Generation,
+  generation: Work,
   door: Door,
   fault: Fault | undefined,
   context: Context,
@@ -154,7 +171,7 @@ const billed: ReadonlySet<Fault> = new Set([
 ])
 
 async function success(
-  generation: Generation,
+  generation: Work,
   door: Door,
   fault: 'truncated' | 'short' | 'garbage' | undefined,
   settings: Context,
@@ -165,7 +182,9 @@ async function success(
       picture(generation, index, fault, settings),
     ),
   )
-  const usage = usageOf({ ...generation, model: settings.model })
+  const { inputs } = generation
+  const inputImages = inputs === undefined ? 0 : inputs.images.length + (inputs.mask === null ? 0 : 1)
+  const usage = usageOf({ ...generation, model: settings.model, inputImages })
   const body = {
     created: Math.floor(Date.now() / 1_000),
     background,
@@ -183,7 +202,7 @@ async function success(
 }
 
 async function picture(
-  generation: Generation,
+  generation: Work,
   index: number,
   fault: 'truncated' | 'short' | 'garbage' | undefined,
   settings: Context,
@@ -194,9 +213,46 @@ async function picture(
   return drawPicture({ ...asked, index, seed: settings.seed, model: settings.model })
 }
 
-function readRecord(body: ReadBody): Readonly<Record<string, unknown>> | undefined {
-  if (body.kind !== 'body') return undefined
-  return z.record(z.string(), z.unknown()).safeParse(readJson(body.bytes)).data
+type Asked =
+  | {
+      readonly kind: 'asked'
+      readonly body: Readonly<Record<string, unknown>>
+      readonly inputs: EditInputs | undefined
+    }
+  | {
+      readonly kind: 'refused'
+      readonly body: Readonly<Record<string, unknown>> | undefined
+      readonly answer: ErrorAnswer
+    }
+
+/** A generation comes as JSON, an edit as a form and never as JSON. */
+async function readAsked({ door, body, headers }: Visit): Promise<Asked> {
+  const isEdit = door?.operation === 'edits'
+  if (body.kind !== 'body') {
+    return {
+      kind: 'refused',
+      body: undefined,
+      answer: answers.bodyTooLarge(isEdit ? maxEditBytes : maxBodyBytes),
+    }
+  }
+  if (!isEdit) {
+    const record = z.record(z.string(), z.unknown()).safeParse(readJson(body.bytes)).data
+    return record === undefined
+      ? { kind: 'refused', body: record, answer: answers.notJson() }
+      : { kind: 'asked', body: record, inputs: undefined }
+  }
+  const form = await readForm(body.bytes, headers.contentType)
+  if (form === undefined) return { kind: 'refused', body: undefined, answer: answers.notForm() }
+  const edit = readEdit(form)
+  if (edit.kind === 'edit') return { kind: 'asked', body: edit.body, inputs: edit.inputs }
+  const given = Object.fromEntries(form.fields.map(({ name, value }) => [name, value]))
+  return { kind: 'refused', body: given, answer: edit.answer }
+}
+
+function sha256Of(inputs: EditInputs | undefined): readonly string[] {
+  if (inputs === undefined) return []
+  const { images, mask } = inputs
+  return [...images, ...(mask === null ? [] : [mask])].map((bytes) => hash('sha256', bytes))
 }
 
 // As many prompts as the log has entries; the oldest are forgotten first.

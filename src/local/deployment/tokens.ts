@@ -13,15 +13,23 @@ export function usageOf(picture: {
   readonly width: number
   readonly height: number
   readonly quality: string
+  /** What an edit brings, its mask too. */
+  readonly inputImages?: number
 }): Usage {
   const textTokens = Math.ceil(picture.prompt.length / 4)
+  const imageTokens = (picture.inputImages ?? 0) * inputTokensPerImage(picture.model)
   const outputTokens = picture.n * outputTokensPerImage(picture)
   return {
-    total_tokens: textTokens + outputTokens,
-    input_tokens: textTokens,
+    total_tokens: textTokens + imageTokens + outputTokens,
+    input_tokens: textTokens + imageTokens,
     output_tokens: outputTokens,
-    input_tokens_details: { text_tokens: textTokens, image_tokens: 0 },
+    input_tokens_details: { text_tokens: textTokens, image_tokens: imageTokens },
   }
+}
+
+/** A square of 1024: 65 tokens and 129 for each of two tiles, or a patch for each 32 pixels square. */
+function inputTokensPerImage(model: string): number {
+  return model.startsWith('gpt-image-2') ? 1_024 : 323
 }
 
 function outputTokensPerImage(picture: {

@@ -1,0 +1,43 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import type { InputStore } from '../../src/ports.ts'
+import { stores, uniqueName } from './stores.ts'
+
+describe.each(stores)('input images in $name', ({ makeInputs }) => {
+  let inputs: InputStore
+  beforeAll(async () => {
+    inputs = await makeInputs()
+  })
+
+  const bytes = new Uint8Array(100_000).map((_, index) => index % 251)
+
+  test('are read as they were kept, whole or their beginning, with the size of the whole', async () => {
+    const name = `${uniqueName('batch')}/a b/fox ü.png`
+    await inputs.keep(name, bytes)
+    const whole = await inputs.read(name, 200_000)
+    expect(whole?.sizeBytes).toBe(100_000)
+    expect(Buffer.compare(whole!.bytes, bytes)).toBe(0)
+    const beginning = await inputs.read(name, 1_000)
+    expect(beginning?.sizeBytes).toBe(100_000)
+    expect(Buffer.compare(beginning!.bytes, bytes.subarray(0, 1_000))).toBe(0)
+  })
+
+  test('that are not there are told as such, and empty ones as empty', async () => {
+    expect(await inputs.read(uniqueName('none'), 1_000)).toBeUndefined()
+    const name = uniqueName('empty')
+    await inputs.keep(name, new Uint8Array())
+    expect(await inputs.read(name, 1_000)).toMatchObject({ sizeBytes: 0 })
+  })
+
+  test('kept again are replaced', async () => {
+    const name = uniqueName('twice')
+    await inputs.keep(name, bytes)
+    await inputs.keep(name, bytes.subarray(0, 3))
+    expect(await inputs.read(name, 1_000)).toMatchObject({ sizeBytes: 3 })
+  })
+
+  test('have a fingerprint of their content', async () => {
+    expect(await inputs.fingerprint(new TextEncoder().encode('abc'))).toBe('ba7816bf8f01cfea414140de5dae2223')
+    expect(await inputs.fingerprint(bytes)).toBe(await inputs.fingerprint(bytes.slice()))
+    expect(await inputs.fingerprint(bytes)).not.toBe(await inputs.fingerprint(bytes.subarray(1)))
+  })
+})
