@@ -1,4 +1,5 @@
 import type { Bench } from './bench.ts'
+import { batches } from './parts/batches.ts'
 import { intake } from './parts/intake.ts'
 import { kill } from './parts/kill.ts'
 import { memory } from './parts/memory.ts'
@@ -29,6 +30,7 @@ export const steps: readonly (readonly Part[])[] = [
   ],
   [{ name: 'peers-600', run: peersAt600 }],
   [{ name: 'intake', run: intake }],
+  [{ name: 'batches', run: batches }],
   [{ name: 'operations', run: operations }],
   [{ name: 'poll', run: poll }],
   [{ name: 'virtual', run: virtual }],

@@ -40,6 +40,7 @@ export function batchBody(status: BatchStatus, { faults = [], deliveries }: Batc
     name: order?.name ?? null,
     webhook: order?.webhook ? webhookBody(order.webhook, deliveries) : null,
     faults: progress?.kind === 'failed' ? progress.faults : 0,
+    progress: progressBody(status),
     pool: status.pool,
     priority: terms.priority,
     paused: terms.decision?.kind === 'paused' ? decisionBody(terms.decision) : null,
@@ -55,6 +56,13 @@ export function batchBody(status: BatchStatus, { faults = [], deliveries }: Batc
     estimated_finish_at: seconds(status.estimatedFinishAt),
     ...targetBody(status),
   }
+}
+
+/** How many of its file's lines are jobs; their number is known when all of them were found right. */
+function progressBody({ progress }: BatchStatus): object | null {
+  if (progress === null || !('total' in progress)) return null
+  const { total } = progress
+  return { registered: progress.kind === 'registering' ? progress.registered : total, total }
 }
 
 /** When the batch came to each of its states, those it has reached. */
