@@ -30,7 +30,9 @@ export type Decision = {
  */
 export type Flow = Terms & {
   readonly batch: string
-  /** Beside the priority, from the settings. */
+  /** The API key that it belongs to. */
+  readonly owner: string | null
+  /** Beside the priority: from the settings, and from how many others of its owner are awake. */
   readonly share: number
   readonly tag: number
   /** Since when the pacer has found nothing waiting; null while something waits or may. */
@@ -56,9 +58,13 @@ export type Turns = {
 
 export function newFlow(
   batch: string,
-  { share = 1, terms = plainTerms }: { share?: number; terms?: Terms } = {},
+  {
+    share = 1,
+    owner = null,
+    terms = plainTerms,
+  }: { share?: number; owner?: string | null; terms?: Terms } = {},
 ): Flow {
-  return { batch, share, ...terms, tag: 0, idleSince: null, backlog: null }
+  return { batch, owner, share, ...terms, tag: 0, idleSince: null, backlog: null }
 }
 
 export function termsOf({ priority, capMicroUsd, decision, refusalsFrom }: Terms): Terms {
@@ -88,6 +94,28 @@ export function shareOf(shares: Shares, batch: string): number {
     .filter(([name]) => name === batch || (name.endsWith('*') && batch.startsWith(name.slice(0, -1))))
     .sort(([a], [b]) => Number(b === batch) - Number(a === batch) || b.length - a.length)
   return longest?.[1] ?? 1
+}
+
+/**
+ * Each flow with its share beside the others. What a key's flows get of their priority's weight is its own weight, divided
+ * among those that are awake: ten batches of one key together get no more than one batch of another. What belongs to
+ * no key counts for itself.
+ */
+export function withShares(
+  flows: readonly Flow[],
+  rules: {
+    readonly shareOf: (batch: string) => number
+    readonly ownerWeight: (owner: string) => number
+    readonly isAwake: (flow: Flow) => boolean
+  },
+): readonly Flow[] {
+  const awake = Map.groupBy(flows.filter(rules.isAwake), ({ owner }) => owner)
+  return flows.map((flow) => {
+    const share = rules.shareOf(flow.batch)
+    if (flow.owner === null) return { ...flow, share }
+    const count = (awake.get(flow.owner) ?? []).filter(({ batch }) => batch !== flow.batch).length + 1
+    return { ...flow, share: (share * rules.ownerWeight(flow.owner)) / count }
+  })
 }
 
 export function weightOf(flow: Pick<Flow, 'priority' | 'share'>, own: Priority | null = null): number {

@@ -6,10 +6,28 @@ import { limits } from './limits.ts'
 
 /** Names of things in storage and URLs. All of them are URL-safe and valid as table keys and blob names. */
 
-/** Where single jobs go: one batch a day, in UTC, for each pool. The first pool's has the plain name. */
-export function inboxName(now: number, pool: string | null = null): string {
+/**
+ * Where single jobs go: one batch a day, in UTC, for each API key and pool. What belongs to no key, and the first pool,
+ * have the plain name.
+ */
+export function inboxName(now: number, { pool = null, owner = null }: Partial<InboxOf> = {}): string {
   const day = `inbox-${new Date(now).toISOString().slice(0, 10)}`
-  return pool === null ? day : `${day}_${pool.replaceAll(/[^A-Za-z0-9_-]/g, '-')}`
+  const own = owner === null ? day : `${day}__${owner}`
+  if (pool === null) return own
+  const name = `${own}_${pool.replaceAll(/[^A-Za-z0-9_-]/g, '-')}`
+  return name.length <= limits.batchNameCharsMax ? name : `${own}_${fingerprint(pool).slice(0, 8)}`
+}
+
+/** Null: no key; the first pool. */
+export type InboxOf = { readonly pool: string | null; readonly owner: string | null }
+
+/**
+ * Whose inbox it would be, today or on any other day; undefined for any other name. No one else may open a batch of that
+ * name: it would get the owner's jobs.
+ */
+export function ownerOfInbox(batch: string): Pick<InboxOf, 'owner'> | undefined {
+  const match = /^inbox-\d{4}-\d\d-\d\d(?:__([a-z0-9-]+))?(?:_.*)?$/.exec(batch)
+  return match === null ? undefined : { owner: match[1] ?? null }
 }
 
 /**

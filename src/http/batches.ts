@@ -1,22 +1,30 @@
 import { z } from 'zod'
-import { capUsdSchema } from '../core/money.ts'
+import { isSubmitted } from '../core/batch-order.ts'
+import { mayUse } from '../core/caller.ts'
 import { type Decision } from '../core/fairness.ts'
+import { ownerOfInbox } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
+import { capUsdSchema } from '../core/money.ts'
 import { batchNamePattern, priorities } from '../core/submission.ts'
 import { cancelBatch, changeBatch, pauseBatch, resumeBatch, type Decided } from '../pipeline/batches.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
+import { knownBatch } from '../pipeline/known-batch.ts'
+import { mayReach } from '../pipeline/owners.ts'
 import { batchStatus, type BatchStatus } from '../pipeline/status.ts'
 import { batchBody, type BatchDetails } from './batch-body.ts'
 import { readBody } from './body.ts'
-import { notFound, reply, replyError, usd, type Call, type Reply } from './reply.ts'
+import { notFound, reply, replyError, retryAfter, usd, type Call, type Reply } from './reply.ts'
 
 /** GET /v1/batches/{name} */
-export async function getBatch({ request, room }: Call): Promise<Reply> {
+export async function getBatch({ request, room, caller }: Call): Promise<Reply> {
   const name = batchName(request.params)
-  const status = name === undefined ? undefined : await batchStatus(room, name)
-  return status === undefined
-    ? noBatch(request.params)
-    : reply(200, batchBody(status, await detailsOf(room, status)))
+  const isTheirs = name !== undefined && (await mayReach(room, caller, name))
+  const status = isTheirs ? await batchStatus(room, name) : undefined
+  if (status === undefined) return noBatch(request.params)
+  const { status: state, estimatedFinishAt } = status
+  const isFinished = state === 'completed' || state === 'cancelled' || state === 'failed'
+  const headers = isFinished ? {} : { 'retry-after': retryAfter(estimatedFinishAt, room.clock.now()) }
+  return reply(200, batchBody(status, await detailsOf(room, status)), headers)
 }
 
 /** Faults, and tries of a webhook, are read only where there may be any. */
@@ -36,9 +44,9 @@ const changesSchema = z.strictObject({
 
 /** PATCH /v1/batches/{name}: priority and cap, also while it runs, and before its first job, for the model named. */
 export async function patchBatch(call: Call): Promise<Reply> {
-  const { request, room } = call
+  const { request, room, caller } = call
   const name = batchName(request.params)
-  if (name === undefined) return noBatch(request.params)
+  if (name === undefined || !(await mayOpen(call, name))) return noBatch(request.params)
   const body = await readBody(request, changesSchema)
   if (body.kind === 'refused') return body.reply
   const { priority, cap_usd: capMicroUsd, model } = body.value
@@ -59,8 +67,16 @@ export async function patchBatch(call: Call): Promise<Reply> {
     const message = `cap_usd: got ${usd(capMicroUsd)}; allowed: at least ${usd(least)}, what one image can cost, or null for no cap`
     return replyError({ status: 400, param: 'cap_usd', code: 'invalid_value', message })
   }
-  await changeBatch(room, { pool, batch: name }, { priority, capMicroUsd })
-  return getBatch(call)
+  const isTheirs = await changeBatch(room, { pool, batch: name }, { priority, capMicroUsd }, caller)
+  return isTheirs ? getBatch(call) : noBatch(request.params)
+}
+
+/** One that is not there yet may be given its terms by anybody, but for names that only we give, and others' inboxes. */
+async function mayOpen({ room, caller }: Call, name: string): Promise<boolean> {
+  const known = await knownBatch(room, name)
+  if (known !== undefined) return mayUse(caller, known.owner)
+  const inbox = ownerOfInbox(name)
+  return !isSubmitted(name) && (inbox === undefined || inbox.owner === caller.key)
 }
 
 const reasonSchema = z.strictObject({ reason: z.string().trim().max(limits.reasonCharsMax).optional() })
@@ -85,9 +101,9 @@ async function decided(
   what: Decision['kind'],
   act: (name: string, reason: string) => Promise<Decided>,
 ): Promise<Reply> {
-  const { request } = call
+  const { request, room, caller } = call
   const name = batchName(request.params)
-  if (name === undefined) return noBatch(request.params)
+  if (name === undefined || !(await mayReach(room, caller, name))) return noBatch(request.params)
   const body = await readBody(request, reasonSchema)
   if (body.kind === 'refused') return body.reply
   const done = await act(name, body.value.reason ?? `${what} by request`)

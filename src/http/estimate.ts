@@ -4,11 +4,11 @@ import { boundedText, tooLong } from './body.ts'
 import { reply, replyError, seconds, usd, type Call, type Reply } from './reply.ts'
 
 /** POST /v1/estimate: a job, or the lines of a batch file; nothing is stored or spent. */
-export async function postEstimate({ request, room }: Call): Promise<Reply> {
+export async function postEstimate({ request, room, caller }: Call): Promise<Reply> {
   const bytesMax = limits.estimateBodyBytesMax
   const text = await boundedText(request, bytesMax)
   if (text === undefined) return tooLong(bytesMax)
-  const made = await forecast(room, text, breathe)
+  const made = await forecast(room, text, breathe, caller)
   return made.kind === 'invalid'
     ? replyError({ status: 400, ...made.fault })
     : reply(200, estimateBody(made.forecast, room.clock.now()))

@@ -4,11 +4,24 @@ import { jobId, parseJobId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import { usageBody } from '../core/result-line.ts'
 import type { ImageRequest } from '../core/submission.ts'
+import { callMsUnseen } from '../core/estimate.ts'
+import type { JobRef } from '../ports.ts'
 import { cancelJob } from '../pipeline/batches.ts'
 import { takeRequest } from '../pipeline/intake.ts'
+import { mayReach } from '../pipeline/owners.ts'
 import { estimateStart, imageContent, jobStatus } from '../pipeline/status.ts'
 import { boundedText, tooLong } from './body.ts'
-import { exactSeconds, notFound, reply, replyError, seconds, usd, type Call, type Reply } from './reply.ts'
+import {
+  exactSeconds,
+  notFound,
+  reply,
+  replyError,
+  retryAfter,
+  seconds,
+  usd,
+  type Call,
+  type Reply,
+} from './reply.ts'
 
 /** POST /v1/jobs: 202 with the job, also when it was there already; 409 when it was, and asked for something else. */
 export async function postJob({ request, room, id, caller }: Call): Promise<Reply> {
@@ -24,10 +37,9 @@ export async function postJob({ request, room, id, caller }: Call): Promise<Repl
   const bytesMax = limits.jobBodyBytesMax
   const text = await boundedText(request, bytesMax)
   if (text === undefined) return tooLong(bytesMax)
-  const filesOf = caller.isAdmin ? undefined : caller.key
-  const taken = await takeRequest(room, { text, idempotencyKey, requestId: id, filesOf })
+  const taken = await takeRequest(room, { text, idempotencyKey, requestId: id, caller })
   if (taken.kind === 'invalid') {
-    return replyError({ status: taken.fault.code === 'batch_cancelled' ? 409 : 400, ...taken.fault })
+    return replyError({ status: statusOfFault[taken.fault.code] ?? 400, ...taken.fault })
   }
   const { job, isNew, isSame } = taken
   if (!isSame) {
@@ -48,21 +60,41 @@ export async function postJob({ request, room, id, caller }: Call): Promise<Repl
   })
 }
 
+const statusOfFault: Readonly<Record<string, number>> = { batch_cancelled: 409, permission_denied: 403 }
+
 /** GET /v1/jobs/{id} */
-export async function getJob({ request, room }: Call): Promise<Reply> {
-  const { id = '' } = request.params
-  const ref = parseJobId(id)
+export async function getJob(call: Call): Promise<Reply> {
+  const { request, room } = call
+  const ref = await jobAskedFor(call)
   const status = ref && (await jobStatus(room, ref))
-  if (status === undefined) return notFound(`job ${quoted(id)}`)
-  return reply(200, jobBody(request.url, status.job, status.estimatedStartAt))
+  if (status === undefined) return noJob(call)
+  const { job, estimatedStartAt } = status
+  const isFinished = !['queued', 'running'].includes(stateOf(job))
+  // One that runs is asked for again when a call as fast as there is may be over.
+  const readyAt =
+    (estimatedStartAt ?? room.clock.now()) + (job.phase.kind === 'running' ? pollSoonMs : callMsUnseen)
+  const headers = isFinished ? {} : { 'retry-after': retryAfter(readyAt, room.clock.now()) }
+  return reply(200, jobBody(request.url, job, estimatedStartAt), headers)
+}
+
+const pollSoonMs = 3_000
+
+/** The job that the path names; undefined when it is none of the caller's. */
+async function jobAskedFor({ request, room, caller }: Call): Promise<JobRef | undefined> {
+  const ref = parseJobId(request.params['id'] ?? '')
+  return ref !== undefined && (await mayReach(room, caller, ref.batch)) ? ref : undefined
+}
+
+function noJob({ request }: Call): Reply {
+  return notFound(`job ${quoted(request.params['id'] ?? '')}`)
 }
 
 /** POST /v1/jobs/{id}/cancel: a call that is under way goes on, and its images are kept. */
-export async function postCancelJob({ request, room }: Call): Promise<Reply> {
-  const { id = '' } = request.params
-  const ref = parseJobId(id)
+export async function postCancelJob(call: Call): Promise<Reply> {
+  const { request, room } = call
+  const ref = await jobAskedFor(call)
   const done = ref && (await cancelJob(room, ref))
-  if (done === undefined || done.kind === 'unknown-job') return notFound(`job ${quoted(id)}`)
+  if (done === undefined || done.kind === 'unknown-job') return noJob(call)
   if (done.kind === 'cancelled') return reply(200, jobBody(request.url, done.job, null))
   const state = stateOf(done.job)
   const message = `job ${jobId(done.job)} is ${state}; allowed: to cancel what is queued`
@@ -70,9 +102,10 @@ export async function postCancelJob({ request, room }: Call): Promise<Reply> {
 }
 
 /** GET /v1/jobs/{id}/images/{k}: the image, or a redirect to a link that works for a quarter of an hour. */
-export async function getImage({ request, room }: Call): Promise<Reply> {
+export async function getImage(call: Call): Promise<Reply> {
+  const { request, room } = call
   const { id = '', k = '' } = request.params
-  const ref = parseJobId(id)
+  const ref = await jobAskedFor(call)
   const found = ref && /^\d{1,2}$/.test(k) ? await imageContent(room, ref, Number(k)) : undefined
   if (found === undefined) return notFound(`image ${quoted(k)} of job ${quoted(id)}`)
   const { content, contentType } = found

@@ -86,3 +86,11 @@ export function usd(microUsd: number | null): number | null {
 export function exactSeconds(time: number | null): number | null {
   return time === null ? null : Math.round(time) / 1_000
 }
+
+/** Seconds after which a poll is worth its while again: never more than a minute, for plans change. */
+export function retryAfter(readyAt: number | null, now: number): string {
+  const seconds = readyAt === null ? retryAfterMaxSeconds : Math.ceil((readyAt - now) / 1_000)
+  return String(Math.min(retryAfterMaxSeconds, Math.max(1, seconds)))
+}
+
+const retryAfterMaxSeconds = 60

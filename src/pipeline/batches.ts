@@ -1,4 +1,5 @@
 import { isSubmitted } from '../core/batch-order.ts'
+import { localCaller, mayUse, type Caller } from '../core/caller.ts'
 import { answersKept, jobCounts, refusedRecently } from '../core/counters.ts'
 import { goesOn, isAtCap, isHalted, plainTerms, type Decision } from '../core/fairness.ts'
 import { type Priority } from '../core/submission.ts'
@@ -105,13 +106,18 @@ export type Changes = {
   readonly capMicroUsd?: number | null | undefined
 }
 
-/** Changes what a batch may have of its pool and of its owner's money; one that does not exist yet is opened. */
+/**
+ * Changes what a batch may have of its pool and of its owner's money; one that does not exist yet is opened, and belongs
+ * to the caller. False when it is none of the caller's.
+ */
 export async function changeBatch(
   room: Darkroom,
   { pool, batch }: BatchRef,
   { priority, capMicroUsd }: Changes,
-): Promise<void> {
-  const opened = await room.jobs.openBatch(newBatch(room, { pool, batch }))
+  caller: Caller = localCaller,
+): Promise<boolean> {
+  const opened = await room.jobs.openBatch(newBatch(room, { pool, batch }, caller.key))
+  if (!mayUse(caller, opened.owner)) return false
   let isLowered = false
   await changeFlow(room, opened, (flow) => {
     const isCapMoved = capMicroUsd !== undefined && capMicroUsd !== flow.capMicroUsd
@@ -127,13 +133,14 @@ export async function changeBatch(
   // Slots that were given under a higher cap, or none, are given anew.
   if (isLowered) await recall(room, opened)
   await nudge(room, opened.pool)
+  return true
 }
 
-export function newBatch(room: Darkroom, { pool, batch }: BatchRef): Batch {
+export function newBatch(room: Darkroom, { pool, batch }: BatchRef, owner: string | null = null): Batch {
   return {
     batch,
     pool,
-    owner: null,
+    owner,
     createdAt: room.clock.now(),
     terms: plainTerms,
     order: null,

@@ -55,6 +55,8 @@ export type Darkroom = {
   readonly refusalShareMax: number
   /** A batch's part of its pool beside others of its priority. */
   readonly shareOf: (batch: string) => number
+  /** An API key's part of its pool beside other keys. */
+  readonly ownerWeight: (owner: string) => number
   /** Jobs that the functions host lets one instance have in hand. */
   readonly jobsAtOnce: number
   /** Aborted when this instance is asked to stop: no further call starts here. */

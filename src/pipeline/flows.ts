@@ -16,7 +16,7 @@ export async function changeFlow(
 /** The flow of a batch that has none: its terms are kept in the batch's own row. */
 async function freshFlow(room: Darkroom, batch: string): Promise<Flow> {
   const stored = await room.jobs.readBatch(batch)
-  return newFlow(batch, { share: room.shareOf(batch), ...(stored && { terms: stored.terms }) })
+  return newFlow(batch, { share: room.shareOf(batch), ...stored })
 }
 
 /** The next job might cost more than the cap leaves. */

@@ -2,10 +2,12 @@ import type { ExpectedCost } from '../core/cost.ts'
 import { jobCounts } from '../core/counters.ts'
 import { callMsUnseen, estimateStartAt, outlook } from '../core/estimate.ts'
 import { readJson } from '../core/json.ts'
+import { localCaller, type Caller } from '../core/caller.ts'
 import { isHalted } from '../core/fairness.ts'
 import { limits } from '../core/limits.ts'
 import type { Submission, SubmissionFault } from '../core/submission.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
+import { mayReach } from './owners.ts'
 import { flowOf, viewPool } from './pool-view.ts'
 
 /** What jobs would come to, before anything is spent. */
@@ -26,12 +28,13 @@ export type Forecasted =
 
 /**
  * One job as JSON, or many, a line each: read and checked as they would be if they were sent. `breathe` lets others on
- * now and then.
+ * now and then. A batch that is none of the caller's is as one that does not exist yet.
  */
 export async function forecast(
   room: Darkroom,
   text: string,
   breathe: () => Promise<unknown> = async () => undefined,
+  caller: Caller = localCaller,
 ): Promise<Forecasted> {
   const submissions: Submission[] = []
   for (const [index, line] of linesOf(text).entries()) {
@@ -49,7 +52,7 @@ export async function forecast(
     // Jobs that are held on this instance must not miss their slots.
     if (index % linesAtOnce === linesAtOnce - 1) await breathe()
   }
-  return { kind: 'forecast', forecast: await forecastOf(room, submissions) }
+  return { kind: 'forecast', forecast: await forecastOf(room, submissions, caller) }
 }
 
 /** Read within some milliseconds. */
@@ -67,7 +70,11 @@ function linesOf(text: string): readonly Line[] {
   return isOneALine ? lines : [{ text, number: null }]
 }
 
-async function forecastOf(room: Darkroom, submissions: readonly Submission[]): Promise<Forecast> {
+async function forecastOf(
+  room: Darkroom,
+  submissions: readonly Submission[],
+  caller: Caller,
+): Promise<Forecast> {
   const total = { images: 0, inputTokens: 0, outputTokens: 0, costMicroUsd: 0, upperMicroUsd: 0 }
   const prices: Forecast['prices'][number][] = []
   const starts: (number | null)[] = []
@@ -84,7 +91,7 @@ async function forecastOf(room: Darkroom, submissions: readonly Submission[]): P
       total.upperMicroUsd += costs.upperMicroUsd(request)
     }
     prices.push(costs.prices)
-    const { startAt, finishAt } = await timesOf(room, pool, asked)
+    const { startAt, finishAt } = await timesOf(room, { pool, asked, caller })
     starts.push(startAt)
     finishes.push(finishAt)
   }
@@ -100,15 +107,15 @@ async function forecastOf(room: Darkroom, submissions: readonly Submission[]): P
 /** As a batch of their own beside those that wait, or behind what waits in theirs. */
 async function timesOf(
   room: Darkroom,
-  pool: string,
-  asked: readonly Submission[],
+  { pool, asked, caller }: { pool: string; asked: readonly Submission[]; caller: Caller },
 ): Promise<{ readonly startAt: number | null; readonly finishAt: number | null }> {
   const [first] = asked
-  const batch = first?.batch ?? ''
+  const named = first?.batch ?? ''
+  const batch = (await mayReach(room, caller, named)) ? named : ''
   const priority = first?.priority ?? null
   const [view, flow, stored] = await Promise.all([
     viewPool(room, pool),
-    flowOf(room, { pool, batch }),
+    flowOf(room, { pool, batch }, { owner: caller.key }),
     room.jobs.getBatch(batch),
   ])
   const expected = isHalted(flow) ? undefined : outlook(view, batch, room.clock.now())

@@ -1,19 +1,19 @@
 import { failure, type Failure } from '../core/failure.ts'
 import { newJob, rejectedJob, type Job } from '../core/job.ts'
-import { inboxName, keyOf } from '../core/keys.ts'
+import { inboxName, keyOf, ownerOfInbox } from '../core/keys.ts'
 import {
   isSameRequest,
   type AskedRequest,
-  type ImageRequest,
   type Submission,
   type SubmissionFault,
 } from '../core/submission.ts'
-import type { JobRef } from '../ports.ts'
+import { localCaller, mayUse, type Caller } from '../core/caller.ts'
+import type { Batch, JobRef } from '../ports.ts'
 import { announce, nudge, wake } from './announce.ts'
 import { newBatch } from './batches.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
 import type { BatchRef } from './flows.ts'
-import { rememberBatch } from './known-batch.ts'
+import { knownBatch, rememberBatch } from './known-batch.ts'
 import { checkInputs, keepInputs, withNames } from './inputs.ts'
 
 /** A message of the public queue, or of its poison queue. */
@@ -54,8 +54,7 @@ export async function takeMessage(room: Darkroom, message: JobMessage): Promise<
     customId === null
       ? keyOf({ kind: 'message', id: message.messageId ?? message.text })
       : keyOf({ kind: 'custom-id', id: customId })
-  // Who may write to the queue may read the whole account.
-  const accepted = await accept(room, submission, { batch, key, filesOf: undefined })
+  const accepted = await accept(room, submission, { batch, key, caller: operator })
   if (accepted.kind === 'accepted') return { ...accepted, fault: undefined }
   const { fault } = accepted
   const { pool } = submission
@@ -67,9 +66,17 @@ export async function takeMessage(room: Darkroom, message: JobMessage): Promise<
   })
 }
 
+/** Who may write to the queue may read the whole account; what comes so belongs to no key. */
+const operator: Caller = localCaller
+
 /** A batch draws on one pool, so each pool has an inbox of its own. */
-function inboxOf({ pools: [first] }: Darkroom, { pool }: Submission, time: number): string {
-  return inboxName(time, pool === first?.name ? null : pool)
+function inboxOf(
+  { pools: [first] }: Darkroom,
+  { pool }: Submission,
+  time: number,
+  { key: owner }: Caller = operator,
+): string {
+  return inboxName(time, { pool: pool === first?.name ? null : pool, owner })
 }
 
 /** A message that its queue has given up: it is turned into a failed job, never into silence. */
@@ -106,10 +113,10 @@ export async function takeRequest(
     readonly text: string
     readonly idempotencyKey: string | undefined
     readonly requestId: string
-    /** The key whose files an edit may start from; undefined: anybody's. */
-    readonly filesOf?: string | null | undefined
+    readonly caller: Caller
   },
 ): Promise<TakenRequest> {
+  const { caller } = asked
   const parsed = room.parse(asked.text)
   if (parsed.kind === 'invalid') return { kind: 'invalid', fault: parsed.fault }
   const { submission } = parsed
@@ -124,14 +131,11 @@ export async function takeRequest(
   })
   if (asked.idempotencyKey !== undefined && batch === null) {
     // Sent again just after midnight it must meet yesterday's job.
-    const earlier = await room.jobs.get({ batch: inboxOf(room, submission, now - dayMs), key })
+    const earlier = await room.jobs.get({ batch: inboxOf(room, submission, now - dayMs, caller), key })
     if (earlier !== undefined) return taken(earlier.job, false)
   }
-  const accepted = await accept(room, submission, {
-    batch: batch ?? inboxOf(room, submission, now),
-    key,
-    filesOf: asked.filesOf,
-  })
+  const place = batch ?? inboxOf(room, submission, now, caller)
+  const accepted = await accept(room, submission, { batch: place, key, caller })
   return accepted.kind === 'accepted'
     ? taken(accepted.job, accepted.isNew)
     : { kind: 'invalid', fault: accepted.fault }
@@ -144,10 +148,18 @@ async function asksFor(room: Darkroom, job: Job, request: AskedRequest): Promise
 
 function requestKey(
   customId: string | null,
-  { idempotencyKey, requestId }: { idempotencyKey: string | undefined; requestId: string },
+  {
+    idempotencyKey,
+    requestId,
+    caller,
+  }: { idempotencyKey: string | undefined; requestId: string; caller: Caller },
 ): string {
   if (customId !== null) return keyOf({ kind: 'custom-id', id: customId })
-  if (idempotencyKey !== undefined) return keyOf({ kind: 'idempotency', id: idempotencyKey })
+  if (idempotencyKey !== undefined) {
+    // Of an admin and of the batch's owner the same one may mean two things.
+    const id = caller.key === null ? idempotencyKey : `${caller.key}\n${idempotencyKey}`
+    return keyOf({ kind: 'idempotency', id })
+  }
   return keyOf({ kind: 'message', id: requestId })
 }
 
@@ -157,19 +169,20 @@ type Acceptance =
   | { readonly kind: 'accepted'; readonly job: Job; readonly isNew: boolean }
   | { readonly kind: 'rejected'; readonly fault: SubmissionFault }
 
-type Place = JobRef & { readonly filesOf: string | null | undefined }
+type Place = JobRef & { readonly caller: Caller }
 
 async function accept(
   room: Darkroom,
   submission: Submission,
-  { batch, key, filesOf }: Place,
+  { batch, key, caller }: Place,
 ): Promise<Acceptance> {
   const { pool, customId, metadata, priority } = submission
-  const taken = await takeInputs(room, submission, { batch, key, filesOf })
-  if (taken.kind !== 'taken') return taken
-  const { request } = taken
-  const batchPool = await openBatch(room, { pool, batch })
+  const before = await lookBefore(room, submission, { batch, key, caller })
+  if (before !== undefined) return before
+  const { pool: batchPool, owner } = await openBatch(room, { pool, batch }, caller.key)
+  if (!mayUse(caller, owner)) return { kind: 'rejected', fault: notYours(batch) }
   if (batchPool !== pool) return { kind: 'rejected', fault: modelMismatch(batch, { pool, batchPool }) }
+  const request = await keepInputs(room, { batch, key }, submission.request)
   const upperMicroUsd = poolNamed(room, pool)?.costs.upperMicroUsd(request) ?? 0
   const now = room.clock.now()
   const job = newJob({ batch, key, pool, customId, metadata, request, priority, upperMicroUsd, now })
@@ -189,24 +202,34 @@ async function accept(
 }
 
 /**
- * What an edit starts from is checked and kept before the job is written. A job that is there already is only announced:
- * its images may be gone since.
+ * What can be said before anything is written. What an edit starts from is checked; a job that is there already is only
+ * announced: its images may be gone since.
  */
-async function takeInputs(
+async function lookBefore(
   room: Darkroom,
   { pool, request }: Submission,
-  { batch, key, filesOf }: Place,
-): Promise<Acceptance | { readonly kind: 'taken'; readonly request: ImageRequest }> {
-  if (request.inputs !== undefined) {
-    const stored = await room.jobs.get({ batch, key })
-    if (stored !== undefined) {
-      await announce(room, stored.job)
-      return { kind: 'accepted', job: stored.job, isNew: false }
-    }
-    const fault = await checkInputs(room, { pool, request }, { owner: filesOf })
-    if (fault !== undefined) return { kind: 'rejected', fault }
+  { batch, key, caller }: Place,
+): Promise<Acceptance | undefined> {
+  const inbox = ownerOfInbox(batch)
+  if (inbox !== undefined && inbox.owner !== caller.key) return { kind: 'rejected', fault: notYours(batch) }
+  if (request.inputs === undefined) return undefined
+  const known = await knownBatch(room, batch)
+  if (known !== undefined && !mayUse(caller, known.owner)) {
+    return { kind: 'rejected', fault: notYours(batch) }
   }
-  return { kind: 'taken', request: await keepInputs(room, { batch, key }, request) }
+  const stored = await room.jobs.get({ batch, key })
+  if (stored !== undefined) {
+    await announce(room, stored.job)
+    return { kind: 'accepted', job: stored.job, isNew: false }
+  }
+  const owner = caller.isAdmin ? undefined : caller.key
+  const fault = await checkInputs(room, { pool, request }, { owner })
+  return fault && { kind: 'rejected', fault }
+}
+
+function notYours(batch: string): SubmissionFault {
+  const message = `batch: ${batch} belongs to another API key, or is the name of another's inbox; use another name`
+  return { param: 'batch', code: 'permission_denied', message }
 }
 
 function batchCancelled(batch: string): SubmissionFault {
@@ -231,7 +254,9 @@ async function reject(
   const { customId, failure } = rejected
   // A batch must not be bound to a pool that its good messages do not ask for.
   const pool = rejected.pool ?? room.pools[0]?.name ?? ''
-  const batch = rejected.batch ?? inboxName(now)
+  // Another's inbox is not to be opened by what is no job.
+  const isForeign = rejected.batch !== null && (ownerOfInbox(rejected.batch)?.owner ?? null) !== null
+  const batch = isForeign ? inboxName(now) : (rejected.batch ?? inboxName(now))
   // Never under the custom id itself: a corrected message with the same id must become a job.
   const key = keyOf({
     kind: 'rejected',
@@ -240,7 +265,7 @@ async function reject(
   const job = rejectedJob({
     batch,
     key,
-    pool: await openBatch(room, { pool, batch }),
+    pool: (await openBatch(room, { pool, batch })).pool,
     customId,
     metadata: null,
     now,
@@ -255,11 +280,9 @@ async function reject(
   }
 }
 
-/** Answers the pool that the batch draws on: that of its first job. */
-async function openBatch(room: Darkroom, ref: BatchRef): Promise<string> {
-  const { batches } = room.seen
-  const known = batches.get(ref.batch)
-  if (known !== undefined) return (await known).pool
-  const opened = room.jobs.openBatch(newBatch(room, ref))
-  return (await rememberBatch(room, ref.batch, opened)).pool
+/** Answers the batch as it was opened first: it draws on the pool, and belongs to the owner, of its first job. */
+async function openBatch(room: Darkroom, ref: BatchRef, owner: string | null = null): Promise<Batch> {
+  const known = room.seen.batches.get(ref.batch)
+  if (known !== undefined) return known
+  return rememberBatch(room, ref.batch, room.jobs.openBatch(newBatch(room, ref, owner)))
 }

@@ -1,6 +1,6 @@
 import { isSubmitted } from '../core/batch-order.ts'
 import { afterQuiet, horizonMs, lowerLead, newLedger, underSettings, type Ledger } from '../core/budget.ts'
-import { byTag, goesOn, isHalted, turns } from '../core/fairness.ts'
+import { byTag, goesOn, isHalted, turns, withShares } from '../core/fairness.ts'
 import { topPaces } from '../core/level.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
@@ -82,18 +82,18 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
   const { freed, isUnderWay } = await lookAtCaps(room, pool)
   const flows = pool.flows.map(({ value }) => ({
     ...value,
-    share: room.shareOf(value.batch),
     ...(freed.has(value.batch) ? { decision: goesOn(now, 'calls cost less than they might have') } : {}),
   }))
   const halted = await lookAtHalted(room, flows)
   const lines = await lookAtIdle(room, { flows, limit: slotsWithinHorizon(ledgers, now), now })
   for (const batch of halted.empty) lines.set(batch, emptyLine)
   // Those that are empty take no turn: it would keep others waiting for nothing.
-  const awake = flows
-    .filter(
+  const awake = withShares(
+    flows.filter(
       (flow) => !isHalted(flow) && (flow.idleSince === null || lines.get(flow.batch)?.isEmpty === false),
-    )
-    .sort(byTag)
+    ),
+    { shareOf: room.shareOf, ownerWeight: room.ownerWeight, isAwake: () => true },
+  ).toSorted(byTag)
   const round = turns(awake, lastTick?.virtualTime ?? 0)
   const { grants, nextSlotAt, isCutShort } = await giveSlots(room, awake, {
     ledgers,

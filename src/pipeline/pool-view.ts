@@ -1,6 +1,6 @@
 import { newLedger, underSettings, type Ledger } from '../core/budget.ts'
-import { newFlow, type Flow, type Terms } from '../core/fairness.ts'
-import type { Versioned } from '../ports.ts'
+import { isHalted, newFlow, withShares, type Flow } from '../core/fairness.ts'
+import type { Batch, Versioned } from '../ports.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
 import type { BatchRef } from './flows.ts'
 
@@ -22,7 +22,10 @@ export async function viewPool(room: Darkroom, name: string): Promise<PoolView> 
   const pool = await reading
   return {
     ledgers: ledgersNow(room, name, pool.ledgers),
-    flows: pool.flows.map(({ value }) => value),
+    flows: sharedOut(
+      room,
+      pool.flows.map(({ value }) => value),
+    ),
   }
 }
 
@@ -40,7 +43,25 @@ export function ledgersNow(
 }
 
 /** What was decided a moment ago is seen at once; a batch without a flow has one as it would be made. */
-export async function flowOf(room: Darkroom, { pool, batch }: BatchRef, terms?: Terms): Promise<Flow> {
+export async function flowOf(
+  room: Darkroom,
+  { pool, batch }: BatchRef,
+  known?: Partial<Pick<Batch, 'terms' | 'owner'>>,
+): Promise<Flow> {
   const stored = await room.budgets.readFlow({ pool, batch })
-  return stored?.value ?? newFlow(batch, { share: room.shareOf(batch), ...(terms && { terms }) })
+  const flow = stored?.value ?? newFlow(batch, { share: room.shareOf(batch), ...known })
+  // The stored share is as old as the last slot; who else of its owner is awake shows in the pool.
+  if (flow.owner === null) return flow
+  const { flows } = await viewPool(room, pool)
+  const others = flows.filter((other) => other.batch !== batch)
+  return sharedOut(room, [flow, ...others])[0] ?? flow
+}
+
+function sharedOut(room: Darkroom, flows: readonly Flow[]): readonly Flow[] {
+  const { shareOf, ownerWeight } = room
+  return withShares(flows, {
+    shareOf,
+    ownerWeight,
+    isAwake: (flow) => flow.idleSince === null && !isHalted(flow),
+  })
 }

@@ -65,7 +65,7 @@ export async function batchStatus(room: Darkroom, batch: string): Promise<BatchS
   const { counters } = stored
   const { pool, createdAt } = stored.batch
   const { owner, order, progress } = stored.batch
-  const flow = await flowOf(room, { pool, batch }, stored.batch.terms)
+  const flow = await flowOf(room, { pool, batch }, stored.batch)
   const counts = countsOfLines(jobCounts(counters), { progress, decision: flow.decision })
   const isFinished = counts.waiting + counts.running === 0
   const expected =

@@ -132,6 +132,7 @@ const ledgerSchema = z.object({
 
 const flowSchema = termsSchema.extend({
   batch: z.string(),
+  owner: z.string().nullable(),
   share: z.number(),
   tag: z.number(),
   idleSince: z.number().nullable(),

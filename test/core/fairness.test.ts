@@ -12,6 +12,7 @@ import {
   termsOf,
   turns,
   weightOf,
+  withShares,
   weights,
 } from '../../src/core/fairness.ts'
 import { priorities } from '../../src/core/submission.ts'
@@ -206,6 +207,7 @@ describe('the terms of a batch', () => {
   test('are plain at first: normal, without a cap, and nothing decided', () => {
     expect(newFlow('a')).toEqual({
       batch: 'a',
+      owner: null,
       share: 1,
       ...plainTerms,
       tag: 0,
@@ -223,7 +225,15 @@ describe('the terms of a batch', () => {
       refusalsFrom: 7,
     } as const
     const flow = newFlow('a', { share: 3, terms })
-    expect(flow).toEqual({ batch: 'a', share: 3, ...terms, tag: 0, idleSince: null, backlog: null })
+    expect(flow).toEqual({
+      batch: 'a',
+      owner: null,
+      share: 3,
+      ...terms,
+      tag: 0,
+      idleSince: null,
+      backlog: null,
+    })
     const used = { ...flow, tag: 9, idleSince: 1 }
     expect(termsOf(used)).toEqual(terms)
   })
@@ -244,6 +254,44 @@ describe('the terms of a batch', () => {
     expect(priorities.map((priority) => weightOf({ priority, share: 2 }))).toEqual([2, 8, 32])
     expect(weightOf({ priority: 'low', share: 2 }, 'high')).toBe(32)
     expect(weightOf({ priority: 'high', share: 0.5 }, null)).toBe(8)
+  })
+})
+
+describe('what a key gets', () => {
+  const rules = {
+    shareOf: (batch: string) => (batch === 'favoured' ? 3 : 1),
+    ownerWeight: (owner: string) => (owner === 'heavy' ? 2 : 1),
+    isAwake: ({ idleSince }: Flow) => idleSince === null,
+  }
+  const flowOf = (batch: string, owner: string | null = null, idleSince: number | null = null): Flow => ({
+    ...newFlow(batch, { owner }),
+    idleSince,
+  })
+  const sharesOf = (flows: readonly Flow[]) => withShares(flows, rules).map(({ share }) => share)
+
+  test('is divided among its batches that are awake', () => {
+    const four = ['1', '2', '3', '4'].map((batch) => flowOf(batch, 'light'))
+    expect(sharesOf([...four, flowOf('5', 'heavy')])).toEqual([0.25, 0.25, 0.25, 0.25, 2])
+    expect(sharesOf([flowOf('1', 'heavy'), flowOf('2', 'heavy', 7), flowOf('3', 'heavy', 7)])).toEqual([
+      2, 1, 1,
+    ])
+  })
+
+  test('stands beside the shares of the settings', () => {
+    expect(sharesOf([flowOf('favoured', 'heavy'), flowOf('2', 'heavy')])).toEqual([3, 1])
+  })
+
+  test('does not touch what belongs to none', () => {
+    expect(sharesOf([flowOf('1'), flowOf('2'), flowOf('favoured')])).toEqual([1, 1, 3])
+  })
+
+  test('is the same with ten batches as with one', () => {
+    const many = Array.from({ length: 10 }, (_, i) => flowOf(`many-${i}`, 'light'))
+    const flows = withShares([...many, flowOf('one', 'other')], rules)
+    const { served } = play({ flows, virtualTime: 0 }, { rounds: 50, slotsPerRound: 20 })
+    expect(countOf(served, 'one')).toBeGreaterThanOrEqual(495)
+    expect(countOf(served, 'one')).toBeLessThanOrEqual(505)
+    for (const { batch } of many) expect(countOf(served, batch)).toBeGreaterThanOrEqual(48)
   })
 })
 

@@ -5,6 +5,7 @@ import {
   imageBlobName,
   imageBlobStem,
   inboxName,
+  ownerOfInbox,
   indexRowOf,
   jobId,
   keyOf,
@@ -111,10 +112,42 @@ describe('the id of a job', () => {
 
   test('of a single job for another pool than the first names the pool too, in plain characters', () => {
     const day = Date.UTC(2026, 10, 23)
-    expect(inboxName(day, null)).toBe(inboxName(day))
-    expect(inboxName(day, 'gpt-image-2.5_flare/eu')).toBe('inbox-2026-11-23_gpt-image-2-5_flare-eu')
-    expect(inboxName(day, 'gpt-image-2.5_flare/eu')).toMatch(batchNamePattern)
+    expect(inboxName(day, { pool: null })).toBe(inboxName(day))
+    expect(inboxName(day, { pool: 'gpt-image-2.5_flare/eu' })).toBe('inbox-2026-11-23_gpt-image-2-5_flare-eu')
+    expect(inboxName(day, { pool: 'gpt-image-2.5_flare/eu' })).toMatch(batchNamePattern)
   })
+})
+
+describe('the inbox of an API key', () => {
+  const day = Date.UTC(2026, 10, 23)
+
+  test('is its own, for each pool', () => {
+    expect(inboxName(day, { owner: 'studio-2' })).toBe('inbox-2026-11-23__studio-2')
+    expect(inboxName(day, { owner: 'studio-2', pool: 'gpt-image-2' })).toBe(
+      'inbox-2026-11-23__studio-2_gpt-image-2',
+    )
+    const longest = inboxName(day, { owner: 'k'.repeat(32), pool: 'gpt-image-1-mini' })
+    expect(longest).toMatch(/^inbox-2026-11-23__k{32}_[0-9a-f]{8}$/)
+    expect(longest.length).toBeLessThanOrEqual(limits.batchNameCharsMax)
+  })
+
+  test.each([
+    ['inbox-2026-11-23', null],
+    ['inbox-2031-01-01', null],
+    ['inbox-2026-11-23_gpt-image-2', null],
+    ['inbox-2026-11-23__', null],
+    ['inbox-2026-11-23__studio', 'studio'],
+    ['inbox-2026-11-23__studio_gpt-image-2', 'studio'],
+  ])('is known by its name: %s', (name, owner) => {
+    expect(ownerOfInbox(name)).toEqual({ owner })
+  })
+
+  test.each(['inbox', 'inbox-toys', 'my-inbox-2026-11-23', 'inbox-2026-11-23x', 'toys'])(
+    'is not %s',
+    (name) => {
+      expect(ownerOfInbox(name)).toBeUndefined()
+    },
+  )
 })
 
 describe('the name of an image', () => {

@@ -526,7 +526,7 @@ describe('a cap', () => {
       await tickOnce(world, room)
       const answers: LostAnswer[] = [lost]
       const losing = { ...room, budgets: budgetTable(losingAnswers(world.budget, () => answers.shift())) }
-      const change = async (): Promise<void> =>
+      const change = async (): Promise<boolean> =>
         world.clock.run(changeBatch(losing, ref, { capMicroUsd: cap.microUsd }))
       await change().catch(change)
       await playFor(world, room, 5 * minuteMs)

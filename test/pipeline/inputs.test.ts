@@ -1,3 +1,4 @@
+import { localCaller } from '../../src/core/caller.ts'
 import { createCanvas } from '@napi-rs/canvas'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { readHostPatterns } from '../../src/core/destination.ts'
@@ -51,8 +52,9 @@ async function take(fields: object, key = 'cat'): Promise<Accepted> {
 
 async function ask(body: object, own: { filesOf?: string | null; key?: string } = {}): Promise<TakenRequest> {
   const { filesOf, key: idempotencyKey } = own
+  const caller = filesOf === undefined ? localCaller : { key: filesOf, isAdmin: false, isReadOnly: false }
   const text = JSON.stringify({ prompt: 'a hat', ...body })
-  return world.clock.run(takeRequest(room, { text, idempotencyKey, requestId: 'r', filesOf }))
+  return world.clock.run(takeRequest(room, { text, idempotencyKey, requestId: 'r', caller }))
 }
 
 async function upload(owner: string | null, bytes: Buffer): Promise<string> {

@@ -1,3 +1,4 @@
+import { localCaller } from '../../src/core/caller.ts'
 import { expect, test } from 'vitest'
 import { takeMessage, takePoisoned, takeRequest } from '../../src/pipeline/intake.ts'
 import { assertRowsAgree } from '../support/laws.ts'
@@ -101,6 +102,7 @@ test('a request with an idempotency key makes one job, also across midnight', as
         text: JSON.stringify({ prompt }),
         idempotencyKey: 'order 66',
         requestId,
+        caller: localCaller,
       }),
     )
   const first = await ask('a cat', 'request-1')
@@ -115,7 +117,12 @@ test('a request with an idempotency key makes one job, also across midnight', as
 
 test('a request that is no job makes none', async () => {
   const world = newWorld()
-  const asked = { text: '{"prompt": ""}', idempotencyKey: undefined, requestId: 'request-1' }
+  const asked = {
+    text: '{"prompt": ""}',
+    idempotencyKey: undefined,
+    requestId: 'request-1',
+    caller: localCaller,
+  }
   const taken = await world.clock.run(takeRequest(roomIn(world), asked))
   expect(taken).toMatchObject({ kind: 'invalid', fault: { param: 'prompt' } })
   expect(world.jobs.partitions()).toEqual([])

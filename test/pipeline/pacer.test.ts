@@ -1,3 +1,4 @@
+import { newBatch } from '../../src/pipeline/batches.ts'
 import { describe, expect, test } from 'vitest'
 import { newLedger, spacingMs, type QuotaLimits } from '../../src/core/budget.ts'
 import { claimed, failed } from '../../src/core/job.ts'
@@ -425,6 +426,26 @@ describe('priorities', () => {
     await tickOn(world, room, { sent: from + 80 })
     expect(served(from)).toBe(40)
   })
+})
+
+test('ten batches of one key get together what one of another key gets', async () => {
+  const world = newWorld()
+  const room = {
+    ...roomWith(world, [quotaOf(deployment, [deployment], 600)]),
+    ownerWeight: (owner: string): number => (owner === 'studio' ? 2 : 1),
+  }
+  const many = Array.from({ length: 10 }, (_, index) => `many-${index}`)
+  const open = async (name: string, owner: string) =>
+    room.jobs.openBatch(newBatch(room, { pool: 'pool', batch: name }, owner))
+  await world.clock.run(Promise.all(many.map(async (name) => open(name, 'crowd'))))
+  await world.clock.run(Promise.all([open('one', 'loner'), open('heavy', 'studio')]))
+  for (const name of [...many, 'one', 'heavy']) await addQuietly(world, room, 100, name)
+  await tickOn(world, room, { sent: 160 })
+  const served = world.messages.work.slice(0, 160).map(({ message }) => message.batch)
+  const count = (isOf: (name: string) => boolean): number => served.filter(isOf).length
+  expect(count((name) => name === 'one')).toBe(40)
+  expect(count((name) => name === 'heavy')).toBe(80)
+  expect(count((name) => many.includes(name))).toBe(40)
 })
 
 async function stored(room: Darkroom, key: string) {

@@ -36,6 +36,24 @@ test('a batch that was there alone has no claim on what another is owed', async 
   assertEqualShares(shares)
 })
 
+test('many batches of one key have no claim on what one batch of another is owed', async () => {
+  const of = (batch: string, count: number, apiKey: string) =>
+    batchOf(batch, count).map((submission) => ({ ...submission, via: 'http' as const, apiKey }))
+  const many = ['a', 'b', 'c', 'd', 'e']
+  const run = await simulate(
+    fairWeather('keys', {
+      rpm: 60,
+      instances: 2,
+      submissions: [...many.flatMap((batch) => of(batch, 30, 'crowd')), ...of('one', 150, 'loner')],
+    }),
+  )
+  const until = Math.min(...[...many, 'one'].map((batch) => startsOf(run, batch).at(-1)!))
+  const shareOf = (batch: string) => startsOf(run, batch).filter((at) => at < until).length
+  const crowd = many.reduce((sum, batch) => sum + shareOf(batch), 0)
+  expect(crowd + shareOf('one')).toBeGreaterThan(270)
+  assertEqualShares([crowd, shareOf('one')])
+})
+
 function startsOf({ calls }: Run, batch: string): number[] {
   return calls
     .filter(({ prompt }) => prompt.startsWith(`${batch},`))

@@ -1,3 +1,4 @@
+import { localCaller } from '../../src/core/caller.ts'
 import { expect } from 'vitest'
 import type { OnUnknown } from '../../src/core/failure.ts'
 import { isFinal, type Job } from '../../src/core/job.ts'
@@ -52,6 +53,8 @@ export type Submission = {
   readonly afterMs: number
   readonly via: 'queue' | 'http'
   readonly text: string
+  /** Of what comes over HTTP: the API key that sends it; without one it belongs to none. */
+  readonly apiKey?: string
 }
 
 /** What happens to one simulated app, all of it drawn from one source of chance. */
@@ -295,21 +298,25 @@ export async function simulate(scenario: Scenario): Promise<Run> {
 
   const sent: Sent[] = []
   let unsent = scenario.submissions.length
-  for (const [index, { afterMs, via, text }] of scenario.submissions.entries()) {
+  for (const [index, { afterMs, via, text, apiKey }] of scenario.submissions.entries()) {
     clock.at(startAt + afterMs, () => {
       if (via === 'queue') {
         sent.push({ text, messageId: jobsQueue.send(text, clock.now()) })
         unsent -= 1
       } else {
         sent.push({ text, messageId: '' })
-        post(text, `client-${index}`, () => (unsent -= 1))
+        post({ text, idempotencyKey: `client-${index}`, apiKey }, () => (unsent -= 1))
       }
     })
   }
 
-  function post(text: string, idempotencyKey: string, done: () => void): void {
+  function post(
+    { apiKey, ...asked }: { text: string; idempotencyKey: string; apiKey: string | undefined },
+    done: () => void,
+  ): void {
+    const caller = apiKey === undefined ? localCaller : { key: apiKey, isAdmin: false, isReadOnly: false }
     untilAnswered(
-      async ({ room }) => takeRequest(room, { text, idempotencyKey, requestId: `request-${chance()}` }),
+      async ({ room }) => takeRequest(room, { ...asked, caller, requestId: `request-${chance()}` }),
       done,
     )
   }

@@ -1,0 +1,225 @@
+import functions from '@azure/functions'
+import { beforeEach, describe, expect, it, test } from 'vitest'
+import { localCaller, type Caller } from '../../src/core/caller.ts'
+import { getBatch, patchBatch, postCancel, postPause, postResume } from '../../src/http/batches.ts'
+import { getBudget } from '../../src/http/budget.ts'
+import { postEstimate } from '../../src/http/estimate.ts'
+import { getImage, getJob, postCancelJob, postJob } from '../../src/http/jobs.ts'
+import type { Call, Reply } from '../../src/http/reply.ts'
+import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import { takeMessage } from '../../src/pipeline/intake.ts'
+import { newWorld, roomIn, type World } from '../support/room.ts'
+
+const studio: Caller = { key: 'studio', isAdmin: false, isReadOnly: false }
+const agency: Caller = { key: 'agency', isAdmin: false, isReadOnly: false }
+const ops: Caller = { key: 'ops', isAdmin: true, isReadOnly: false }
+
+let world: World
+let room: Darkroom
+
+beforeEach(() => {
+  world = newWorld(Date.UTC(2026, 10, 23, 12, 0, 0))
+  room = roomIn(world)
+})
+
+let requests = 0
+
+type Asked = { params?: Record<string, string>; body?: object; headers?: Record<string, string> }
+
+async function ask(caller: Caller, handle: (call: Call) => Promise<Reply>, asked: Asked = {}) {
+  const { params = {}, body, headers = {} } = asked
+  const request = new functions.HttpRequest({
+    url: 'https://darkroom.example.com/x',
+    method: body === undefined ? 'GET' : 'POST',
+    params,
+    headers,
+    ...(body && { body: { string: JSON.stringify(body) } }),
+  })
+  const reply = await world.clock.run(handle({ request, room, id: `request-${(requests += 1)}`, caller }))
+  const json: any = reply.jsonBody
+  return { ...reply, json }
+}
+
+async function post(caller: Caller, body: object, headers: Record<string, string> = {}) {
+  return ask(caller, postJob, { body: { prompt: 'a fox', ...body }, headers })
+}
+
+async function fromQueue(fields: object) {
+  const text = JSON.stringify({ prompt: 'a fox', ...fields })
+  return world.clock.run(takeMessage(room, { text, messageId: 'message-1', insertedAt: undefined }))
+}
+
+describe('what is another’s', () => {
+  beforeEach(async () => {
+    await post(studio, { batch: 'toys', custom_id: 'bear' })
+  })
+
+  const ofBatch = { params: { name: 'toys' } }
+  const ofJob = { params: { id: 'toys.bear' } }
+
+  it.each<[string, (call: Call) => Promise<Reply>, Asked]>([
+    ['its batch', getBatch, ofBatch],
+    ['its terms', patchBatch, { ...ofBatch, body: { priority: 'low' } }],
+    ['a pause', postPause, { ...ofBatch, body: {} }],
+    ['a resumption', postResume, { ...ofBatch, body: {} }],
+    ['a cancellation', postCancel, { ...ofBatch, body: {} }],
+    ['its job', getJob, ofJob],
+    ['a cancellation of its job', postCancelJob, { ...ofJob, body: {} }],
+    ['its image', getImage, { params: { id: 'toys.bear', k: '0' } }],
+  ])('is not there: %s', async (_, handle, asked) => {
+    const before = JSON.stringify([world.jobs.rows('toys'), world.budget.rows('pool')])
+    const { status, json } = await ask(agency, handle, asked)
+    expect(status).toBe(404)
+    expect(JSON.stringify([world.jobs.rows('toys'), world.budget.rows('pool')])).toBe(before)
+    // As for a batch that nobody has: names tell nothing.
+    const absent = JSON.parse(JSON.stringify(asked).replaceAll('toys', 'none'))
+    const unknown = await ask(agency, handle === patchBatch ? getBatch : handle, absent)
+    expect(json.error).toEqual(JSON.parse(JSON.stringify(unknown.json.error).replaceAll('none', 'toys')))
+  })
+
+  it('takes no job', async () => {
+    const { status, json } = await post(agency, { batch: 'toys' })
+    expect([status, json.error.code, json.error.param]).toEqual([403, 'permission_denied', 'batch'])
+    expect((await ask(ops, getBatch, ofBatch)).json.counts.total).toBe(1)
+  })
+
+  it('has no part in an estimate', async () => {
+    const estimate = async (caller: Caller) =>
+      (await ask(caller, postEstimate, { body: { prompt: 'a fox', batch: 'toys' } })).json
+    await ask(studio, postPause, { ...ofBatch, body: {} })
+    expect((await estimate(studio)).estimated_start_at).toBeNull()
+    expect((await estimate(agency)).estimated_start_at).toEqual(expect.any(Number))
+  })
+
+  it('is named in no budget', async () => {
+    await ask(studio, postCancel, { ...ofBatch, body: {} })
+    expect(JSON.stringify((await ask(agency, getBudget)).json)).not.toContain('toys')
+  })
+
+  it('is there for its owner, and for admins', async () => {
+    for (const caller of [studio, ops, localCaller]) {
+      expect((await ask(caller, getBatch, ofBatch)).status).toBe(200)
+      expect((await ask(caller, getJob, ofJob)).status).toBe(200)
+      expect((await post(caller, { batch: 'toys', custom_id: `by-${caller.key}` })).status).toBe(202)
+    }
+    expect((await room.jobs.readBatch('toys'))?.owner).toBe('studio')
+  })
+})
+
+describe('what came by the queue', () => {
+  it('belongs to nobody, so to admins', async () => {
+    await fromQueue({ batch: 'toys', custom_id: 'bear' })
+    expect((await ask(studio, getBatch, { params: { name: 'toys' } })).status).toBe(404)
+    expect((await ask(ops, getBatch, { params: { name: 'toys' } })).status).toBe(200)
+    expect((await post(studio, { batch: 'toys' })).status).toBe(403)
+  })
+
+  it('does not go to the inbox of a key', async () => {
+    const taken = await fromQueue({ batch: 'inbox-2026-11-23__studio', custom_id: 'bear' })
+    expect(taken).toMatchObject({ fault: { code: 'permission_denied' }, job: { batch: 'inbox-2026-11-23' } })
+    expect(world.jobs.partitions()).not.toContain('inbox-2026-11-23__studio')
+  })
+})
+
+describe('the inbox', () => {
+  it('is one for each key', async () => {
+    const ids = []
+    for (const caller of [localCaller, studio, agency, ops]) {
+      const { json } = await post(caller, { custom_id: 'bear' })
+      ids.push(json.id)
+    }
+    expect(ids).toEqual([
+      'inbox-2026-11-23.bear',
+      'inbox-2026-11-23__studio.bear',
+      'inbox-2026-11-23__agency.bear',
+      'inbox-2026-11-23__ops.bear',
+    ])
+  })
+
+  it.each(['inbox-2026-11-24__agency', 'inbox-2026-11-24', 'inbox-2026-11-24_gpt-image-2'])(
+    'is nobody else’s to open: %s',
+    async (batch) => {
+      expect(await post(studio, { batch })).toMatchObject({
+        status: 403,
+        json: { error: { code: 'permission_denied', param: 'batch' } },
+      })
+      const patched = await ask(studio, patchBatch, { params: { name: batch }, body: { priority: 'high' } })
+      expect(patched.status).toBe(404)
+      expect(world.jobs.partitions()).toEqual([])
+    },
+  )
+
+  it('may be named by its key', async () => {
+    expect((await post(agency, { batch: 'inbox-2026-11-24__agency' })).status).toBe(202)
+  })
+})
+
+describe('an Idempotency-Key', () => {
+  const key = { 'idempotency-key': 'order-17' }
+
+  it('means what its own key meant by it', async () => {
+    const first = await post(studio, { batch: 'toys' }, key)
+    const others = await post(ops, { batch: 'toys', prompt: 'a wolf' }, key)
+    expect([first.status, others.status]).toEqual([202, 202])
+    expect(others.json.id).not.toBe(first.json.id)
+    const again = await post(studio, { batch: 'toys' }, key)
+    expect([again.json.id, again.headers['idempotent-replayed']]).toEqual([first.json.id, 'true'])
+  })
+
+  it('finds yesterday’s job in the inbox of its key only', async () => {
+    const first = await post(studio, {}, key)
+    await world.clock.runUntil(Date.UTC(2026, 10, 24, 0, 0, 5))
+    expect((await post(studio, {}, key)).json.id).toBe(first.json.id)
+    expect((await post(agency, {}, key)).json.id).toMatch(/^inbox-2026-11-24__agency\./)
+  })
+})
+
+test('terms may be given before the first job, and are then their giver’s', async () => {
+  const asked = { params: { name: 'toys' }, body: { cap_usd: 1 } }
+  expect((await ask(studio, patchBatch, asked)).status).toBe(200)
+  expect((await ask(agency, patchBatch, asked)).status).toBe(404)
+  expect((await post(agency, { batch: 'toys' })).status).toBe(403)
+  expect((await post(studio, { batch: 'toys' })).status).toBe(202)
+})
+
+test('who owns a batch is read once, and never for admins', async () => {
+  await post(studio, { batch: 'toys', custom_id: 'bear' })
+  let reads = 0
+  const { jobs } = room
+  const counted = {
+    ...jobs,
+    readBatch: async (name: string) => ((reads += 1), jobs.readBatch(name)),
+  }
+  room = roomIn(world, { jobs: counted })
+  for (let poll = 0; poll < 3; poll += 1) await ask(ops, getBatch, { params: { name: 'toys' } })
+  expect(reads).toBe(0)
+  for (let poll = 0; poll < 3; poll += 1) await ask(studio, getBatch, { params: { name: 'toys' } })
+  expect(reads).toBe(1)
+})
+
+describe('a poll says when to ask again', () => {
+  it('of what is unfinished', async () => {
+    await post(studio, { batch: 'toys', custom_id: 'bear' })
+    const job = await ask(studio, getJob, { params: { id: 'toys.bear' } })
+    const batch = await ask(studio, getBatch, { params: { name: 'toys' } })
+    for (const { headers } of [job, batch]) {
+      const seconds = Number(headers['retry-after'])
+      expect(seconds).toBeGreaterThanOrEqual(1)
+      expect(seconds).toBeLessThanOrEqual(60)
+    }
+    await ask(studio, postPause, { params: { name: 'toys' }, body: {} })
+    const paused = await ask(studio, getBatch, { params: { name: 'toys' } })
+    expect(paused.headers['retry-after']).toBe('60')
+  })
+
+  it('and not of what is over', async () => {
+    await post(studio, { batch: 'toys', custom_id: 'bear' })
+    await ask(studio, postCancelJob, { params: { id: 'toys.bear' }, body: {} })
+    for (const [handle, params] of [
+      [getJob, { id: 'toys.bear' }],
+      [getBatch, { name: 'toys' }],
+    ] as const) {
+      expect((await ask(studio, handle, { params })).headers).not.toHaveProperty('retry-after')
+    }
+  })
+})
