@@ -277,6 +277,10 @@ describe('what a key gets', () => {
     ])
   })
 
+  test('waits whole for its first batch', () => {
+    expect(sharesOf([flowOf('1', 'heavy', 7)])).toEqual([2])
+  })
+
   test('stands beside the shares of the settings', () => {
     expect(sharesOf([flowOf('favoured', 'heavy'), flowOf('2', 'heavy')])).toEqual([3, 1])
   })
