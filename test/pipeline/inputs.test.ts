@@ -50,7 +50,7 @@ async function take(fields: object, key = 'cat'): Promise<Accepted> {
   return world.clock.run(takeMessage(room, messageOf(key, fields)))
 }
 
-async function ask(body: object, own: { filesOf?: string | null; key?: string } = {}): Promise<TakenRequest> {
+async function ask(body: object, own: { filesOf?: string; key?: string } = {}): Promise<TakenRequest> {
   const { filesOf, key: idempotencyKey } = own
   const caller = filesOf === undefined ? localCaller : { key: filesOf, isAdmin: false, isReadOnly: false }
   const text = JSON.stringify({ prompt: 'a hat', ...body })
@@ -151,7 +151,7 @@ describe('an edit', () => {
     expect(await ask({ image: id, custom_id: 'a' }, { filesOf: 'anna' })).toMatchObject({ kind: 'taken' })
     expect(await ask({ image: id, custom_id: 'b' })).toMatchObject({ kind: 'taken' })
     const fault = { param: 'image', code: 'input_not_found', message: `image: there is no file ${id}` }
-    for (const filesOf of ['ben', null]) {
+    for (const filesOf of ['ben', 'cleo']) {
       expect(await ask({ image: id, custom_id: 'c' }, { filesOf })).toEqual({ kind: 'invalid', fault })
     }
   })
