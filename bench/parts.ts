@@ -9,6 +9,7 @@ import { pace } from './parts/pace.ts'
 import { pacer } from './parts/pacer.ts'
 import { peersAt60, peersAt600 } from './parts/peers.ts'
 import { poll } from './parts/poll.ts'
+import { results } from './parts/results.ts'
 import { ticks } from './parts/ticks.ts'
 import { virtual } from './parts/virtual.ts'
 import type { Report } from './report.ts'
@@ -31,6 +32,7 @@ export const steps: readonly (readonly Part[])[] = [
   [{ name: 'peers-600', run: peersAt600 }],
   [{ name: 'intake', run: intake }],
   [{ name: 'batches', run: batches }],
+  [{ name: 'results', run: results }],
   [{ name: 'operations', run: operations }],
   [{ name: 'poll', run: poll }],
   [{ name: 'virtual', run: virtual }],
