@@ -156,6 +156,8 @@ async function openRoom(options: {
     messages: {
       sendWork: async (message, at) => watch.time('send work', messages.sendWork(message, at)),
       sendTick: async (message, at) => watch.time('send tick', messages.sendTick(message, at)),
+      sendBatchTask: messages.sendBatchTask,
+      sendHook: messages.sendHook,
     },
     pools: [{ name: pool, quotas: [{ ...quota, rpm, pace: 1 }], costs }],
   })

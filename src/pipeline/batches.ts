@@ -116,7 +116,7 @@ export async function changeBatch(
   { priority, capMicroUsd }: Changes,
   caller: Caller = localCaller,
 ): Promise<boolean> {
-  const opened = await room.jobs.openBatch(newBatch(room, { pool, batch }, caller.key))
+  const opened = await openBatch(room, { pool, batch }, caller.key)
   if (!mayUse(caller, opened.owner)) return false
   let isLowered = false
   await changeFlow(room, opened, (flow) => {
@@ -136,7 +136,14 @@ export async function changeBatch(
   return true
 }
 
-export function newBatch(room: Darkroom, { pool, batch }: BatchRef, owner: string | null = null): Batch {
+/** Makes the batch known, and lists it; answers it as it was opened first. Doing it again changes nothing. */
+export async function openBatch(room: Darkroom, ref: BatchRef, owner: string | null = null): Promise<Batch> {
+  const opened = await room.jobs.openBatch(newBatch(room, ref, owner))
+  await room.batches.put(opened)
+  return opened
+}
+
+function newBatch(room: Darkroom, { pool, batch }: BatchRef, owner: string | null): Batch {
   return {
     batch,
     pool,

@@ -10,7 +10,7 @@ import {
 import { localCaller, mayUse, type Caller } from '../core/caller.ts'
 import type { Batch, JobRef } from '../ports.ts'
 import { announce, nudge, wake } from './announce.ts'
-import { newBatch } from './batches.ts'
+import { openBatch } from './batches.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
 import type { BatchRef } from './flows.ts'
 import { knownBatch, rememberBatch } from './known-batch.ts'
@@ -179,7 +179,7 @@ async function accept(
   const { pool, customId, metadata, priority } = submission
   const before = await lookBefore(room, submission, { batch, key, caller })
   if (before !== undefined) return before
-  const { pool: batchPool, owner } = await openBatch(room, { pool, batch }, caller.key)
+  const { pool: batchPool, owner } = await openOnce(room, { pool, batch }, caller.key)
   if (!mayUse(caller, owner)) return { kind: 'rejected', fault: notYours(batch) }
   if (batchPool !== pool) return { kind: 'rejected', fault: modelMismatch(batch, { pool, batchPool }) }
   const request = await keepInputs(room, { batch, key }, submission.request)
@@ -265,7 +265,7 @@ async function reject(
   const job = rejectedJob({
     batch,
     key,
-    pool: (await openBatch(room, { pool, batch })).pool,
+    pool: (await openOnce(room, { pool, batch })).pool,
     customId,
     metadata: null,
     now,
@@ -281,8 +281,8 @@ async function reject(
 }
 
 /** Answers the batch as it was opened first: it draws on the pool, and belongs to the owner, of its first job. */
-async function openBatch(room: Darkroom, ref: BatchRef, owner: string | null = null): Promise<Batch> {
+async function openOnce(room: Darkroom, ref: BatchRef, owner: string | null = null): Promise<Batch> {
   const known = room.seen.batches.get(ref.batch)
   if (known !== undefined) return known
-  return rememberBatch(room, ref.batch, room.jobs.openBatch(newBatch(room, ref, owner)))
+  return rememberBatch(room, ref.batch, openBatch(room, ref, owner))
 }

@@ -1,4 +1,4 @@
-import { newBatch } from '../../src/pipeline/batches.ts'
+import { openBatch } from '../../src/pipeline/batches.ts'
 import { describe, expect, test } from 'vitest'
 import { newLedger, spacingMs, type QuotaLimits } from '../../src/core/budget.ts'
 import { claimed, failed } from '../../src/core/job.ts'
@@ -435,8 +435,7 @@ test('ten batches of one key get together what one of another key gets', async (
     ownerWeight: (owner: string): number => (owner === 'studio' ? 2 : 1),
   }
   const many = Array.from({ length: 10 }, (_, index) => `many-${index}`)
-  const open = async (name: string, owner: string) =>
-    room.jobs.openBatch(newBatch(room, { pool: 'pool', batch: name }, owner))
+  const open = async (name: string, owner: string) => openBatch(room, { pool: 'pool', batch: name }, owner)
   await world.clock.run(Promise.all(many.map(async (name) => open(name, 'crowd'))))
   await world.clock.run(Promise.all([open('one', 'loner'), open('heavy', 'studio')]))
   for (const name of [...many, 'one', 'heavy']) await addQuietly(world, room, 100, name)
