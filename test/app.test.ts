@@ -86,3 +86,25 @@ test('a single deployment keeps the mark that it had before there were lists', (
   const [pool] = poolsOf(settings)
   expect(pool?.quotas[0]?.deployments[0]?.settingsMark).toBe('8e783050')
 })
+
+test('what an edit starts from is in its costs, the mask too', () => {
+  const settings = readSettings({
+    AzureWebJobsStorage: 'UseDevelopmentStorage=true',
+    AZURE_OPENAI_ENDPOINT: endpoint,
+    AZURE_OPENAI_API_KEY: 'secret',
+  })
+  const costs = poolsOf(settings)[0]!.costs
+  const request = { prompt: 'a hat' }
+  const image = { kind: 'blob', name: 'fox.png' } as const
+  const one = { ...request, inputs: { images: [image], mask: null } }
+  const three = { ...request, inputs: { images: [image, image], mask: image } }
+  const usage = { inputTokens: 0, outputTokens: 0, inputTextTokens: 0, inputImageTokens: 0 }
+  for (const cost of [
+    costs.upperMicroUsd,
+    (asked: typeof request) => costs.expected(asked).microUsd,
+    (asked: typeof request) => costs.actualMicroUsd(asked, usage),
+  ]) {
+    expect(cost(one)).toBeGreaterThan(cost(request))
+    expect(cost(three) - cost(request)).toBe(3 * (cost(one) - cost(request)))
+  }
+})

@@ -214,6 +214,20 @@ describe('readSettings', () => {
     )
   })
 
+  it('reads the hosts whose images edits may start from; none of itself', () => {
+    const environment = { ...storage, AZURE_OPENAI_TARGET_URI: targetUri }
+    expect(readSettings(environment).inputHosts).toEqual([])
+    expect(
+      readSettings({ ...environment, INPUT_HOSTS: 'img.example.com, *.example.org' }).inputHosts,
+    ).toEqual([
+      { name: 'img.example.com', isSuffix: false, port: '' },
+      { name: 'example.org', isSuffix: true, port: '' },
+    ])
+    expect(faultsOf({ ...environment, INPUT_HOSTS: 'https://img.example.com/' })).toMatch(
+      /INPUT_HOSTS: found .*; wanted hosts with commas/,
+    )
+  })
+
   it('refuses what contradicts the Target URI, and plain http to another machine', () => {
     expect(
       faultsOf({ ...storage, AZURE_OPENAI_TARGET_URI: targetUri, AZURE_OPENAI_DEPLOYMENT: 'other' }),

@@ -9,6 +9,7 @@ import { announce } from './announce.ts'
 import type { Darkroom } from './darkroom.ts'
 import { missingText, readFile } from './inputs.ts'
 import { giveBack, type RunOutcome } from './run-end.ts'
+import { tellJobEnd } from './webhooks.ts'
 
 export type LoadedInputs =
   | { readonly kind: 'loaded'; readonly inputs: Inputs<InputImage> | undefined; readonly sizeBytes: number }
@@ -52,10 +53,12 @@ export async function endUnsent(
   const dueAt = decision.kind === 'retry' ? finishedAt + decision.delayMs : undefined
   const after =
     dueAt === undefined ? failed(job, { finishedAt, failure: loaded.failure }) : postponed(job, { dueAt })
+  if (after !== undefined) await tellJobEnd(room, after)
   const changed = after && (await room.jobs.change(snapshot, after))
   if (changed === undefined) return { kind: 'stale' }
+  if (dueAt === undefined) return { kind: 'failed', code }
   await announce(room, job)
-  return dueAt === undefined ? { kind: 'failed', code } : { kind: 'retried', code, dueAt }
+  return { kind: 'retried', code, dueAt }
 }
 
 type Found = { readonly bytes: Uint8Array; readonly sizeBytes: number }

@@ -1,17 +1,15 @@
 import { hash } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
-import { z } from 'zod'
 import type { ErrorAnswer } from './answers.ts'
 import * as answers from './answers.ts'
+import { inputHashes, picturesIn, readAsked } from './asked.ts'
 import type { ReadBody } from './body.ts'
-import { maxBodyBytes, readJson } from './body.ts'
 import { chanceFrom } from './chance.ts'
 import type { Door } from './door.ts'
 import { isLetIn, takesVersion } from './door.ts'
-import { maxEditBytes, readEdit, type EditInputs } from './edit.ts'
+import type { EditInputs } from './edit.ts'
 import type { Fault } from './faults.ts'
 import { planFault } from './faults.ts'
-import { readForm } from './form.ts'
 import type { Generation } from './generation.ts'
 import { readGeneration } from './generation.ts'
 import { drawPicture, plainPicture } from './pictures.ts'
@@ -87,9 +85,9 @@ export function createService({
 
     async reply(visit) {
       const now = addressedAt(visit.door, settings()) ?? settings()
-      const asked = await readAsked(visit)
+      const asked = await readAsked({ ...visit, contentType: visit.headers.contentType })
       const prompt = typeof asked.body?.['prompt'] === 'string' ? asked.body['prompt'] : null
-      const inputSha256 = asked.kind === 'asked' ? sha256Of(asked.inputs) : []
+      const inputSha256 = inputHashes(asked)
       const refuse = (answer: ErrorAnswer): LoggedReply => ({
         kind: 'error',
         answer,
@@ -182,8 +180,7 @@ async function success(
       picture(generation, index, fault, settings),
     ),
   )
-  const { inputs } = generation
-  const inputImages = inputs === undefined ? 0 : inputs.images.length + (inputs.mask === null ? 0 : 1)
+  const inputImages = picturesIn(generation.inputs).length
   const usage = usageOf({ ...generation, model: settings.model, inputImages })
   const body = {
     created: Math.floor(Date.now() / 1_000),
@@ -211,48 +208,6 @@ async function picture(
   const asked = { ...generation, isTransparent: generation.background === 'transparent' }
   if (settings.pictures === 'plain') return plainPicture(asked, `${settings.requestId}-${index}`)
   return drawPicture({ ...asked, index, seed: settings.seed, model: settings.model })
-}
-
-type Asked =
-  | {
-      readonly kind: 'asked'
-      readonly body: Readonly<Record<string, unknown>>
-      readonly inputs: EditInputs | undefined
-    }
-  | {
-      readonly kind: 'refused'
-      readonly body: Readonly<Record<string, unknown>> | undefined
-      readonly answer: ErrorAnswer
-    }
-
-/** A generation comes as JSON, an edit as a form and never as JSON. */
-async function readAsked({ door, body, headers }: Visit): Promise<Asked> {
-  const isEdit = door?.operation === 'edits'
-  if (body.kind !== 'body') {
-    return {
-      kind: 'refused',
-      body: undefined,
-      answer: answers.bodyTooLarge(isEdit ? maxEditBytes : maxBodyBytes),
-    }
-  }
-  if (!isEdit) {
-    const record = z.record(z.string(), z.unknown()).safeParse(readJson(body.bytes)).data
-    return record === undefined
-      ? { kind: 'refused', body: record, answer: answers.notJson() }
-      : { kind: 'asked', body: record, inputs: undefined }
-  }
-  const form = await readForm(body.bytes, headers.contentType)
-  if (form === undefined) return { kind: 'refused', body: undefined, answer: answers.notForm() }
-  const edit = readEdit(form)
-  if (edit.kind === 'edit') return { kind: 'asked', body: edit.body, inputs: edit.inputs }
-  const given = Object.fromEntries(form.fields.map(({ name, value }) => [name, value]))
-  return { kind: 'refused', body: given, answer: edit.answer }
-}
-
-function sha256Of(inputs: EditInputs | undefined): readonly string[] {
-  if (inputs === undefined) return []
-  const { images, mask } = inputs
-  return [...images, ...(mask === null ? [] : [mask])].map((bytes) => hash('sha256', bytes))
 }
 
 // As many prompts as the log has entries; the oldest are forgotten first.
