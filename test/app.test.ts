@@ -100,7 +100,7 @@ test('what an edit starts from is in its costs, the mask too', () => {
   const three = { ...request, inputs: { images: [image, image], mask: image } }
   const usage = { inputTokens: 0, outputTokens: 0, inputTextTokens: 0, inputImageTokens: 0 }
   for (const cost of [
-    costs.upperMicroUsd,
+    (asked: typeof request) => costs.upperMicroUsd(asked),
     (asked: typeof request) => costs.expected(asked).microUsd,
     (asked: typeof request) => costs.actualMicroUsd(asked, usage),
   ]) {

@@ -1,9 +1,7 @@
 import { localCaller } from '../../src/core/caller.ts'
 import { createCanvas } from '@napi-rs/canvas'
 import { beforeEach, describe, expect, test } from 'vitest'
-import type { BatchOrder } from '../../src/core/batch-order.ts'
 import { readHostPatterns } from '../../src/core/destination.ts'
-import { plainTerms } from '../../src/core/fairness.ts'
 import { limits } from '../../src/core/limits.ts'
 import { profileOfDeployment } from '../../src/core/profiles.ts'
 import { submissionParser } from '../../src/core/submission.ts'
@@ -34,19 +32,6 @@ const parse = submissionParser({
   pools: [{ pool: 'pool', profile: profileOfDeployment(deployment), names: [] }],
   inputHosts: hosts.kind === 'patterns' ? hosts.patterns : [],
 })
-
-const orderOfTest: BatchOrder = {
-  inputFileId: 'file-a',
-  endpoint: '/v1/images/edits',
-  completionWindow: '24h',
-  name: null,
-  metadata: null,
-  outputExpiresAfterMs: null,
-  onUnknown: null,
-  outputPrefix: null,
-  webhook: null,
-  origin: 'https://darkroom.example.com',
-}
 
 const fox = png()
 const hat = png({ colourType: 4 })
@@ -255,20 +240,6 @@ describe('at its slot', () => {
       expect((await run('dog')).kind).toBe('succeeded')
     },
   )
-
-  test('an edit that fails is told of as any other', async () => {
-    const told: string[] = []
-    const sendHook: Darkroom['messages']['sendHook'] = async (message) => {
-      told.push(message.kind)
-    }
-    const webhook = { url: 'https://hooks.example.com/', perJob: true }
-    const stored = { batch, pool: 'pool', owner: null, createdAt: 0, terms: plainTerms, progress: null }
-    await room.jobs.openBatch({ ...stored, order: { ...orderOfTest, webhook } })
-    await take({ image: 'fox.png', mask: 'hat.png' })
-    world.inputs.blobs.delete('hat.png')
-    expect((await run('cat', { ...room, messages: { ...room.messages, sendHook } })).kind).toBe('failed')
-    expect(told).toEqual(['job'])
-  })
 
   test('images that come too late cost the slot, and do not raise the lead', async () => {
     await take({ image: 'fox.png' })

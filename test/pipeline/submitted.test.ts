@@ -166,6 +166,19 @@ describe('edits in a submitted batch', () => {
   })
 })
 
+test('an edit whose image is gone by its slot fails unsent, and is told of like any other', async () => {
+  await world.inputs.keep('fox.png', png())
+  const webhook = { url: 'https://hooks.example.com/', perJob: true }
+  const text = line('a', { image: 'fox.png' }, { url: '/v1/images/edits' })
+  const batch = await submit(text, { endpoint: '/v1/images/edits', webhook })
+  await world.clock.run(registerBatch(room, batch))
+  world.inputs.blobs.delete('fox.png')
+  await playBatches(60_000)
+  expect(await batchStatus(room, batch)).toMatchObject({ status: 'completed', counts: { failed: 1 } })
+  expect(world.model.calls).toEqual([])
+  expect(world.messages.hooks.map(({ message }) => message.kind)).toContain('job')
+})
+
 describe('a submitted batch', () => {
   test('is validated, registered, run, and its results are written', async () => {
     const batch = await submit(lines(5), { outputPrefix: 'summer/' })
