@@ -1,5 +1,6 @@
 import { imageSize } from 'image-size'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { limits } from '../../src/core/limits.ts'
 import { assertNeverFasterThan } from '../support/never-faster-than.ts'
 import { run, type Running } from './running.ts'
 
@@ -175,7 +176,8 @@ describe('POST /v1/jobs', () => {
     ['{"prompt":"x","n":0}', 400, 'n'],
     ['{"size":"1024x1024"}', 400, 'prompt'],
     ['nonsense', 400, null],
-    [`{"prompt":"${'x'.repeat(300_000)}"}`, 413, null],
+    [`{"prompt":"${'x'.repeat(300_000)}"}`, 400, 'prompt'],
+    [`{"image":"${'x'.repeat(limits.jobBodyBytesMax)}"}`, 413, null],
   ])('answers bad input in the shape of the API (%#)', async (body, status, param) => {
     const answer = await room.post('/v1/jobs', body)
     expect(answer.status).toBe(status)
