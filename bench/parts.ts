@@ -9,6 +9,7 @@ import { pace } from './parts/pace.ts'
 import { pacer } from './parts/pacer.ts'
 import { peersAt60, peersAt600 } from './parts/peers.ts'
 import { poll } from './parts/poll.ts'
+import { polls } from './parts/polls.ts'
 import { results } from './parts/results.ts'
 import { ticks } from './parts/ticks.ts'
 import { virtual } from './parts/virtual.ts'
@@ -35,6 +36,7 @@ export const steps: readonly (readonly Part[])[] = [
   [{ name: 'results', run: results }],
   [{ name: 'operations', run: operations }],
   [{ name: 'poll', run: poll }],
+  [{ name: 'polls', run: polls }],
   [{ name: 'virtual', run: virtual }],
   [{ name: 'ticks', run: ticks }],
   [{ name: 'pacer', run: pacer }],

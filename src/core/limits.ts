@@ -66,7 +66,7 @@ export const limits = {
   /** A line of results for each of 100,000 jobs with ten images. */
   resultFileBytesMax: 1024 * 1024 * 1024,
   /** Records read at a time where all of a batch are gone through: they are small without their prompts. */
-  recordsAtOnce: 500,
+  recordsAtOnce: 1_000,
   /** Reads of records that an index has named, at a time. */
   readsAtOnce: 32,
   /** What of an unreadable message is kept with its failed job, so that its sender can find it. */
