@@ -10,23 +10,30 @@ import { limits } from './limits.ts'
  * Where single jobs go: one batch a day, in UTC, for each API key and pool. What belongs to no key, and the first pool,
  * have the plain name.
  */
-export function inboxName(now: number, { pool = null, owner = null }: Partial<InboxOf> = {}): string {
-  const day = `inbox-${new Date(now).toISOString().slice(0, 10)}`
+export function inboxName(
+  now: number,
+  { line = 'inbox', pool = null, owner = null }: Partial<InboxOf> = {},
+): string {
+  const day = `${line}-${new Date(now).toISOString().slice(0, 10)}`
   const own = owner === null ? day : `${day}__${owner}`
   if (pool === null) return own
   const name = `${own}_${pool.replaceAll(/[^A-Za-z0-9_-]/g, '-')}`
   return name.length <= limits.batchNameCharsMax ? name : `${own}_${fingerprint(pool).slice(0, 8)}`
 }
 
-/** Null: no key; the first pool. */
-export type InboxOf = { readonly pool: string | null; readonly owner: string | null }
+/** Null: no key; the first pool. Calls that are waited for, `sync`, have a line of their own. */
+export type InboxOf = {
+  readonly line: 'inbox' | 'sync'
+  readonly pool: string | null
+  readonly owner: string | null
+}
 
 /**
  * Whose inbox it would be, today or on any other day; undefined for any other name. No one else may open a batch of that
  * name: it would get the owner's jobs.
  */
 export function ownerOfInbox(batch: string): Pick<InboxOf, 'owner'> | undefined {
-  const match = /^inbox-\d{4}-\d\d-\d\d(?:__([a-z0-9-]+))?(?:_.*)?$/.exec(batch)
+  const match = /^(?:inbox|sync)-\d{4}-\d\d-\d\d(?:__([a-z0-9-]+))?(?:_.*)?$/.exec(batch)
   return match === null ? undefined : { owner: match[1] ?? null }
 }
 

@@ -154,6 +154,12 @@ export const limits = {
   /** Rows of files read at once, and in one list: those of another purpose are passed over. */
   fileRowsAtOnce: 1_000,
   fileRowsReadMax: 200_000,
+  /** Fields of a form that asks for an edit: a dozen are known. */
+  editFieldsMax: 32,
+  /** Synchronous calls on one instance at once: each holds a connection, and reads its job every second. */
+  syncCallsMax: 100,
+  /** Calls with one Idempotency-Key that may have been taken back, one after the other. */
+  syncTriesMax: 20,
   /** Expired files that one run removes: a minute's work, every hour. */
   expiredFilesMax: 5_000,
 

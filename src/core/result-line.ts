@@ -16,7 +16,7 @@ export function resultLine(job: Job, origin: string): object | undefined {
   })
   switch (phase.kind) {
     case 'succeeded':
-      return line({ status_code: 200, request_id: requestId, body: imagesBody(job, phase, origin) }, null)
+      return line({ status_code: 200, request_id: requestId, body: resultBody(job, phase, origin) }, null)
     case 'failed': {
       const { kind, code, message } = phase.failure
       if (kind !== 'refused' && kind !== 'invalid') return line(null, { code, message })
@@ -35,15 +35,20 @@ export function resultLine(job: Job, origin: string): object | undefined {
   }
 }
 
-type Succeeded = Extract<Job['phase'], { kind: 'succeeded' }>
+export type Succeeded = Extract<Job['phase'], { kind: 'succeeded' }>
 
-/** The image API's own answer, with addresses in place of base64. */
-function imagesBody(job: Job, { images, usage, finishedAt }: Succeeded, origin: string): object {
+/** With addresses in place of base64. */
+function resultBody(job: Job, phase: Succeeded, origin: string): object {
+  const data = phase.images.map((_, k) => ({ url: imageUrl(job, k, origin) }))
+  return { ...imagesFacts(job, phase), data }
+}
+
+/** The image API's own answer, but for its `data`. What the request left to the model is told as far as it can be seen. */
+export function imagesFacts(job: Job, { images, usage, finishedAt }: Succeeded): object {
   const [first] = images
   const { background, quality } = job.request ?? {}
   return {
     created: Math.floor(finishedAt / 1_000),
-    data: images.map((_, k) => ({ url: imageUrl(job, k, origin) })),
     ...(background === 'opaque' || background === 'transparent' ? { background } : {}),
     ...(first === undefined
       ? {}

@@ -94,7 +94,11 @@ function isGiven([, value]: readonly [string, unknown]): boolean {
   return value !== undefined
 }
 
-export type SubmissionParser = (text: string) => ParsedSubmission
+/** `call`: nothing but the body of the model's own API, with nothing of ours beside it. */
+export type SubmissionForm = 'job' | 'call'
+
+/** A `job` where no form is named. */
+export type SubmissionParser = (text: string, form?: SubmissionForm) => ParsedSubmission
 
 /**
  * A parser of one job from JSON text: the flat body of the portal's sample, or a line of an OpenAI batch file.
@@ -117,7 +121,7 @@ export function submissionParser({ pools, inputHosts = [] }: SubmissionRules): S
     return schemas
   }
 
-  return (text) => {
+  return (text, form = 'job') => {
     const json = readJson(plainText(text))
     if (json.kind === 'unreadable') {
       return invalid(
@@ -131,20 +135,32 @@ export function submissionParser({ pools, inputHosts = [] }: SubmissionRules): S
     if (!isRecord(value)) {
       return invalid(null, 'invalid_type', `the message is ${nameOf(value)}; wanted one JSON object`, {})
     }
-    const isLine = 'body' in value || 'url' in value || 'method' in value
-    const asked = isLine ? value['body'] : value
+    const shape = form === 'call' ? 'call' : isLine(value) ? 'line' : 'flat'
+    const asked = shape === 'line' ? value['body'] : value
     const schemas = schemasFor(isRecord(asked) ? asked['model'] : undefined)
-    const parsed = (isLine ? schemas.line : schemas.flat).safeParse(value, { reportInput: true })
+    const whole = shape === 'call' ? withoutStream(value) : value
+    const parsed = schemas[shape].safeParse(whole, { reportInput: true })
     if (parsed.success) return { kind: 'valid', submission: parsed.data }
     const { bodyNames } = schemas
-    const names = isLine
-      ? [...Object.keys(envelopeFields), 'method', 'url', 'body']
-      : [...bodyNames, ...Object.keys(envelopeFields)]
+    const names = {
+      line: [...Object.keys(envelopeFields), 'method', 'url', 'body'],
+      flat: [...bodyNames, ...Object.keys(envelopeFields)],
+      call: bodyNames,
+    }[shape]
     const faults = parsed.error.issues.map((issue) => describeIssue(issue, { names, bodyNames }))
     // The first fault is enough to act on; a failed parse has at least one.
     const { param, code, message } = faults.reduce((earliest) => earliest)
     return { ...invalid(param, code, message, value), pool: schemas.pool }
   }
+}
+
+function isLine(value: object): boolean {
+  return 'body' in value || 'url' in value || 'method' in value
+}
+
+/** Clients may say that they want no stream. */
+function withoutStream({ stream, ...rest }: Readonly<Record<string, unknown>>): object {
+  return stream === undefined || stream === false ? rest : { ...rest, stream }
 }
 
 type Schemas = ReturnType<typeof schemasOf>
@@ -175,10 +191,15 @@ function schemasOf(
     })
     .superRefine(checkLineInputs)
     .transform(({ body: values, ...envelope }) => toSubmission(pool, envelope, values))
+  const call = z
+    .strictObject(body)
+    .superRefine(checkCombinations)
+    .transform((values) => toSubmission(pool, {}, values))
   return {
     pool,
     flat,
     line,
+    call,
     bodyNames: Object.keys(body),
   }
 }

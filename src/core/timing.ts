@@ -67,6 +67,15 @@ export const timing = {
   probeMaxMs: 900_000,
   /** A probe without an answer for this long may have been lost, or may be a slow call: one more is sent. */
   probeLostMs: 120_000,
+  /** A synchronous call whose turn is further away than this is not waited for; the whole of one takes this long at most: */
+  syncTurnMs: 200_000,
+  /** Azure's front end gives up after 230 s. Source: the documentation of HTTP triggers. */
+  syncTotalMs: 220_000,
+  /** How often its job is looked at, how often its place in line, */
+  syncPollMs: 1_000,
+  syncLookMs: 15_000,
+  /** and when to come again to an instance that has as many of them as it takes: one call's length. */
+  syncFullMs: 20_000,
   /** How long a JSON body may take to come: 8 MiB at 1.2 Mbit/s. */
   bodyMs: 60_000,
   /** Why all requests are refused is told to the log this often. */

@@ -2,6 +2,7 @@ import { getBatch, patchBatch, postCancel, postPause, postResume } from '../http
 import { getBudget, getHealth } from '../http/budget.ts'
 import { postEstimate } from '../http/estimate.ts'
 import { deleteFile, getFile, getFileContent, listFiles, postFile } from '../http/files.ts'
+import { postEdit, postGeneration } from '../http/images.ts'
 import { getImage, getJob, postCancelJob, postJob } from '../http/jobs.ts'
 import { getBatches, getBatchJobs, getResults, postBatch, postRetry } from '../http/submitted-batches.ts'
 import { route, routeOthers } from './route.ts'
@@ -25,6 +26,8 @@ route('list-files', { method: 'GET', path: 'v1/files' }, listFiles)
 route('get-file', { method: 'GET', path: 'v1/files/{id}' }, getFile)
 route('get-file-content', { method: 'GET', path: 'v1/files/{id}/content' }, getFileContent)
 route('delete-file', { method: 'DELETE', path: 'v1/files/{id}' }, deleteFile)
+route('post-edit', { method: 'POST', path: 'v1/images/edits' }, postEdit)
+route('post-generation', { method: 'POST', path: 'v1/images/generations' }, postGeneration)
 route('post-estimate', { method: 'POST', path: 'v1/estimate' }, postEstimate)
 route('get-budget', { method: 'GET', path: 'v1/budget' }, getBudget)
 route('get-health', { method: 'GET', path: 'healthz', isOpen: true }, getHealth)

@@ -3,6 +3,7 @@ import { parseJobId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import { linesOf } from '../pipeline/lines.ts'
+import { base64Of } from './base64.ts'
 
 const lineSchema = z.looseObject({
   response: z.looseObject({
@@ -48,15 +49,8 @@ async function* imageJson(room: Darkroom, url: string): AsyncGenerator<Uint8Arra
     return
   }
   yield Buffer.from('{"b64_json":"')
-  // Three bytes make four characters: what is left over goes with the next piece.
-  let rest = Buffer.alloc(0)
-  for await (const chunk of content) {
-    const bytes = Buffer.concat([rest, chunk])
-    const whole = bytes.length - (bytes.length % 3)
-    yield Buffer.from(bytes.toString('base64', 0, whole))
-    rest = bytes.subarray(whole)
-  }
-  yield Buffer.from(`${rest.toString('base64')}"}`)
+  yield* base64Of(content)
+  yield Buffer.from('"}')
 }
 
 async function open(room: Darkroom, url: string): Promise<AsyncIterable<Uint8Array> | undefined> {

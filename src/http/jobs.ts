@@ -11,6 +11,7 @@ import { takeRequest } from '../pipeline/intake.ts'
 import { mayReach } from '../pipeline/owners.ts'
 import { estimateStart, imageContent, jobStatus } from '../pipeline/status.ts'
 import { boundedText, tooLong } from './body.ts'
+import { jobExists, readIdempotencyKey } from './idempotency-key.ts'
 import {
   exactSeconds,
   notFound,
@@ -25,15 +26,9 @@ import {
 
 /** POST /v1/jobs: 202 with the job, also when it was there already; 409 when it was, and asked for something else. */
 export async function postJob({ request, room, id, caller }: Call): Promise<Reply> {
-  const idempotencyKey = request.headers.get('idempotency-key') ?? undefined
-  const keyCharsMax = limits.idempotencyKeyCharsMax
-  if (
-    idempotencyKey !== undefined &&
-    !(idempotencyKey.length <= keyCharsMax && /^[\x20-\x7e]+$/.test(idempotencyKey))
-  ) {
-    const message = `Idempotency-Key: got ${idempotencyKey.length} characters; allowed: 1 to ${keyCharsMax} printable ASCII characters`
-    return replyError({ status: 400, param: 'Idempotency-Key', code: 'invalid_value', message })
-  }
+  const given = readIdempotencyKey(request)
+  if (given.kind === 'refused') return given.reply
+  const { idempotencyKey } = given
   const bytesMax = limits.jobBodyBytesMax
   const text = await boundedText(request, bytesMax)
   if (text === undefined) return tooLong(bytesMax)
@@ -44,8 +39,7 @@ export async function postJob({ request, room, id, caller }: Call): Promise<Repl
   const { job, isNew, isSame } = taken
   if (!isSame) {
     const param = idempotencyKey === undefined || job.customId !== null ? 'custom_id' : 'Idempotency-Key'
-    const message = `${param}: job ${jobId(job)} has it already, and asks for something else; use another`
-    return replyError({ status: 409, param, code: 'job_exists', message })
+    return jobExists(job, param)
   }
   // The job is taken; that nobody can say when it starts must not make its sender send it again.
   const estimatedStartAt = await estimateStart(room, job).catch((error: unknown) => {
@@ -60,7 +54,11 @@ export async function postJob({ request, room, id, caller }: Call): Promise<Repl
   })
 }
 
-const statusOfFault: Readonly<Record<string, number>> = { batch_cancelled: 409, permission_denied: 403 }
+/** Of what a submission may be refused for; all else is a 400. */
+export const statusOfFault: Readonly<Record<string, number>> = {
+  batch_cancelled: 409,
+  permission_denied: 403,
+}
 
 /** GET /v1/jobs/{id} */
 export async function getJob(call: Call): Promise<Reply> {

@@ -94,6 +94,8 @@ export type Seen = {
   running: number
   /** Of the images held for edits. */
   inputBytes: number
+  /** Synchronous calls that it waits for. */
+  syncCalls: number
   /** When this instance was last so full that its messages had to wait for it. */
   crowdedAt: number
   readonly ledgers: Map<string, { readonly ledger: Promise<Ledger | undefined>; readonly readAt: number }>
@@ -124,6 +126,7 @@ export function nothingSeen(): Seen {
     ticks: new Map(),
     running: 0,
     inputBytes: 0,
+    syncCalls: 0,
     crowdedAt: -Infinity,
     ledgers: new Map(),
     ledgerChanges: new Map(),

@@ -1,6 +1,6 @@
 import { failure, type Failure } from '../core/failure.ts'
 import { newJob, rejectedJob, type Job } from '../core/job.ts'
-import { inboxName, keyOf, ownerOfInbox } from '../core/keys.ts'
+import { inboxName, keyOf, ownerOfInbox, type InboxOf } from '../core/keys.ts'
 import {
   isSameRequest,
   type AskedRequest,
@@ -74,9 +74,9 @@ function inboxOf(
   { pools: [first] }: Darkroom,
   { pool }: Submission,
   time: number,
-  { key: owner }: Caller = operator,
+  { caller: { key: owner } = operator, line = 'inbox' }: { caller?: Caller; line?: InboxOf['line'] } = {},
 ): string {
-  return inboxName(time, { pool: pool === first?.name ? null : pool, owner })
+  return inboxName(time, { line, pool: pool === first?.name ? null : pool, owner })
 }
 
 /** A message that its queue has given up: it is turned into a failed job, never into silence. */
@@ -106,20 +106,32 @@ export type TakenRequest =
   /** `isSame` is false when the key was used before, for a job that asks for something else. */
   | { readonly kind: 'taken'; readonly job: Job; readonly isNew: boolean; readonly isSame: boolean }
 
+/** Who asks over HTTP, and what tells this request from others. */
+export type Asked = {
+  readonly idempotencyKey: string | undefined
+  readonly requestId: string
+  readonly caller: Caller
+  /** Where it goes when it names no batch. */
+  readonly line?: InboxOf['line']
+}
+
 /** A job whose sender waits for the answer: POST /v1/jobs. */
 export async function takeRequest(
   room: Darkroom,
-  asked: {
-    readonly text: string
-    readonly idempotencyKey: string | undefined
-    readonly requestId: string
-    readonly caller: Caller
-  },
+  asked: Asked & { readonly text: string },
+): Promise<TakenRequest> {
+  const parsed = room.parse(asked.text)
+  return parsed.kind === 'invalid'
+    ? { kind: 'invalid', fault: parsed.fault }
+    : takeSubmission(room, parsed.submission, asked)
+}
+
+export async function takeSubmission(
+  room: Darkroom,
+  submission: Submission,
+  asked: Asked,
 ): Promise<TakenRequest> {
   const { caller } = asked
-  const parsed = room.parse(asked.text)
-  if (parsed.kind === 'invalid') return { kind: 'invalid', fault: parsed.fault }
-  const { submission } = parsed
   const { customId, batch, request } = submission
   const now = room.clock.now()
   const key = requestKey(customId, asked)
@@ -131,10 +143,10 @@ export async function takeRequest(
   })
   if (asked.idempotencyKey !== undefined && batch === null) {
     // Sent again just after midnight it must meet yesterday's job.
-    const earlier = await room.jobs.get({ batch: inboxOf(room, submission, now - dayMs, caller), key })
+    const earlier = await room.jobs.get({ batch: inboxOf(room, submission, now - dayMs, asked), key })
     if (earlier !== undefined) return taken(earlier.job, false)
   }
-  const place = batch ?? inboxOf(room, submission, now, caller)
+  const place = batch ?? inboxOf(room, submission, now, asked)
   const accepted = await accept(room, submission, { batch: place, key, caller })
   return accepted.kind === 'accepted'
     ? taken(accepted.job, accepted.isNew)

@@ -122,6 +122,7 @@ describe('the inbox of an API key', () => {
   const day = Date.UTC(2026, 10, 23)
 
   test('is its own, for each pool', () => {
+    expect(inboxName(day, { line: 'sync', owner: 'studio-2' })).toBe('sync-2026-11-23__studio-2')
     expect(inboxName(day, { owner: 'studio-2' })).toBe('inbox-2026-11-23__studio-2')
     expect(inboxName(day, { owner: 'studio-2', pool: 'gpt-image-2' })).toBe(
       'inbox-2026-11-23__studio-2_gpt-image-2',
@@ -137,6 +138,7 @@ describe('the inbox of an API key', () => {
     ['inbox-2026-11-23_gpt-image-2', null],
     ['inbox-2026-11-23__', null],
     ['inbox-2026-11-23__studio', 'studio'],
+    ['sync-2026-11-23__studio', 'studio'],
     ['inbox-2026-11-23__studio_gpt-image-2', 'studio'],
   ])('is known by its name: %s', (name, owner) => {
     expect(ownerOfInbox(name)).toEqual({ owner })

@@ -325,6 +325,28 @@ describe('an unknown field is a fault: a misspelt one would be paid for and igno
   })
 })
 
+describe('the body of a call', () => {
+  test('has the fields of the model and nothing beside them', () => {
+    expect(validOf(parse(JSON.stringify(portalSample), 'call'))).toEqual({
+      ...envelope(),
+      request: portalSample,
+    })
+    for (const field of ['custom_id', 'batch', 'priority', 'metadata', 'url', 'response_format']) {
+      const text = JSON.stringify({ ...portalSample, [field]: 'x' })
+      expect(parse(text, 'call')).toMatchObject({ fault: { param: field, code: 'unknown_parameter' } })
+    }
+  })
+
+  test('may say that it wants no stream', () => {
+    const withStream = (stream: unknown) => parse(JSON.stringify({ ...portalSample, stream }), 'call')
+    expect(validOf(withStream(false)).request).toEqual(portalSample)
+    for (const stream of [true, 'no', null]) {
+      expect(withStream(stream)).toMatchObject({ fault: { param: 'stream', code: 'unknown_parameter' } })
+    }
+    expect(parse('{"prompt":"a fox","stream":false}')).toMatchObject({ fault: { param: 'stream' } })
+  })
+})
+
 describe('a line', () => {
   test.each<[object, string, string]>([
     [{ method: undefined }, 'method', 'method: it is missing; allowed: POST'],

@@ -71,7 +71,11 @@ export async function streamInvocation(options: {
   })
   // Nobody listens to the rest when the client leaves or the function has failed.
   const given = new AbortController()
-  response.once('close', () => given.abort())
+  response.once('close', () => {
+    given.abort()
+    // As the real host does: the function can see that its client has left.
+    forwarded.destroy()
+  })
   const exchange = Promise.allSettled([
     pipeline(bounded(request, bodyBytesMax), forwarded, { signal: given.signal }),
     passOn(forwarded, response, given.signal),

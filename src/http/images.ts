@@ -1,0 +1,224 @@
+import type { FailureKind } from '../core/failure.ts'
+import type { Job } from '../core/job.ts'
+import { jobId } from '../core/keys.ts'
+import { limits } from '../core/limits.ts'
+import { imagesFacts } from '../core/result-line.ts'
+import type { ParsedSubmission, SubmissionFault } from '../core/submission.ts'
+import { timing } from '../core/timing.ts'
+import type { Darkroom } from '../pipeline/darkroom.ts'
+import type { TakenRequest } from '../pipeline/intake.ts'
+import { endOfSyncCall, takePlace, takeSyncCall, type SyncEnd } from '../pipeline/sync-call.ts'
+import { base64Of } from './base64.ts'
+import { boundedText, tooLong } from './body.ts'
+import { isForm, readEditForm, type Hands, type ReadCall } from './edit-form.ts'
+import { jobExists, readIdempotencyKey } from './idempotency-key.ts'
+import { statusOfFault } from './jobs.ts'
+import { notFound, replyError, type ApiError, type Call, type Reply } from './reply.ts'
+
+/** POST /v1/images/generations: the model's own call, which waits its turn in the budget. */
+export async function postGeneration(call: Call): Promise<Reply> {
+  return answerCall(call, async ({ room, request }) => {
+    const text = await boundedText(request)
+    if (text === undefined) return { kind: 'refused', reply: tooLong() }
+    const read = readSubmission(room.parse(text, 'call'))
+    const isEdit = read.kind === 'read' && read.submission.request.inputs !== undefined
+    return isEdit ? refused(noImageHere) : read
+  })
+}
+
+const noImageHere: SubmissionFault = {
+  param: 'image',
+  code: 'unknown_parameter',
+  message: 'image: nothing to start from is taken here; what has images goes to /v1/images/edits',
+}
+
+/** POST /v1/images/edits: as a form, which is what the model takes, or as OpenAI's JSON. */
+export async function postEdit(call: Call): Promise<Reply> {
+  return answerCall(call, async ({ room, request }, hands) => {
+    const read = isForm(request)
+      ? await readEditForm(call, hands)
+      : await readEditJson({ room, request }, hands)
+    const isGeneration = read.kind === 'read' && read.submission.request.inputs === undefined
+    return isGeneration ? refused(noImage) : read
+  })
+}
+
+const noImage: SubmissionFault = {
+  param: 'image',
+  code: 'missing_required_parameter',
+  message: `image: it is missing; allowed: 1 to ${limits.inputImagesMax} images to start from`,
+}
+
+async function readEditJson(
+  { room, request }: Pick<Call, 'room' | 'request'>,
+  hands: Hands,
+): Promise<ReadCall> {
+  const bytesMax = limits.jobBodyBytesMax
+  const text = await boundedText(request, bytesMax)
+  if (text === undefined) return { kind: 'refused', reply: tooLong(bytesMax) }
+  return hands.take(text.length) ? readSubmission(room.parse(text, 'call')) : { kind: 'full' }
+}
+
+function readSubmission(parsed: ParsedSubmission): ReadCall {
+  return parsed.kind === 'valid' ? { kind: 'read', submission: parsed.submission } : refused(parsed.fault)
+}
+
+function refused(fault: SubmissionFault): ReadCall {
+  return { kind: 'refused', reply: faultReply(fault) }
+}
+
+function faultReply(fault: SubmissionFault): Reply {
+  return replyError({ status: statusOfFault[fault.code] ?? 400, ...fault })
+}
+
+type Reader = (call: Call, hands: Hands) => Promise<ReadCall>
+
+async function answerCall(call: Call, read: Reader): Promise<Reply> {
+  const { request, room, gone } = call
+  const arrivedAt = room.clock.now()
+  const given = readIdempotencyKey(request)
+  if (given.kind === 'refused') return given.reply
+  const leave = takePlace(room)
+  if (leave === undefined) return busyReply(timing.syncFullMs)
+  try {
+    const taken = await take(call, read, given.idempotencyKey)
+    return taken.kind === 'reply'
+      ? taken.reply
+      : await endReply(call, await endOfSyncCall(room, taken, { arrivedAt, gone }))
+  } finally {
+    leave()
+  }
+}
+
+type Taken = Extract<TakenRequest, { kind: 'taken' }> | { readonly kind: 'reply'; readonly reply: Reply }
+
+/** The request's body is held no longer than this: what comes then is a wait. */
+async function take(call: Call, read: Reader, idempotencyKey: string | undefined): Promise<Taken> {
+  const { room, id, caller } = call
+  const hands = handsOf(room)
+  try {
+    const asked = await read(call, hands)
+    if (asked.kind === 'full') return { kind: 'reply', reply: busyReply(timing.syncFullMs) }
+    if (asked.kind === 'refused') return { kind: 'reply', reply: asked.reply }
+    const { submission } = asked
+    const taken = await takeSyncCall(room, { submission, idempotencyKey, requestId: id, caller })
+    return taken.kind === 'taken' ? taken : { kind: 'reply', reply: faultReply(taken.fault) }
+  } finally {
+    hands.empty()
+  }
+}
+
+function handsOf({ seen }: Darkroom): Hands & { empty(): void } {
+  let inHand = 0
+  return {
+    take(bytes) {
+      if (seen.inputBytes + bytes > limits.inputsInHandBytesMax) return false
+      seen.inputBytes += bytes
+      inHand += bytes
+      return true
+    },
+    empty() {
+      seen.inputBytes -= inHand
+      inHand = 0
+    },
+  }
+}
+
+async function endReply(call: Call, end: SyncEnd): Promise<Reply> {
+  switch (end.kind) {
+    case 'conflict':
+      return jobExists(end.job, 'Idempotency-Key')
+    case 'finished':
+      return finishedReply(call, end)
+    case 'busy':
+      return busyReply(end.retryAfterMs)
+    case 'stopped':
+      return replyError({ status: 503, code: 'unavailable', message: end.why })
+    case 'running': {
+      const message = `the call takes longer than an answer can be waited for; its images will be at /v1/jobs/${jobId(end.job)}`
+      return notAgain(end.job, { status: 504, code: 'still_running', message })
+    }
+    case 'left':
+      return replyError({ status: 408, code: 'client_left', message: 'the client has left' })
+  }
+}
+
+/** OpenAI's clients read the milliseconds, all others the seconds. */
+function busyReply(retryAfterMs: number): Reply {
+  const seconds = Math.ceil(retryAfterMs / 1_000)
+  const message = `the budget is taken for longer than a call can wait; try again in ${seconds} s`
+  const refusal = replyError({ status: 429, code: 'rate_limit_exceeded', message })
+  const waits = { 'retry-after': String(seconds), 'retry-after-ms': String(1_000 * seconds) }
+  return { ...refusal, headers: { ...refusal.headers, ...waits } }
+}
+
+async function finishedReply(
+  { room }: Call,
+  { job, isNew }: Extract<SyncEnd, { kind: 'finished' }>,
+): Promise<Reply> {
+  const { phase } = job
+  switch (phase.kind) {
+    case 'succeeded': {
+      const contents = await Promise.all(phase.images.map(async (image) => room.images.open(image)))
+      const found = contents.filter((content) => content !== undefined)
+      if (found.length < contents.length) return notFound(`an image of job ${jobId(job)}`)
+      return {
+        status: 200,
+        headers: {
+          'content-type': 'application/json',
+          'cache-control': 'no-store',
+          ...jobHeader(job),
+          ...(isNew ? {} : { 'idempotent-replayed': 'true' }),
+        },
+        body: imagesBody(imagesFacts(job, phase), found),
+      }
+    }
+    case 'failed': {
+      const { kind, code, message } = phase.failure
+      const error = { status: statusOfFailure[kind], code, message }
+      return error.status < 500 ? replyError(error) : notAgain(job, error)
+    }
+    case 'cancelled': {
+      const message = `job ${jobId(job)} was cancelled while the call waited`
+      return replyError({ status: 409, code: 'job_cancelled', message })
+    }
+    case 'waiting':
+    case 'slotted':
+    case 'running':
+      throw new Error(`job ${jobId(job)} is not finished`)
+  }
+}
+
+/** A job that failed for good has been tried as often as is allowed. */
+const statusOfFailure: Readonly<Record<FailureKind, number>> = {
+  refused: 400,
+  invalid: 400,
+  throttled: 502,
+  transient: 502,
+  unknown: 502,
+  unavailable: 503,
+}
+
+/** OpenAI's clients would send it again by themselves, and it would be paid for again. */
+function notAgain(job: Job, error: ApiError): Reply {
+  const refusal = replyError(error)
+  return { ...refusal, headers: { ...refusal.headers, 'x-should-retry': 'false', ...jobHeader(job) } }
+}
+
+function jobHeader(job: Job): Readonly<Record<string, string>> {
+  return { 'x-darkroom-job': jobId(job) }
+}
+
+/** The model's answer, its images in base64 as they come from storage. */
+async function* imagesBody(
+  facts: object,
+  contents: readonly AsyncIterable<Uint8Array>[],
+): AsyncGenerator<Uint8Array> {
+  yield Buffer.from('{"data":[')
+  for (const [k, content] of contents.entries()) {
+    yield Buffer.from(`${k === 0 ? '' : ','}{"b64_json":"`)
+    yield* base64Of(content)
+    yield Buffer.from('"}')
+  }
+  yield Buffer.from(`],${JSON.stringify(facts).slice(1)}`)
+}

@@ -1,0 +1,142 @@
+import type { Caller } from '../core/caller.ts'
+import { isFinal, type Job } from '../core/job.ts'
+import { limits } from '../core/limits.ts'
+import type { Submission } from '../core/submission.ts'
+import { timing } from '../core/timing.ts'
+import { cancelJob } from './batches.ts'
+import type { Darkroom } from './darkroom.ts'
+import { takeSubmission, type TakenRequest } from './intake.ts'
+import { budgetStatus, estimateStart } from './status.ts'
+import { flowOf } from './pool-view.ts'
+
+/** A call whose sender stays on the line until its images are there. */
+export type SyncCall = {
+  readonly submission: Submission
+  readonly idempotencyKey: string | undefined
+  readonly requestId: string
+  readonly caller: Caller
+}
+
+export type SyncWait = {
+  /** When the request came. */
+  readonly arrivedAt: number
+  /** Aborted when its sender has left. */
+  readonly gone: AbortSignal | undefined
+}
+
+export type SyncEnd =
+  /** The key was used before, for a job that asks for something else. */
+  | { readonly kind: 'conflict'; readonly job: Job }
+  | { readonly kind: 'finished'; readonly job: Job; readonly isNew: boolean }
+  /** Its turn is too far away: it was taken back, and is worth another try after this time. */
+  | { readonly kind: 'busy'; readonly retryAfterMs: number }
+  /** Nothing starts until a person acts: it was taken back. */
+  | { readonly kind: 'stopped'; readonly why: string }
+  /** No more time, and its call is under way: its images will be there. */
+  | { readonly kind: 'running'; readonly job: Job }
+  /** Its sender has left; it was taken back unless its call was under way. */
+  | { readonly kind: 'left' }
+
+/** Undefined when this instance has as many calls as it takes; else what is to be called when this one is over. */
+export function takePlace({ seen }: Darkroom): (() => void) | undefined {
+  if (seen.syncCalls >= limits.syncCallsMax) return undefined
+  seen.syncCalls += 1
+  return () => {
+    seen.syncCalls -= 1
+  }
+}
+
+/**
+ * Takes the call in as a job of high priority, in a line of such calls. One that was taken back must not stand in the way
+ * of the next try with its key: that one gets a job of its own.
+ */
+export async function takeSyncCall(room: Darkroom, call: SyncCall): Promise<TakenRequest> {
+  const { idempotencyKey, requestId, caller } = call
+  const submission: Submission = { ...call.submission, priority: 'high' }
+  const asked = { requestId, caller, line: 'sync' as const }
+  let taken = await takeSubmission(room, submission, { ...asked, idempotencyKey })
+  for (let tries = 1; tries < limits.syncTriesMax && isTakenBack(taken); tries += 1) {
+    const key = idempotencyKey && `${idempotencyKey}\n${tries}`
+    taken = await takeSubmission(room, submission, { ...asked, idempotencyKey: key })
+  }
+  return taken
+}
+
+function isTakenBack(taken: TakenRequest): boolean {
+  return taken.kind === 'taken' && !taken.isNew && taken.isSame && taken.job.phase.kind === 'cancelled'
+}
+
+type Taken = Extract<TakenRequest, { kind: 'taken' }>
+
+/** Waits for the end of a call that was taken in, for less time than Azure's front end does. */
+export async function endOfSyncCall(
+  room: Darkroom,
+  { job: first, isNew, isSame }: Taken,
+  { arrivedAt, gone }: SyncWait,
+): Promise<SyncEnd> {
+  if (!isSame) return { kind: 'conflict', job: first }
+  const { clock } = room
+  const until = arrivedAt + timing.syncTotalMs
+  let job = first
+  let lookedAt = -Infinity
+  // Each turn sleeps for a second, but for the last before the end of the time.
+  while (!isFinal(job)) {
+    const now = clock.now()
+    const isLookDue = now >= lookedAt + timing.syncLookMs
+    if (isLookDue) lookedAt = now
+    const end = await endFor(room, job, { until, isLookDue, gone })
+    if (end !== undefined) {
+      // One that was there before belongs to others as well: whoever sent it first takes it back.
+      if (!isNew) return end
+      const taken = await cancelJob(room, job)
+      if (taken.kind !== 'too-late') return end
+      // Its call is under way after all, or over.
+      job = taken.job
+      if (!isFinal(job) && end.kind === 'left') return end
+      if (!isFinal(job) && now >= until) return { kind: 'running', job }
+    } else {
+      await clock.sleepUntil(Math.min(until, nextLookAt(job, now)), gone)
+      job = (await room.jobs.get(job))?.job ?? job
+    }
+  }
+  return { kind: 'finished', job, isNew }
+}
+
+/** Why it is not to be waited for any longer; undefined as long as it is. */
+async function endFor(
+  room: Darkroom,
+  job: Job,
+  wait: {
+    readonly until: number
+    readonly isLookDue: boolean
+    readonly gone: AbortSignal | undefined
+  },
+): Promise<SyncEnd | undefined> {
+  const now = room.clock.now()
+  if (wait.gone?.aborted === true) return { kind: 'left' }
+  const isOver = now >= wait.until
+  if (job.phase.kind === 'running') return isOver ? { kind: 'running', job } : undefined
+  if (!isOver && !(wait.isLookDue && job.phase.kind === 'waiting')) return undefined
+  const startAt = await estimateStart(room, job)
+  if (startAt === null) return { kind: 'stopped', why: await whyStopped(room, job) }
+  // By then a new call's turn would be near enough.
+  const retryAfterMs = Math.max(1_000, startAt - now - timing.syncTurnMs)
+  const isInTime = startAt <= Math.min(now + timing.syncTurnMs, wait.until)
+  return isInTime && !isOver ? undefined : { kind: 'busy', retryAfterMs }
+}
+
+function nextLookAt({ phase }: Job, now: number): number {
+  const soonest = now + timing.syncPollMs
+  return phase.kind === 'slotted' ? Math.max(soonest, phase.slotAt + timing.syncPollMs) : soonest
+}
+
+async function whyStopped(room: Darkroom, job: Job): Promise<string> {
+  const { decision } = await flowOf(room, job)
+  if (decision?.kind === 'paused') return `batch ${job.batch} is paused: ${decision.reason}`
+  const stopped = (await budgetStatus(room)).flatMap(({ pool, member: { deployment, breaker } }) =>
+    pool === job.pool && breaker !== null ? [`${deployment}: ${breaker.code}: ${breaker.message}`] : [],
+  )
+  return stopped.length === 0
+    ? 'no deployment is in service'
+    : `nothing starts but probes: ${stopped.join('; ')}`
+}
