@@ -83,6 +83,16 @@ export const limits = {
   deliveriesShown: 5,
   /** Tries to note one where many events of a batch are delivered at once; it is only shown. */
   deliveryNoteTriesMax: 5,
+  /** Rows of finished jobs that are read at once for those who follow a batch. */
+  finishedRowsAtOnce: 500,
+  /** Finished jobs that are kept for those who follow a batch: near a minute of 6,000 RPM. Who is slower comes again. */
+  liveLogMax: 5_000,
+  /** Events of one piece of a stream: some 100 KB. */
+  liveEventsAtOnce: 500,
+  /** Event streams that one instance has open: each is a connection, and a function that runs. */
+  liveStreamsMax: 1_000,
+  /** Looks at a followed batch that may fail, one after the other, before its followers are sent away. */
+  watchFaultsMax: 5,
   /** For a receiver of a webhook to answer, in milliseconds. Source: the Standard Webhooks specification, 15 to 30 s. */
   webhookMsMax: 15_000,
   /** Of what it answers only the status counts. */

@@ -88,6 +88,20 @@ export const timing = {
   endLookMs: 3_000,
   /** From the message that tells of an end until it is looked at: the end itself is written meanwhile. */
   hookSettleMs: 5_000,
+  /** How often a batch that somebody follows is looked at. */
+  watchMs: 1_000,
+  /** Rows of finished jobs are written with the last storage round trip, seconds after their time: each look goes back so far. */
+  watchBackMs: 30_000,
+  /** Results that are kept through an outage of storage, or found by a rescue, come later: */
+  finishedLateMs: 300_000,
+  /** looked for so often, and at the end. */
+  watchFarMs: 30_000,
+  /** Silence on an event stream; Azure's front end ends one of 230 s. */
+  keepAliveMs: 15_000,
+  /** An event stream's length: a function may run for 30 minutes. */
+  liveStreamMs: 1_500_000,
+  /** After which its reader comes back. */
+  liveRetryMs: 2_000,
   /** Width of the buckets from which rates of the last minute are summed. */
   rateBucketMs: 5_000,
   rateWindowMs: 60_000,

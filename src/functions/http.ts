@@ -1,6 +1,7 @@
 import { getBatch, patchBatch, postCancel, postPause, postResume } from '../http/batches.ts'
 import { getBudget, getHealth } from '../http/budget.ts'
 import { postEstimate } from '../http/estimate.ts'
+import { getEvents } from '../http/events.ts'
 import { deleteFile, getFile, getFileContent, listFiles, postFile } from '../http/files.ts'
 import { postEdit, postGeneration } from '../http/images.ts'
 import { getImage, getJob, postCancelJob, postJob } from '../http/jobs.ts'
@@ -16,6 +17,7 @@ route('list-batches', { method: 'GET', path: 'v1/batches' }, getBatches)
 route('list-jobs', { method: 'GET', path: 'v1/batches/{name}/jobs' }, getBatchJobs)
 route('retry-batch', { method: 'POST', path: 'v1/batches/{name}/retry' }, postRetry)
 route('get-results', { method: 'GET', path: 'v1/batches/{name}/results' }, getResults)
+route('get-events', { method: 'GET', path: 'v1/batches/{name}/events' }, getEvents)
 route('get-batch', { method: 'GET', path: 'v1/batches/{name}' }, getBatch)
 route('patch-batch', { method: 'PATCH', path: 'v1/batches/{name}' }, patchBatch)
 route('pause-batch', { method: 'POST', path: 'v1/batches/{name}/pause' }, postPause)

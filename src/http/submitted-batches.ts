@@ -170,7 +170,8 @@ export async function getResults(call: Call): Promise<Reply> {
   }
 }
 
-async function ownBatch({ request, room, caller }: Call): Promise<BatchStatus | undefined> {
+/** The batch of the path, if it is the caller's. */
+export async function ownBatch({ request, room, caller }: Call): Promise<BatchStatus | undefined> {
   const name = batchName(request.params)
   const status = name === undefined ? undefined : await batchStatus(room, name)
   return status !== undefined && mayUse(caller, status.owner) ? status : undefined
