@@ -4,7 +4,7 @@ import { failure } from '../../src/core/failure.ts'
 import { limits } from '../../src/core/limits.ts'
 import { liveId, placeOf, type LivePlace } from '../../src/core/live.ts'
 import { timing } from '../../src/core/timing.ts'
-import { newBatch } from '../../src/pipeline/batches.ts'
+import { plainTerms } from '../../src/core/fairness.ts'
 import { followers } from '../../src/pipeline/batch-watch.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { liveEvents, type LiveEvent } from '../../src/pipeline/live-events.ts'
@@ -16,7 +16,17 @@ let room: Darkroom
 beforeEach(async () => {
   world = newWorld()
   room = roomIn(world)
-  await world.clock.run(room.jobs.openBatch(newBatch(room, { pool: 'pool', batch })))
+  const createdAt = world.clock.now()
+  const opened = {
+    batch,
+    pool: 'pool',
+    owner: null,
+    createdAt,
+    terms: plainTerms,
+    order: null,
+    progress: null,
+  }
+  await world.clock.run(room.jobs.openBatch(opened))
 })
 
 /** A reader that takes all it is given, and what it has got so far. */
