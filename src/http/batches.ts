@@ -56,6 +56,7 @@ export async function patchBatch(call: Call): Promise<Reply> {
   }
   const [first] = room.pools
   const known = await batchStatus(room, name)
+  if (known?.progress?.kind === 'validating') return beingChecked(name)
   const asked = model === undefined ? first?.name : room.poolOfModel(model)
   const pool = known?.pool ?? asked
   if (pool === undefined || (model !== undefined && asked !== pool)) {
@@ -112,8 +113,10 @@ async function decided(
       return getBatch(call)
     case 'unknown-batch':
       return noBatch(request.params)
+    case 'being-checked':
+      return beingChecked(name)
     case 'finished-before': {
-      const message = `batch ${name} is completed: nothing is left to cancel`
+      const message = `batch ${name} is at its end: nothing is left to cancel`
       return replyError({ status: 409, code: 'batch_completed', message })
     }
     case 'cancelled-before': {
@@ -121,6 +124,13 @@ async function decided(
       return replyError({ status: 409, code: 'batch_cancelled', message })
     }
   }
+}
+
+/** Its model, and with it its pool, is known when its file has been checked. */
+function beingChecked(name: string): Reply {
+  const message = `batch ${name}: its file is being checked; ask again in a moment`
+  const refusal = replyError({ status: 409, code: 'batch_validating', message })
+  return { ...refusal, headers: { ...refusal.headers, 'retry-after': '1' } }
 }
 
 export function batchName({ name = '' }: Call['request']['params']): string | undefined {

@@ -19,6 +19,8 @@ import { tellJobEnd } from './webhooks.ts'
 export type Decided =
   | { readonly kind: 'done' }
   | { readonly kind: 'unknown-batch' }
+  /** Its file is being checked: where it belongs is not known yet. */
+  | { readonly kind: 'being-checked' }
   /** A cancelled batch stays cancelled. */
   | { readonly kind: 'cancelled-before' }
   /** Nothing is left to cancel. */
@@ -206,6 +208,7 @@ async function decide(room: Darkroom, batch: string, decision: () => Decision): 
   const made = decision()
   const { waiting, running } = jobCounts(stored.counters)
   const { progress } = stored.batch
+  if (progress?.kind === 'validating') return { kind: 'being-checked' }
   const isOver = progress === null || progress.kind === 'finished' || progress.kind === 'failed'
   if (made.kind === 'cancelled' && waiting + running === 0 && isOver) {
     const flow = await room.budgets.readFlow(stored.batch)

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { BatchOrder } from '../../src/core/batch-order.ts'
 import { jobsOfBatch, retryJobs } from '../../src/pipeline/batch-jobs.ts'
-import { cancelBatch } from '../../src/pipeline/batches.ts'
+import { cancelBatch, pauseBatch } from '../../src/pipeline/batches.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { finaliseBatch } from '../../src/pipeline/finalise.ts'
 import { deliverHook } from '../../src/pipeline/hook-delivery.ts'
@@ -325,6 +325,14 @@ describe('a submitted batch', () => {
     const status = (await batchStatus(room, batch))!
     expect(status).toMatchObject({ status: 'completed', progress: { kind: 'finished', outputFileId: null } })
     expect(await liveResults(batch)).toHaveLength(3)
+  })
+
+  test('takes no change while its file is being checked: its pool is not known yet', async () => {
+    const batch = await submit(lines(3))
+    expect(await world.clock.run(pauseBatch(room, batch, 'wait'))).toEqual({ kind: 'being-checked' })
+    expect((await room.budgets.read('pool')).flows).toEqual([])
+    await playBatches(3_000)
+    expect(await world.clock.run(pauseBatch(room, batch, 'wait'))).toEqual({ kind: 'done' })
   })
 
   test('cancelled while its file is being checked never has a job', async () => {
