@@ -10,11 +10,15 @@ import { assertNoProcessIsLeft, laws } from './laws.ts'
 import { batches, messagesOf, sendInWaves } from './messages.ts'
 import { keep, messagesOn, readPictures, readRows, type Records } from './records.ts'
 import { summaryOf } from './summary.ts'
+import { resultsOf, submitFile } from './submitted.ts'
 import { startWatch } from './watch.ts'
 
 const rpm = 300
 /** Hosts are killed while these are sent, and then for as long as was asked for. */
 const sending = { waves: 6, everyMs: 6_000 }
+
+/** So many of the jobs are lines of one file. */
+const submittedShare = 0.25
 
 /** How often the deployment fails in each of its ways, beside what the marked prompts ask for. */
 const faults = [
@@ -42,8 +46,10 @@ export type Options = {
 /** One run from the first process to the last; true when everything held. */
 export async function chaos(options: Options): Promise<boolean> {
   const { minutes, seed } = options
-  const jobs = Math.round(rpm * (minutes + (sending.waves * sending.everyMs) / 60_000))
-  console.log(`chaos: ${jobs} jobs at ${rpm} RPM on ${options.hosts} hosts, again with --seed=${seed}`)
+  const all = Math.round(rpm * (minutes + (sending.waves * sending.everyMs) / 60_000))
+  const lines = Math.round(all * submittedShare)
+  const jobs = all - lines
+  console.log(`chaos: ${all} jobs at ${rpm} RPM on ${options.hosts} hosts, again with --seed=${seed}`)
   const startedAt = Date.now()
   const azurite = await startStorageProcess()
   const deployment = await startDeploymentProcess({ rpm, latencyMs: '100-3000', faults, seed })
@@ -57,12 +63,13 @@ export async function chaos(options: Options): Promise<boolean> {
   })
   const { queues } = storage
 
+  const submitted = await submitFile(hosts, { lines, seed })
   const kills = startKills(hosts, { seed, spared: Math.floor(options.hosts / 2) })
   const watch = startWatch({
     hosts,
     queues,
-    batches: () => [...new Set([...batches, inboxName(startedAt), inboxName(Date.now())])],
-    jobs,
+    batches: () => [...new Set([submitted.batch, ...batches, inboxName(startedAt), inboxName(Date.now())])],
+    jobs: all,
     kills: () => kills.times.length,
   })
   watch.phase = 'sending'
@@ -72,7 +79,8 @@ export async function chaos(options: Options): Promise<boolean> {
   await kills.end()
   watch.phase = 'no more kills'
   await hosts.allReady()
-  const isAtRest = await watch.untilAtRest(restLimitMs)
+  const isAtRest = await watch.untilAtRest(restLimitMs, async () => resultsOf(hosts, submitted))
+  const results = await resultsOf(hosts, submitted)
   await watch.end()
 
   const rows = await readRows(storage.table('jobs'))
@@ -82,7 +90,9 @@ export async function chaos(options: Options): Promise<boolean> {
   await hosts.stop()
   const records: Records = {
     rpm,
-    sent,
+    sent: [...sent, ...submitted.sent],
+    submitted: submitted.batch,
+    results,
     rows,
     counts: new Map(counts),
     log: await deployment.log(),

@@ -32,6 +32,7 @@ export const laws: readonly (readonly [string, (records: Records) => void])[] = 
   ['every failure is that of its last call, or of a message', assertFailuresHaveACause],
   ['every call was counted as an attempt', assertCallsWereCounted],
   ['no call after a stored answer, and every repeat that was paid for is labelled', assertRepeatsAreKnown],
+  ['the result files tell of every job of the submitted batch, once', assertResultFilesAreWhole],
   ['the deployment was never asked faster than its limit', assertPaceWasKept],
   ['nothing is left on a poison queue', assertNothingIsPoisoned],
   ['no host ended by itself', assertNobodyCrashed],
@@ -168,6 +169,21 @@ function assertCallsWereCounted(records: Records): void {
 function assertRepeatsAreKnown(records: Records): void {
   const calls = paidCalls(records)
   for (const job of allJobs(records)) assertRepeatsAreLabelled(job, calls.get(jobId(job)) ?? [])
+}
+
+function assertResultFilesAreWhole({ rows, submitted, results }: Records): void {
+  const jobs = jobsIn(submitted, rows.get(submitted) ?? [])
+  const named = (isWanted: (job: Job) => boolean): readonly string[] =>
+    jobs
+      .filter(isWanted)
+      .map(({ customId }) => customId ?? '')
+      .sort()
+  expect([...(results?.output ?? [])].sort(), 'its output file').toEqual(
+    named(({ phase }) => phase.kind === 'succeeded'),
+  )
+  expect([...(results?.errors ?? [])].sort(), 'its error file').toEqual(
+    named(({ phase }) => phase.kind !== 'succeeded'),
+  )
 }
 
 /** Refusals that were ordered (`capacity`) are no sign of haste; `throttled` is. */

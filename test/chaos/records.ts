@@ -9,11 +9,15 @@ import type { ReceivedRequest } from '../../src/local/deployment/log.ts'
 import { azureTable } from '../../src/storage/azure-table.ts'
 import type { Entity } from '../../src/storage/table.ts'
 import type { Sent } from './messages.ts'
+import type { Results } from './submitted.ts'
 import type { Counts } from './watch.ts'
 
 /** All that a run has left behind, as everyone who had a part in it tells it. */
 export type Records = {
   readonly sent: readonly Sent[]
+  /** The batch that was submitted by file, and what its result files tell; undefined: it did not end. */
+  readonly submitted: string
+  readonly results: Results | undefined
   /** Rows of the job table, by batch. */
   readonly rows: ReadonlyMap<string, readonly Entity[]>
   /** What `GET /v1/batches/{name}` says of each batch. */

@@ -18,8 +18,8 @@ const countsSchema = z.object({
 export type Counts = z.infer<typeof countsSchema>
 
 export type Watch = {
-  /** Until nothing is left to be done: every job final, no message on its way. False when it did not come to that. */
-  untilAtRest(limitMs: number): Promise<boolean>
+  /** Until nothing is left to be done: every job final, no message on its way, and what has an end ended. False when it did not come to that. */
+  untilAtRest(limitMs: number, ended: () => Promise<unknown>): Promise<boolean>
   /** The phase that is shown. */
   phase: string
   /** Polls in which a batch's counts did not sum to its total, or were fewer than before. */
@@ -86,12 +86,13 @@ export function startWatch(of: {
     phase: 'starting',
     contradictions,
     counts,
-    async untilAtRest(limitMs: number) {
+    async untilAtRest(limitMs: number, ended: () => Promise<unknown>) {
       const endsAt = Date.now() + limitMs
       while (Date.now() < endsAt) {
         // Messages that a killed host had in hand come back too: they must find nothing to do.
-        const left = await messagesOn(queues, [queueNames.jobs, queueNames.work])
-        if (finalJobs() >= jobs && [...left.values()].every((count) => count === 0)) return true
+        const left = await messagesOn(queues, [queueNames.jobs, queueNames.work, queueNames.batches])
+        const isQuiet = finalJobs() >= jobs && [...left.values()].every((count) => count === 0)
+        if (isQuiet && (await ended()) !== undefined) return true
         await wait(pollMs)
       }
       return false
