@@ -1,5 +1,6 @@
 import type { Bench } from './bench.ts'
 import { batches } from './parts/batches.ts'
+import { events } from './parts/events.ts'
 import { intake } from './parts/intake.ts'
 import { kill } from './parts/kill.ts'
 import { memory } from './parts/memory.ts'
@@ -37,6 +38,7 @@ export const steps: readonly (readonly Part[])[] = [
   [{ name: 'operations', run: operations }],
   [{ name: 'poll', run: poll }],
   [{ name: 'polls', run: polls }],
+  [{ name: 'events', run: events }],
   [{ name: 'virtual', run: virtual }],
   [{ name: 'ticks', run: ticks }],
   [{ name: 'pacer', run: pacer }],
