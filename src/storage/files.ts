@@ -30,9 +30,20 @@ export function fileStore(parts: {
 
   const store: FileStore = {
     async keep({ content, sizeBytesMax, id = timedId('file-', clock.now(), newId()) }) {
-      await watch(id, clock.now() + recordDueMs)
-      const sizeBytes = await contents.write({ id, content, sizeBytesMax })
-      if (sizeBytes === undefined) return { kind: 'too-large' }
+      const recordDueAt = clock.now() + recordDueMs
+      await watch(id, recordDueAt)
+      const heard = hearing(content)
+      const sizeBytes = await contents
+        .write({ id, content: heard.content, sizeBytesMax })
+        .catch(async (error: unknown) => {
+          // What its sender has broken off is not there; of what storage has broken off nobody can know.
+          if (heard.isBroken()) await unwatch(id, recordDueAt)
+          throw error
+        })
+      if (sizeBytes === undefined) {
+        await unwatch(id, recordDueAt)
+        return { kind: 'too-large' }
+      }
       return {
         kind: 'kept',
         sizeBytes,
@@ -46,6 +57,7 @@ export function fileStore(parts: {
         },
         async discard() {
           await contents.remove(id)
+          await unwatch(id, recordDueAt)
         },
       }
     },
@@ -109,9 +121,30 @@ export function fileStore(parts: {
     await table.transact(expiry, [{ kind: 'insert', row: expiryRow(at, id), values: {} }])
   }
 
+  async function unwatch(id: string, at: number): Promise<void> {
+    await table.transact(expiry, [{ kind: 'delete', row: expiryRow(at, id) }])
+  }
+
   function isExpired({ expiresAt }: StoredFile): boolean {
     return expiresAt !== null && expiresAt <= clock.now()
   }
+}
+
+/** Tells whether it was the content itself that came to no end. */
+function hearing(content: AsyncIterable<Uint8Array>): {
+  readonly content: AsyncIterable<Uint8Array>
+  readonly isBroken: () => boolean
+} {
+  let isBroken = false
+  async function* chunks(): AsyncIterable<Uint8Array> {
+    try {
+      yield* content
+    } catch (error) {
+      isBroken = true
+      throw error
+    }
+  }
+  return { content: chunks(), isBroken: () => isBroken }
 }
 
 const valuesSchema = z.object({

@@ -124,6 +124,11 @@ describe.each(stores)('files in $name', ({ makeTable, makeFileContents }) => {
     const other = await files.keep({ content: once('never'), sizeBytesMax: 5 })
     if (other.kind === 'kept') await other.discard()
     expect(await files.read(ids[1]!)).toBeUndefined()
+    expect(await files.keep({ content: once('too long'), sizeBytesMax: 5 })).toEqual({ kind: 'too-large' })
+    await expect(files.keep({ content: broken(), sizeBytesMax: 50 })).rejects.toThrow('the client has left')
+    // Of what did not become a file nothing is left to be looked at.
+    const rows = await table.range({ partition: 'expiry', from: '0', before: '~', limit: 9 })
+    expect(rows.map(({ row }) => row.split('|')[1])).toEqual([ids[0]])
   })
 
   test('a file that is made again takes the place of the first', async () => {
@@ -202,4 +207,9 @@ async function* once(text: string): AsyncIterable<Uint8Array> {
 
 async function* inPieces(bytes: Uint8Array, size: number): AsyncIterable<Uint8Array> {
   for (let from = 0; from < bytes.length; from += size) yield bytes.subarray(from, from + size)
+}
+
+async function* broken(): AsyncIterable<Uint8Array> {
+  yield Buffer.from('some')
+  throw new Error('the client has left')
 }
