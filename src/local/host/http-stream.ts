@@ -26,6 +26,7 @@ export async function startStreamServer(model: ProgrammingModel): Promise<Stream
   Server.prototype.listen = new Proxy(listen, {
     apply: (target, self: Server, [callback]: unknown[]) => {
       servers.push(self)
+      self.on('request', ({ headers }: IncomingMessage) => arrived.add(String(headers['x-ms-invocation-id'])))
       return Reflect.apply(target, self, [0, '127.0.0.1', callback])
     },
   })
@@ -41,6 +42,9 @@ export async function startStreamServer(model: ProgrammingModel): Promise<Stream
     Server.prototype.listen = listen
   }
 }
+
+/** Invocations whose request has come to the library, which waits for it without end. */
+const arrived = new Set<string>()
 
 /**
  * Runs a function whose request and response go through the library's own server, in pieces as they come; the
@@ -76,6 +80,11 @@ export async function streamInvocation(options: {
     // As the real host does: the function can see that its client has left.
     forwarded.destroy()
   })
+  const left = new Promise<void>((resolve) => {
+    given.signal.addEventListener('abort', () => {
+      if (!arrived.has(invocationId)) resolve()
+    })
+  })
   const exchange = Promise.allSettled([
     pipeline(bounded(request, bodyBytesMax), forwarded, { signal: given.signal }),
     passOn(forwarded, response, given.signal),
@@ -86,13 +95,15 @@ export async function streamInvocation(options: {
   }
   for (const [name, value] of Object.entries(present(params))) triggerMetadata[name] = { string: value }
   try {
-    await invoke(called, { invocationId, data: { http: {} }, triggerMetadata })
+    // A client that left before the library heard of it is answered by nobody.
+    await Promise.race([invoke(called, { invocationId, data: { http: {} }, triggerMetadata }), left])
     const [sent] = await exchange
     if (sent.status === 'rejected' && sent.reason instanceof BodyTooLong) refuseBody(request, response)
     else if (!response.writableEnded) response.destroy()
   } finally {
     given.abort()
     forwarded.destroy()
+    arrived.delete(invocationId)
   }
 }
 
