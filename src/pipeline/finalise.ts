@@ -35,11 +35,18 @@ export async function finaliseBatch(room: Darkroom, batch: string): Promise<EndL
     await room.messages.sendBatchTask({ task: 'finalise', batch }, lookAt)
     return 'later'
   }
+  if (isBeingWritten(room, progress)) {
+    const lookAt = progress.finalizingAt + timing.finaliseLeaseMs
+    await room.messages.sendBatchTask({ task: 'finalise', batch }, lookAt)
+    return 'later'
+  }
+  let isOurs = false
   const begun = await room.jobs.changeBatch(batch, (now) => {
-    const results = finalizing(room, now.progress, counts)
+    const results = isBeingWritten(room, now.progress) ? undefined : finalizing(room, now.progress, counts)
+    isOurs = results !== undefined
     return results && { ...now, progress: results }
   })
-  if (begun?.progress?.kind !== 'finalizing') return 'nothing'
+  if (!isOurs || begun?.progress?.kind !== 'finalizing') return 'nothing'
   const { outputFileId, errorFileId } = begun.progress
   await writeFile(room, begun, { id: outputFileId, part: 'output' })
   await writeFile(room, begun, { id: errorFileId, part: 'errors' })
@@ -62,14 +69,22 @@ async function tellEnd(room: Darkroom, batch: string, results: Results): Promise
   await tellBatchEnd(room, { batch, status: end, endedAt: finalizingAt, outputFileId, errorFileId, counts })
 }
 
+type Finalizing = Extract<BatchProgress, { kind: 'finalizing' }>
+
+/** Two who write the same file get in each other's way; one that died while it wrote is not waited for. */
+function isBeingWritten(room: Darkroom, progress: BatchProgress | null): progress is Finalizing {
+  return progress?.kind === 'finalizing' && room.clock.now() < progress.finalizingAt + timing.finaliseLeaseMs
+}
+
 /** A batch that was opened again and finished again has files of its own once more. */
 function finalizing(
   room: Darkroom,
   progress: BatchProgress | null,
   { succeeded, failed, cancelled }: JobCounts,
 ): BatchProgress | undefined {
-  if (progress?.kind !== 'registered') return undefined
   const finalizingAt = room.clock.now()
+  if (progress?.kind === 'finalizing') return { ...progress, finalizingAt }
+  if (progress?.kind !== 'registered') return undefined
   const newFile = (): string => timedId('file-', finalizingAt, room.newId())
   return {
     kind: 'finalizing',

@@ -10,6 +10,7 @@ import { resultLines } from '../../src/pipeline/results.ts'
 import { batchStatus } from '../../src/pipeline/status.ts'
 import { submitBatch } from '../../src/pipeline/submit.ts'
 import { dataUrl, png } from '../support/png.ts'
+import type { BatchTask } from '../../src/ports.ts'
 import { newWorld, roomIn, type World } from '../support/room.ts'
 import { fails } from '../support/scripted-model.ts'
 import { play } from './play.ts'
@@ -73,6 +74,13 @@ async function* piecesOf(bytes: Uint8Array): AsyncIterable<Uint8Array> {
   for (let at = 0; at < bytes.length; at += 997) yield bytes.slice(at, at + 997)
 }
 
+/** A message whose function failed comes again. */
+function finalise(message: BatchTask): void {
+  finaliseBatch(room, message.batch).catch(() =>
+    world.messages.batchTasks.push({ message, visibleAt: world.clock.now() + 30_000 }),
+  )
+}
+
 /** Delivers what was sent to the queue of batches, and runs the pipeline, until the time. */
 async function playBatches(untilMs: number): Promise<void> {
   const until = world.clock.now() + untilMs
@@ -80,7 +88,7 @@ async function playBatches(untilMs: number): Promise<void> {
     for (const { message, visibleAt } of world.messages.batchTasks.splice(0)) {
       world.clock.at(visibleAt, () => {
         if (message.task === 'register') void registerBatch(room, message.batch)
-        else if (message.task === 'finalise') void finaliseBatch(room, message.batch)
+        else if (message.task === 'finalise') finalise(message)
         else void retryJobs(room, message)
       })
     }
@@ -333,6 +341,29 @@ describe('a submitted batch', () => {
     expect((await room.budgets.read('pool')).flows).toEqual([])
     await playBatches(3_000)
     expect(await world.clock.run(pauseBatch(room, batch, 'wait'))).toEqual({ kind: 'done' })
+  })
+
+  test('whose results are being written is left alone, until who writes them has died', async () => {
+    const batch = await submit(lines(2))
+    let writes = 0
+    const dying: Darkroom = {
+      ...room,
+      files: {
+        ...room.files,
+        save: async () => {
+          writes += 1
+          throw new Error('died')
+        },
+      },
+    }
+    const usual = room
+    room = dying
+    await playBatches(45_000)
+    room = usual
+    expect((await batchStatus(room, batch))!.status).toBe('finalizing')
+    expect(writes).toBe(1)
+    await playBatches(130_000)
+    expect((await batchStatus(room, batch))!.status).toBe('completed')
   })
 
   test('cancelled while its file is being checked never has a job', async () => {
