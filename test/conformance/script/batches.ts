@@ -71,7 +71,7 @@ export async function faultyFile({ client, model }: Place): Promise<unknown> {
 
 export async function cancel({ client, model }: Place): Promise<unknown> {
   const lines = Array.from(
-    { length: 300 },
+    { length: 60 },
     (_, index) => [`c${index}`, { model, prompt: `Boat ${index}`, quality: 'low' }] as const,
   )
   const { id } = await submit(client, '/v1/images/generations', lines)
