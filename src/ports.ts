@@ -62,6 +62,8 @@ export type Batch = {
   /** What it was submitted with, and how far it is; null: it was sent job by job. */
   readonly order: BatchOrder | null
   readonly progress: BatchProgress | null
+  /** Until when somebody has its file or its results in hand; in the past: nobody. */
+  readonly workedOnUntil: number
 }
 
 /** The jobs and counters of batches. Every change is one transaction: record, index row and counters agree. */

@@ -178,6 +178,7 @@ async function register(
       owner: null,
       order: null,
       progress: null,
+      workedOnUntil: 0,
     })
     await wake(room, { pool, batch })
   }

@@ -128,7 +128,7 @@ async function makeBatch(
 }
 
 async function open(table: JobTable, batch: string): Promise<void> {
-  const none = { owner: null, order: null, progress: null }
+  const none = { owner: null, order: null, progress: null, workedOnUntil: 0 }
   await table.openBatch({ batch, pool: 'default', createdAt: Date.now(), terms: plainTerms, ...none })
 }
 

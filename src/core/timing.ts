@@ -84,8 +84,10 @@ export const timing = {
   registerMs: 240_000,
   /** The longest that a request to retry jobs is waited for; the rest goes on in the background. */
   retryWaitMs: 10_000,
-  /** Who writes results for longer has died, or is done again beside: the files come out the same. */
-  finaliseLeaseMs: 120_000,
+  /** A batch whose lease is not renewed for this long is taken over; renewed at half. */
+  batchLeaseMs: 60_000,
+  /** Whoever takes a batch begins with it himself; this long after, the queue sees to it. */
+  registerLookMs: 5_000,
   /** How often the end of a batch is looked for while its last calls are under way. */
   endLookMs: 3_000,
   /** From the message that tells of an end until it is looked at: the end itself is written meanwhile. */

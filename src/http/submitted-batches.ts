@@ -5,6 +5,7 @@ import { jobId, keyOf, parseJobId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import type { JobState } from '../core/job.ts'
 import { jobsOfBatch, retryJobs } from '../pipeline/batch-jobs.ts'
+import { registerBatch } from '../pipeline/register.ts'
 import { resultLines, type ResultPart } from '../pipeline/results.ts'
 import { batchStatus, type BatchStatus } from '../pipeline/status.ts'
 import { submitBatch } from '../pipeline/submit.ts'
@@ -45,6 +46,10 @@ export async function postBatch(call: Call): Promise<Reply> {
     return replyError({ status: 400, param: 'webhook', code: 'invalid_value', message })
   }
   const batch = await submitBatch(room, { owner: caller.key, order, terms })
+  // Nobody waits for it, and should this instance die the queue brings it to another: so it begins at once.
+  void registerBatch(room, batch).catch((error: unknown) => {
+    room.log.warn('a batch was not registered where it was submitted', { batch, error: String(error) })
+  })
   const status = await batchStatus(room, batch)
   return status === undefined ? noBatch({ name: batch }) : reply(200, batchBody(status))
 }

@@ -17,9 +17,13 @@ type Order = Pick<BatchOrder, 'inputFileId' | 'endpoint'>
 
 /**
  * Reads a batch's file from its first line to its last and tells what is wrong with it; nothing is stored or spent.
- * `owner`: the key whose files its edits may start from; null: without keys, all.
+ * `owner`: the key whose files its edits may start from; null: without keys, all. `renew` is called all along.
  */
-export async function checkFile(room: Darkroom, order: Order, owner: string | null): Promise<CheckedFile> {
+export async function checkFile(
+  room: Darkroom,
+  order: Order,
+  { owner, renew }: { readonly owner: string | null; readonly renew: () => Promise<void> },
+): Promise<CheckedFile> {
   const faults: LineFault[] = []
   let count = 0
   const blame = (line: number | null, { code, param, message }: SubmissionFault): void => {
@@ -38,6 +42,7 @@ export async function checkFile(room: Darkroom, order: Order, owner: string | nu
   let total = 0
   for await (const { number, text } of linesOf(content, { lineBytesMax: limits.batchLineBytesMax })) {
     total += 1
+    await renew()
     if (total > limits.batchLinesMax) {
       const message = `more than ${limits.batchLinesMax} lines; send the rest as another batch`
       blame(null, { code: 'too_many_tasks', param: null, message })

@@ -154,6 +154,7 @@ function newBatch(room: Darkroom, { pool, batch }: BatchRef, owner: string | nul
     terms: plainTerms,
     order: null,
     progress: null,
+    workedOnUntil: 0,
   }
 }
 

@@ -3,7 +3,7 @@ import { jobCounts, type JobCounts } from '../core/counters.ts'
 import { timedId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
-import type { Batch } from '../ports.ts'
+import { leaseBatch, released, type BatchLease } from './batch-lease.ts'
 import type { Darkroom } from './darkroom.ts'
 import { resultLines } from './results.ts'
 import { batchStatus } from './status.ts'
@@ -23,9 +23,7 @@ export type EndLook =
  */
 export async function finaliseBatch(room: Darkroom, batch: string): Promise<EndLook> {
   const stored = await room.jobs.getBatch(batch)
-  const progress = stored?.batch.progress ?? null
-  if (stored === undefined || (progress?.kind !== 'registered' && progress?.kind !== 'finalizing'))
-    return 'nothing'
+  if (stored === undefined || !isUnfinalised(stored.batch.progress)) return 'nothing'
   const counts = jobCounts(stored.counters)
   if (counts.waiting + counts.running > 0) {
     // Those that hold a slot are counted as waiting.
@@ -35,29 +33,28 @@ export async function finaliseBatch(room: Darkroom, batch: string): Promise<EndL
     await room.messages.sendBatchTask({ task: 'finalise', batch }, lookAt)
     return 'later'
   }
-  if (isBeingWritten(room, progress)) {
-    const lookAt = progress.finalizingAt + timing.finaliseLeaseMs
-    await room.messages.sendBatchTask({ task: 'finalise', batch }, lookAt)
-    return 'later'
-  }
-  let isOurs = false
+  const lease = await leaseBatch(room, { task: 'finalise', batch }, isUnfinalised)
+  if (lease === undefined) return 'later'
   const begun = await room.jobs.changeBatch(batch, (now) => {
-    const results = isBeingWritten(room, now.progress) ? undefined : finalizing(room, now.progress, counts)
-    isOurs = results !== undefined
+    const results = finalizing(room, now.progress, counts)
     return results && { ...now, progress: results }
   })
-  if (!isOurs || begun?.progress?.kind !== 'finalizing') return 'nothing'
+  if (begun?.progress?.kind !== 'finalizing') return 'nothing'
   const { outputFileId, errorFileId } = begun.progress
-  await writeFile(room, begun, { id: outputFileId, part: 'output' })
-  await writeFile(room, begun, { id: errorFileId, part: 'errors' })
+  await writeFile(room, { ...lease, batch: begun }, { id: outputFileId, part: 'output' })
+  await writeFile(room, { ...lease, batch: begun }, { id: errorFileId, part: 'errors' })
   await tellEnd(room, batch, begun.progress)
   const finishedAt = room.clock.now()
   const finished = await room.jobs.changeBatch(batch, (now) =>
     now.progress?.kind === 'finalizing'
-      ? { ...now, progress: { ...now.progress, kind: 'finished', finishedAt } }
+      ? released(now, { ...now.progress, kind: 'finished', finishedAt })
       : undefined,
   )
   return finished?.progress?.kind === 'finished' ? 'finished' : 'nothing'
+}
+
+function isUnfinalised(progress: BatchProgress | null): boolean {
+  return progress?.kind === 'registered' || progress?.kind === 'finalizing'
 }
 
 async function tellEnd(room: Darkroom, batch: string, results: Results): Promise<void> {
@@ -69,22 +66,14 @@ async function tellEnd(room: Darkroom, batch: string, results: Results): Promise
   await tellBatchEnd(room, { batch, status: end, endedAt: finalizingAt, outputFileId, errorFileId, counts })
 }
 
-type Finalizing = Extract<BatchProgress, { kind: 'finalizing' }>
-
-/** Two who write the same file get in each other's way; one that died while it wrote is not waited for. */
-function isBeingWritten(room: Darkroom, progress: BatchProgress | null): progress is Finalizing {
-  return progress?.kind === 'finalizing' && room.clock.now() < progress.finalizingAt + timing.finaliseLeaseMs
-}
-
 /** A batch that was opened again and finished again has files of its own once more. */
 function finalizing(
   room: Darkroom,
   progress: BatchProgress | null,
   { succeeded, failed, cancelled }: JobCounts,
 ): BatchProgress | undefined {
-  const finalizingAt = room.clock.now()
-  if (progress?.kind === 'finalizing') return { ...progress, finalizingAt }
   if (progress?.kind !== 'registered') return undefined
+  const finalizingAt = room.clock.now()
   const newFile = (): string => timedId('file-', finalizingAt, room.newId())
   return {
     kind: 'finalizing',
@@ -98,7 +87,7 @@ function finalizing(
 
 async function writeFile(
   room: Darkroom,
-  { batch, owner, order }: Batch,
+  { batch: { batch, owner, order }, renew }: BatchLease,
   { id, part }: { readonly id: string | null; readonly part: 'output' | 'errors' },
 ): Promise<void> {
   if (id === null) return
@@ -109,8 +98,18 @@ async function writeFile(
     purpose: 'batch_output',
     expiresAfterMs: order?.outputExpiresAfterMs ?? null,
     sizeBytesMax: limits.resultFileBytesMax,
-    content: resultLines(room, { batch, part, origin: order?.origin ?? '' }),
+    content: renewing(resultLines(room, { batch, part, origin: order?.origin ?? '' }), renew),
   })
   if (saved.kind === 'too-large')
     throw new Error(`the ${part} of batch ${batch} pass ${limits.resultFileBytesMax} bytes`)
+}
+
+async function* renewing(
+  content: AsyncIterable<Uint8Array>,
+  renew: () => Promise<void>,
+): AsyncIterable<Uint8Array> {
+  for await (const piece of content) {
+    await renew()
+    yield piece
+  }
 }

@@ -6,27 +6,34 @@ import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { Batch } from '../ports.ts'
 import { announce, wake } from './announce.ts'
+import { leaseBatch, released, type BatchLease } from './batch-lease.ts'
 import { checkFile, FileGone, submittedLines, type SubmittedLine } from './batch-file.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
 import { tellBatchEnd } from './webhooks.ts'
 import { keepInputs } from './inputs.ts'
 
 /**
- * Checks a submitted batch's file and makes its lines jobs. It may be called again at any time, and by several at once:
- * it goes on where it was, and a line that is a job already stays one.
+ * Checks a submitted batch's file and makes its lines jobs. It may be called again at any time: it goes on where it was,
+ * a line that is a job already stays one, and while somebody is at it nothing is done.
  */
 export async function registerBatch(room: Darkroom, batch: string): Promise<void> {
-  const stored = await room.jobs.readBatch(batch)
-  if (stored === undefined) return
-  const validated = stored.progress?.kind === 'validating' ? await validate(room, stored) : stored
+  const lease = await leaseBatch(
+    room,
+    { task: 'register', batch },
+    ({ kind }) => kind === 'validating' || kind === 'registering',
+  )
+  if (lease === undefined) return
+  const stored = lease.batch
+  const validated = stored.progress?.kind === 'validating' ? await validate(room, lease) : stored
   if (validated?.progress?.kind !== 'registering') return
-  await register(room, validated, validated.progress)
+  await register(room, { ...lease, batch: validated }, validated.progress)
 }
 
 /** The whole file is checked before a cent is spent. */
-async function validate(room: Darkroom, { batch, owner, order }: Batch): Promise<Batch | undefined> {
+async function validate(room: Darkroom, lease: BatchLease): Promise<Batch | undefined> {
+  const { batch, owner, order } = lease.batch
   if (order === null) return undefined
-  const checked = await checkFile(room, order, owner)
+  const checked = await checkFile(room, order, { owner, renew: lease.renew })
   if (checked.kind === 'faulty') {
     await room.jobs.saveFaults(batch, checked.faults)
     const failedAt = room.clock.now()
@@ -40,7 +47,7 @@ async function validate(room: Darkroom, { batch, owner, order }: Batch): Promise
     })
     await room.jobs.changeBatch(batch, (now) =>
       now.progress?.kind === 'validating'
-        ? { ...now, progress: { kind: 'failed', failedAt, faults: checked.count } }
+        ? released(now, { kind: 'failed', failedAt, faults: checked.count })
         : undefined,
     )
     return undefined
@@ -57,12 +64,14 @@ async function validate(room: Darkroom, { batch, owner, order }: Batch): Promise
 type Registering = Extract<Batch['progress'], { kind: 'registering' }>
 
 /** Jobs start while others are still being written: the first ones are announced at once. */
-async function register(room: Darkroom, stored: Batch, progress: Registering): Promise<void> {
+async function register(room: Darkroom, lease: BatchLease, progress: Registering): Promise<void> {
+  const stored = lease.batch
   const { batch } = stored
   const { validatedAt } = progress
   let { total } = progress
   try {
-    if ((await addLines(room, stored, progress)) === 'to-be-continued') {
+    if ((await addLines(room, lease, progress)) === 'to-be-continued') {
+      await room.jobs.changeBatch(batch, (now) => ({ ...now, workedOnUntil: 0 }))
       await room.messages.sendBatchTask({ task: 'register', batch }, room.clock.now())
       return
     }
@@ -78,7 +87,7 @@ async function register(room: Darkroom, stored: Batch, progress: Registering): P
   }
   await room.jobs.changeBatch(batch, (now) =>
     now.progress?.kind === 'registering'
-      ? { ...now, progress: { kind: 'registered', validatedAt, total } }
+      ? released(now, { kind: 'registered', validatedAt, total })
       : undefined,
   )
   await announce(room, stored)
@@ -88,7 +97,7 @@ async function register(room: Darkroom, stored: Batch, progress: Registering): P
 
 async function addLines(
   room: Darkroom,
-  stored: Batch,
+  { batch: stored, renew }: BatchLease,
   progress: Registering,
 ): Promise<'done' | 'to-be-continued'> {
   const { order } = stored
@@ -99,6 +108,7 @@ async function addLines(
   if (order === null || (await isCancelled(room, stored))) return 'done'
   for await (const line of submittedLines(room, order, progress.registered)) {
     jobs.push(await jobOf(room, stored, line))
+    await renew()
     if (jobs.length < limits.registeringAtOnce) continue
     await add(room, jobs)
     const isFirst = count === progress.registered

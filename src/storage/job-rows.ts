@@ -315,10 +315,10 @@ export function writeBatch(batch: Batch): Values {
 }
 
 /** Without its terms, which change by themselves. */
-export function writeBatchChange({ createdAt, pool, owner, order, progress }: Batch): Values {
+export function writeBatchChange({ createdAt, pool, owner, order, progress, workedOnUntil }: Batch): Values {
   return {
     batch: JSON.stringify({ createdAt, pool, owner, order } satisfies z.infer<typeof batchSchema>),
-    ...(progress === null ? {} : { stage: JSON.stringify(progress) }),
+    ...(progress === null ? {} : { stage: JSON.stringify(progress), workedOnUntil: String(workedOnUntil) }),
   }
 }
 
@@ -330,6 +330,7 @@ export function readBatch(batch: string, { values }: Entity): Batch {
   return {
     batch,
     ...batchSchema.parse(JSON.parse(values['batch'] ?? '')),
+    workedOnUntil: Number(values['workedOnUntil'] ?? 0),
     progress: values['stage'] === undefined ? null : progressOfBatchSchema.parse(JSON.parse(values['stage'])),
     terms: termsSchema.parse(JSON.parse(values['terms'] ?? '')),
   }

@@ -363,6 +363,7 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
           owner: null,
           order: null,
           progress: null,
+          workedOnUntil: 0,
         }),
       ),
     )
@@ -386,6 +387,7 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
       owner: null,
       order: null,
       progress: null,
+      workedOnUntil: 0,
     }
     await jobs.openBatch(opened)
     const terms: Terms = {

@@ -25,6 +25,7 @@ beforeEach(async () => {
     terms: plainTerms,
     order: null,
     progress: null,
+    workedOnUntil: 0,
   }
   await world.clock.run(room.jobs.openBatch(opened))
 })

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { BatchOrder } from '../../src/core/batch-order.ts'
+import { timing } from '../../src/core/timing.ts'
 import { jobsOfBatch, retryJobs } from '../../src/pipeline/batch-jobs.ts'
 import { cancelBatch, pauseBatch } from '../../src/pipeline/batches.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
@@ -235,6 +236,10 @@ describe('a submitted batch', () => {
     expect(counts.total).toBe(4_500)
     expect((await room.jobs.getBatch(batch))!.counters.waiting).toBeGreaterThan(2_000)
     expect(world.messages.ticks.length).toBeGreaterThan(0)
+    // While its lease lasts nobody else begins; then one of two does.
+    await world.clock.run(registerBatch(room, batch))
+    expect((await room.jobs.getBatch(batch))!.counters.waiting).toBeLessThan(4_500)
+    await world.clock.runUntil(world.clock.now() + timing.batchLeaseMs)
     await world.clock.run(Promise.all([registerBatch(room, batch), registerBatch(roomIn(world), batch)]))
     const after = (await room.jobs.getBatch(batch))!
     expect(after.counters.waiting).toBe(4_500)
@@ -339,7 +344,7 @@ describe('a submitted batch', () => {
     const batch = await submit(lines(3))
     expect(await world.clock.run(pauseBatch(room, batch, 'wait'))).toEqual({ kind: 'being-checked' })
     expect((await room.budgets.read('pool')).flows).toEqual([])
-    await playBatches(3_000)
+    await playBatches(8_000)
     expect(await world.clock.run(pauseBatch(room, batch, 'wait'))).toEqual({ kind: 'done' })
   })
 
@@ -440,7 +445,7 @@ describe('jobs of a batch', () => {
     room = roomIn(world, { attemptsMax: 1, refusalShareMax: 1 })
     world.model.script.push(fails('refused'), fails('refused'), fails('refused'))
     const batch = await submit(lines(40))
-    await playBatches(27_000)
+    await playBatches(32_000)
     for (const state of ['queued', 'running', 'succeeded', 'failed', undefined] as const) {
       const all = (await jobsOfBatch(room, { batch, state, limit: 1_000 }))!.jobs.map(({ key }) => key)
       const paged: string[] = []
@@ -502,6 +507,10 @@ describe('the webhook of a submitted batch', () => {
 
   test('tells that a file is faulty, once however often it is found to be', async () => {
     const batch = await submit('{', { webhook })
+    // While its lease lasts nobody else begins; then one of two does.
+    await world.clock.run(registerBatch(room, batch))
+    expect((await room.jobs.getBatch(batch))!.counters.waiting).toBeLessThan(4_500)
+    await world.clock.runUntil(world.clock.now() + timing.batchLeaseMs)
     await world.clock.run(Promise.all([registerBatch(room, batch), registerBatch(roomIn(world), batch)]))
     const events = await told()
     expect(events[0]).toMatchObject({ type: 'batch.failed', data: { id: batch, status: 'failed' } })

@@ -44,6 +44,7 @@ async function open(name: string, webhook: { url: string; perJob: boolean } | nu
       origin: 'https://darkroom.example',
     },
     progress: null,
+    workedOnUntil: 0,
   })
 }
 
