@@ -7,7 +7,7 @@ import type { Darkroom } from './darkroom.ts'
 export type BatchLease = {
   readonly batch: Batch
   /** Call it now and then while the work goes on; it costs something only when the lease is half over. */
-  renew(): Promise<void>
+  readonly renew: () => Promise<void>
 }
 
 /**
