@@ -145,6 +145,14 @@ export function claimed(
   return next && { ...next, attempts: job.attempts + 1, slotAt, deployment, startedAt: slotAt }
 }
 
+/**
+ * Whether a job is in the run that this claim of it began. No slot is given twice, so the slot tells runs apart; attempts
+ * do not, because a run that sent nothing gives its attempt back to the next one.
+ */
+export function isInRun({ phase, slotAt, deployment }: Job, claim: Job): boolean {
+  return phase.kind === 'running' && slotAt === claim.slotAt && deployment === claim.deployment
+}
+
 export function renewed(job: Job, { leaseUntil }: { leaseUntil: number }): Job | undefined {
   return enter(job, 'renewed', { kind: 'running', leaseUntil })
 }

@@ -1,4 +1,4 @@
-import { renewed, type Job } from '../core/job.ts'
+import { isInRun, renewed, type Job } from '../core/job.ts'
 import { timing } from '../core/timing.ts'
 import type { JobSnapshot } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
@@ -59,8 +59,8 @@ export function keepLease(room: Darkroom, claim: JobSnapshot): Lease {
   }
 }
 
-/** The job as it stands, if it is still in the run that this claim began: each later claim counts another attempt. */
+/** The job as it stands, if it is still in the run that this claim began. */
 async function stillOurs(room: Darkroom, { job }: JobSnapshot): Promise<JobSnapshot | undefined> {
   const now = await room.jobs.get(job)
-  return now?.job.phase.kind === 'running' && now.job.attempts === job.attempts ? now : undefined
+  return now !== undefined && isInRun(now.job, job) ? now : undefined
 }

@@ -1,4 +1,4 @@
-import { isFinal, snoozed, unslotted, type Job } from '../core/job.ts'
+import { isFinal, isInRun, snoozed, unslotted, type Job } from '../core/job.ts'
 import { timing } from '../core/timing.ts'
 import type { JobSnapshot } from '../ports.ts'
 import { announce } from './announce.ts'
@@ -84,7 +84,7 @@ export async function persist<T>(room: Darkroom, act: () => Promise<T>): Promise
   return act()
 }
 
-/** The job, if nobody has moved it since this run claimed it: each later claim counts another attempt. */
+/** The job, if nobody has moved it since this run claimed it. */
 export function ofThisRun(lease: Lease, job: Job): Job | undefined {
-  return job.phase.kind === 'running' && job.attempts === lease.job.attempts ? job : undefined
+  return isInRun(job, lease.job) ? job : undefined
 }

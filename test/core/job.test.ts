@@ -4,6 +4,7 @@ import {
   claimed,
   failed,
   isFinal,
+  isInRun,
   newJob,
   postponed,
   rejectedJob,
@@ -243,6 +244,16 @@ describe('events', () => {
     expect(job.requestIds.at(0)).toBe('r1')
     expect(job.requestIds.at(-1)).toBe(`r${limits.requestIdsMax}`)
   })
+})
+
+test('a run is told by its slot: the attempt of one that sent nothing is counted again by the next', () => {
+  const claimAt = (slotAt: number, deployment = 'images'): Job =>
+    claimed(jobIn('slotted'), { slotAt, deployment, leaseUntil: t0 + 90_000 })!
+  const run = claimAt(t0)
+  expect(isInRun(renewed(run, { leaseUntil: t0 + 180_000 })!, run)).toBe(true)
+  expect(isInRun(claimAt(t0 + 1_000), run)).toBe(false)
+  expect(isInRun(claimAt(t0, 'others'), run)).toBe(false)
+  expect(isInRun(snoozed(run)!, run)).toBe(false)
 })
 
 describe('a failed job that is asked for again', () => {

@@ -617,6 +617,40 @@ test('who stood still after the claim misses its slot, and gives the job back at
   assertRowsAgree(batch, world.jobs.rows(batch))
 })
 
+test('a snooze whose answer was lost is not written once more over the next run, which has the same attempt', async () => {
+  const { world, room, message } = await slottedJob()
+  let isAway = false
+  let isFirst = true
+  const shaky = roomIn(world, {
+    jobs: {
+      ...room.jobs,
+      async change(before, after) {
+        if (isAway) throw new Error('storage is away')
+        const changed = await room.jobs.change(before, after)
+        const isClaim = before.job.phase.kind === 'slotted' && after.phase.kind === 'running'
+        if (isClaim) await world.clock.sleepUntil(message.slotAt + timing.lateMs + 1)
+        isAway = isFirst && after.phase.kind === 'waiting'
+        isFirst &&= !isAway
+        if (isAway) throw new Error('the answer was lost')
+        return changed
+      },
+    },
+  })
+  const late = runJob(shaky, message)
+  await world.clock.runUntil(message.slotAt + 500)
+  expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 0, phase: { kind: 'waiting' } })
+  const again = await nextSlot(world, room)
+  await wake(world, again)
+  const next = runJob(room, again)
+  await world.clock.runUntil(again.slotAt + 1)
+  expect(world.model.calls).toHaveLength(1)
+  isAway = false
+  expect((await world.clock.run(late)).kind).toBe('snoozed')
+  expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 1, phase: { kind: 'running' } })
+  expect((await world.clock.run(next)).kind).toBe('succeeded')
+  expect(world.model.calls).toHaveLength(1)
+})
+
 test('who stood still for less than it may be late starts at once', async () => {
   const { world, room, message } = await slottedJob()
   const standing = await standsStillAfterClaim(world, room, message)
