@@ -410,7 +410,10 @@ export async function simulate(scenario: Scenario): Promise<Run> {
   const cancelledBatches = new Set(
     scenario.actions.flatMap(({ kind, batch }) => (kind === 'cancel' ? [batch] : [])),
   )
-  const wanted = wantedKeys(sent, { poisoned, cancelledBatches })
+  const openedBatches = new Set(
+    scenario.actions.flatMap(({ kind, batch }) => (kind === 'change' ? [batch] : [])),
+  )
+  const wanted = wantedKeys(sent, { poisoned, cancelledBatches, openedBatches })
   expect([...jobs.partitions()].sort(), 'batches').toEqual([...wanted.keys()].sort())
   const all: Job[] = []
   for (const batch of jobs.partitions()) {
@@ -516,15 +519,31 @@ function paidCalls(
 
 type Sent = { readonly text: string; readonly messageId: string }
 
+type Wanted = {
+  readonly must: Set<string>
+  readonly oneOf: (readonly string[])[]
+  readonly optional: string[]
+}
+
 /**
  * The jobs that must be there in the end; of a poisoned message, and of one to a batch that was cancelled, its own or a
  * rejected one, or both.
  */
 function wantedKeys(
   sent: readonly Sent[],
-  { poisoned, cancelledBatches }: { poisoned: ReadonlySet<string>; cancelledBatches: ReadonlySet<string> },
-): Map<string, { must: Set<string>; oneOf: string[][]; optional: string[] }> {
-  const wanted = new Map<string, { must: Set<string>; oneOf: string[][]; optional: string[] }>()
+  {
+    poisoned,
+    cancelledBatches,
+    openedBatches,
+  }: {
+    poisoned: ReadonlySet<string>
+    cancelledBatches: ReadonlySet<string>
+    /** A change of priority or cap opens its batch, whether or not a job ever comes. */
+    openedBatches: ReadonlySet<string>
+  },
+): Map<string, Wanted> {
+  const nothing = (): Wanted => ({ must: new Set(), oneOf: [], optional: [] })
+  const wanted = new Map([...openedBatches].map((batch) => [batch, nothing()]))
   for (const { text, messageId } of sent) {
     const parsed = parse(text)
     const { customId, batch } = parsed.kind === 'valid' ? parsed.submission : parsed
@@ -534,7 +553,7 @@ function wantedKeys(
         ? keyOf({ kind: 'message', id: messageId })
         : keyOf({ kind: 'custom-id', id: customId })
     const name = batch ?? inboxName(startAt)
-    const keys = wanted.get(name) ?? { must: new Set(), oneOf: [], optional: [] }
+    const keys = wanted.get(name) ?? nothing()
     wanted.set(name, keys)
     if (parsed.kind === 'invalid') keys.must.add(rejected)
     // What is sent to a batch after its cancellation is refused: over HTTP at once, on the queue as a failed job.
