@@ -5,7 +5,7 @@ import type { FinalKind, IndexKind } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { IndexedJob, JobRef } from '../ports.ts'
-import { announce } from './announce.ts'
+import { announce, wake } from './announce.ts'
 import type { Darkroom } from './darkroom.ts'
 
 export type JobPage = { readonly jobs: readonly Job[]; readonly hasMore: boolean }
@@ -110,19 +110,21 @@ export async function retryJobs(
   room: Darkroom,
   retry: Retry,
 ): Promise<{ readonly retried: number; readonly isAll: boolean }> {
-  const { batch, kinds, failedBefore } = retry
+  const { batch, failedBefore } = retry
   const endAt = room.clock.now() + timing.retryWaitMs
   const stored = await room.jobs.readBatch(batch)
   let after: IndexedJob | undefined
   let retried = 0
   for (;;) {
     const page = await room.jobs.indexed({ batch, kind: 'fail', after, limit: limits.retriesAtOnce })
-    const wanted = page.filter(
-      ({ at, failure }) => at < failedBefore && failure !== null && kinds.includes(failure),
-    )
+    const wanted = page.filter(({ at, failure }) => failure !== null && isMeant(retry, { at, failure }))
+    // Before the jobs wait: one without a flow would be seen by nobody if this instance died here.
+    if (stored !== undefined && wanted.length > 0) await wake(room, stored)
     if (retried === 0 && wanted.length > 0) await openAgain(room, batch)
-    const done = await Promise.all(wanted.map(async (ref) => reopen(room, ref)))
+    const done = await Promise.all(wanted.map(async (ref) => reopen(room, ref, retry)))
     retried += done.filter(Boolean).length
+    // Had this instance stood still meanwhile, the batch was finished again, without these jobs.
+    if (done.includes(true)) await takeResultsBack(room, batch)
     after = page.at(-1)
     if (stored !== undefined && retried > 0) await announce(room, stored)
     const isAll = page.length < limits.retriesAtOnce || (after?.at ?? 0) >= failedBefore
@@ -139,6 +141,11 @@ async function openAgain(room: Darkroom, batch: string): Promise<void> {
   if (!isSubmitted(batch)) return
   // Should this instance die before a job waits: then it is finished as it was.
   await room.messages.sendBatchTask({ task: 'finalise', batch }, room.clock.now() + timing.retryWaitMs)
+  await takeResultsBack(room, batch)
+}
+
+async function takeResultsBack(room: Darkroom, batch: string): Promise<void> {
+  if (!isSubmitted(batch)) return
   let old: readonly (string | null)[] = []
   await room.jobs.changeBatch(batch, (now) => {
     const { progress } = now
@@ -151,8 +158,19 @@ async function openAgain(room: Darkroom, batch: string): Promise<void> {
   for (const id of old) if (id !== null) await room.files.remove(id)
 }
 
-async function reopen(room: Darkroom, ref: JobRef): Promise<boolean> {
+/** Since it was listed it may have been asked for by somebody else, run, and failed again, otherwise perhaps. */
+async function reopen(room: Darkroom, ref: JobRef, retry: Retry): Promise<boolean> {
   const before = await room.jobs.get(ref)
-  const after = before && reopened(before.job, { now: room.clock.now() })
-  return before !== undefined && after !== undefined && (await room.jobs.change(before, after)) !== undefined
+  if (before?.job.phase.kind !== 'failed') return false
+  const { finishedAt: at, failure } = before.job.phase
+  const isStillMeant = isMeant(retry, { at, failure: failure.kind })
+  const after = isStillMeant ? reopened(before.job, { now: room.clock.now() }) : undefined
+  return after !== undefined && (await room.jobs.change(before, after)) !== undefined
+}
+
+function isMeant(
+  { kinds, failedBefore }: Retry,
+  { at, failure }: { at: number; failure: FailureKind },
+): boolean {
+  return at < failedBefore && kinds.includes(failure)
 }

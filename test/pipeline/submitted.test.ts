@@ -7,6 +7,7 @@ import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { finaliseBatch } from '../../src/pipeline/finalise.ts'
 import { deliverHook } from '../../src/pipeline/hook-delivery.ts'
 import { registerBatch } from '../../src/pipeline/register.ts'
+import { rescue } from '../../src/pipeline/rescue.ts'
 import { resultLines } from '../../src/pipeline/results.ts'
 import { batchStatus } from '../../src/pipeline/status.ts'
 import { submitBatch } from '../../src/pipeline/submit.ts'
@@ -14,7 +15,7 @@ import { dataUrl, png } from '../support/png.ts'
 import type { BatchTask } from '../../src/ports.ts'
 import { newWorld, roomIn, type World } from '../support/room.ts'
 import { fails } from '../support/scripted-model.ts'
-import { play } from './play.ts'
+import { latch, play } from './play.ts'
 
 let world: World
 let room: Darkroom
@@ -439,6 +440,86 @@ describe('jobs of a batch', () => {
       retried: 0,
     })
     expect((await batchStatus(room, batch))!.status).toBe('completed')
+  })
+
+  test('that were asked for again are called although the instance died before it could tell of them', async () => {
+    room = roomIn(world, { attemptsMax: 1 })
+    world.model.script.push(fails('transient'))
+    const batch = await submit(lines(1))
+    await playBatches(300_000)
+    expect((await room.budgets.read('pool')).flows).toEqual([])
+    const dying: Darkroom = {
+      ...room,
+      jobs: {
+        ...room.jobs,
+        async change(before, after) {
+          await room.jobs.change(before, after)
+          return new Promise(() => {})
+        },
+      },
+    }
+    void retryJobs(dying, { batch, kinds: ['transient'], failedBefore: world.clock.now() })
+    await playBatches(20_000)
+    await world.clock.run(rescue(room))
+    await playBatches(60_000)
+    expect(await batchStatus(room, batch)).toMatchObject({ status: 'completed', counts: { succeeded: 1 } })
+  })
+
+  test('that failed again, otherwise, while somebody asked for them are left alone', async () => {
+    room = roomIn(world, { attemptsMax: 1, onUnknown: 'fail' })
+    world.model.script.push(fails('transient'), fails('unknown'))
+    const batch = await submit(lines(1))
+    await playBatches(60_000)
+    const retry = { batch, kinds: ['transient'], failedBefore: world.clock.now() } as const
+    const { opened, open } = latch()
+    const slow: Darkroom = {
+      ...room,
+      jobs: {
+        ...room.jobs,
+        async indexed(query) {
+          const page = await room.jobs.indexed(query)
+          await opened
+          return page
+        },
+      },
+    }
+    const late = retryJobs(slow, retry)
+    expect(await world.clock.run(retryJobs(room, retry))).toMatchObject({ retried: 1 })
+    await playBatches(60_000)
+    open()
+    expect(await world.clock.run(late)).toEqual({ retried: 0, isAll: true })
+    await playBatches(60_000)
+    expect(await batchStatus(room, batch)).toMatchObject({ status: 'completed', counts: { failed: 1 } })
+    expect(world.model.calls).toHaveLength(2)
+  })
+
+  test('that wait again only when the batch was finished once more open it again', async () => {
+    room = roomIn(world, { attemptsMax: 1 })
+    world.model.script.push(fails('transient'))
+    const batch = await submit(lines(1))
+    await playBatches(60_000)
+    const { opened, open } = latch()
+    const slow: Darkroom = {
+      ...room,
+      jobs: {
+        ...room.jobs,
+        async change(before, after) {
+          await opened
+          return room.jobs.change(before, after)
+        },
+      },
+    }
+    const retried = retryJobs(slow, { batch, kinds: ['transient'], failedBefore: world.clock.now() })
+    await playBatches(30_000)
+    expect((await batchStatus(room, batch))!.status).toBe('completed')
+    open()
+    await world.clock.run(retried)
+    expect((await batchStatus(room, batch))!.status).toBe('in_progress')
+    await playBatches(60_000)
+    const { progress, status } = (await batchStatus(room, batch))!
+    expect([status, progress]).toMatchObject(['completed', { errorFileId: null }])
+    if (progress?.kind !== 'finished') throw new Error('not finished')
+    expect(resultsOf(await fileText(progress.outputFileId))).toHaveLength(1)
   })
 
   test('are listed by state, a page after the other, each once', async () => {
