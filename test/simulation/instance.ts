@@ -184,8 +184,10 @@ export function startInstance(world: InstanceSettings): Instance {
     budgets: budgetTable(reach(stores.budget)),
     batches: batchList(memoryTable()),
     messages: {
-      // No batch of the simulation is submitted by file.
-      async sendBatchTask() {},
+      sendBatchTask: async (task, at) => {
+        const visibleAt = toWorldTime(at)
+        return through(async () => stores.messages.sendBatchTask(task, visibleAt))
+      },
       sendWork: async (message, at) => {
         const visibleAt = toWorldTime(at)
         return through(async () => stores.messages.sendWork(message, visibleAt))

@@ -2,6 +2,7 @@ import { chanceFrom } from '../../src/local/deployment/chance.ts'
 import { priorities } from '../../src/core/submission.ts'
 import type { Chance } from '../../src/ports.ts'
 import type { ModelFaults } from './deployment.ts'
+import { withRetries } from './retries.ts'
 import type { Action, Scenario, Submission } from './world.ts'
 
 export const noModelFaults: ModelFaults = { rates: {}, spells: [], quota: [], neighbours: [] }
@@ -43,6 +44,11 @@ export function batchOf(batch: string, count: number, afterMs = 0): Submission[]
 
 /** A small world in which everything goes wrong, all of it drawn from the seed. */
 export function foulWeather(seed: number): Scenario {
+  return withRetries(withoutRetries(seed), chanceFrom('retries', seed))
+}
+
+/** As it was before owners asked for failed jobs again: what a seed of then led to, it leads to still. */
+export function withoutRetries(seed: number): Scenario {
   const chance = chanceFrom('foul weather', seed)
   const rpm = pick(chance, [6, 9, 60, 600])
   const untilMs = 60_000 + chance() * 540_000

@@ -1,6 +1,6 @@
 import { localCaller } from '../../src/core/caller.ts'
 import { expect } from 'vitest'
-import type { OnUnknown } from '../../src/core/failure.ts'
+import type { FailureKind, OnUnknown } from '../../src/core/failure.ts'
 import { isFinal, type Job } from '../../src/core/job.ts'
 import { inboxName, keyOf } from '../../src/core/keys.ts'
 import { profileOfDeployment } from '../../src/core/profiles.ts'
@@ -14,12 +14,13 @@ import {
   resumeBatch,
   type Decided,
 } from '../../src/pipeline/batches.ts'
+import { retryJobs } from '../../src/pipeline/batch-jobs.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { takeMessage, takePoisoned, takeRequest } from '../../src/pipeline/intake.ts'
 import { runTick } from '../../src/pipeline/pacer.ts'
 import { rescue } from '../../src/pipeline/rescue.ts'
 import { giveUpSlot, runJob } from '../../src/pipeline/worker.ts'
-import type { Chance, JobRef, TickMessage, WorkMessage } from '../../src/ports.ts'
+import type { BatchTask, Chance, JobRef, TickMessage, WorkMessage } from '../../src/ports.ts'
 import { readJob } from '../../src/storage/job-rows.ts'
 import {
   assertAllFinished,
@@ -38,6 +39,7 @@ import { virtualClock } from '../support/virtual-clock.ts'
 import { simulatedDeployment, type Call, type ModelFaults, type SimulatedDeployment } from './deployment.ts'
 import { startInstance, type Instance } from './instance.ts'
 import { simulatedQueue, type QueueSettings } from './queue.ts'
+import { retriesIn } from './retries.ts'
 
 /** What an owner asks for a batch, over HTTP: sent again until it is answered. */
 export type Action = {
@@ -46,6 +48,7 @@ export type Action = {
 } & (
   | { readonly kind: 'pause' | 'resume' | 'cancel' }
   | { readonly kind: 'change'; readonly priority?: Priority; readonly capMicroUsd?: number | null }
+  | { readonly kind: 'retry'; readonly kinds: readonly FailureKind[] }
 )
 
 export type Submission = {
@@ -131,6 +134,7 @@ export async function simulate(scenario: Scenario): Promise<Run> {
       const name = nameOf(ref)
       if (isFinal(job)) unfinished.delete(name)
       else unfinished.add(name)
+      if (before !== undefined) retries.observe(readJob(ref, before), job)
       if (before === undefined && job.request !== null) prompts.set(job.request.prompt, ref)
       if (
         before !== undefined &&
@@ -150,6 +154,7 @@ export async function simulate(scenario: Scenario): Promise<Run> {
   }
 
   const jobs = memoryTable(observe)
+  const retries = retriesIn(jobs)
   const budget = memoryTable()
   const images = memoryImages()
   const deploymentNames = Array.from({ length: scenario.deployments }, (_, index) => `gpt-image-1-${index}`)
@@ -207,6 +212,15 @@ export async function simulate(scenario: Scenario): Promise<Run> {
     async ({ room }) => nudge(room, poolName),
   )
 
+  // No batch of the simulation is submitted by file: what it does in the background is the rest of a long retry.
+  const batchQueue = simulatedQueue<BatchTask>(
+    'batch-work',
+    queueSettings,
+    async ({ room }, { body }) => (body.task === 'retry' ? retryJobs(room, body) : undefined),
+    // Tried again in an hour by the function; nothing that is simulated lasts so long.
+    async ({ room }, { body }) => room.messages.sendBatchTask(body, room.clock.now() + 60_000),
+  )
+
   function start(): void {
     const instance = startInstance({
       clock,
@@ -216,7 +230,9 @@ export async function simulate(scenario: Scenario): Promise<Run> {
         budget,
         images,
         messages: {
-          async sendBatchTask() {},
+          sendBatchTask: async (task, at) => {
+            batchQueue.send(task, wholeSecondsFrom(clock.now(), at))
+          },
           // The service counts whole seconds; the adapter rounds down.
           sendWork: async (message, at) => {
             workQueue.send(message, wholeSecondsFrom(clock.now(), at))
@@ -355,8 +371,10 @@ export async function simulate(scenario: Scenario): Promise<Run> {
   }
 
   const answered: Answered[] = []
-  // An owner asks for one thing after the other.
-  for (const actions of Map.groupBy(scenario.actions, ({ batch }) => batch).values()) {
+  // An owner asks for one thing after the other; retries may be somebody else's.
+  const whoAsks = ({ batch, kind }: Action): string =>
+    `${batch}, ${kind === 'retry' ? 'retries' : 'the rest'}`
+  for (const actions of Map.groupBy(scenario.actions, whoAsks).values()) {
     const [first, ...others] = [...actions].sort((x, y) => x.afterMs - y.afterMs)
     const rest = [...others]
     const askFor = (action: Action | undefined): void => {
@@ -366,7 +384,7 @@ export async function simulate(scenario: Scenario): Promise<Run> {
         let isKnown = false
         untilAnswered(
           async ({ room }) => {
-            isKnown = await act(room, action)
+            isKnown = action.kind === 'retry' ? await retries.ask(room, action) : await act(room, action)
           },
           () => {
             answered.push({ ...action, isKnown, askedAt, answeredAt: clock.now() })
@@ -380,7 +398,11 @@ export async function simulate(scenario: Scenario): Promise<Run> {
 
   const isUndone = (): boolean =>
     broken === undefined &&
-    (unsent > 0 || answered.length < scenario.actions.length || jobsQueue.size() > 0 || unfinished.size > 0)
+    (unsent > 0 ||
+      answered.length < scenario.actions.length ||
+      jobsQueue.size() > 0 ||
+      batchQueue.size() > 0 ||
+      unfinished.size > 0)
   if (scenario.endsAfterMs !== undefined) {
     await clock.runWhile(isUndone, startAt + scenario.endsAfterMs)
     return {
@@ -432,6 +454,7 @@ export async function simulate(scenario: Scenario): Promise<Run> {
     for (const job of content.jobs) assertRepeatsAreLabelled(job, callsOf(job))
     all.push(...content.jobs)
   }
+  retries.assertKept()
   const isOf =
     (batch: string) =>
     ({ prompt }: Call): boolean =>
@@ -468,7 +491,7 @@ function isCap(action: Answered): action is Cap {
 }
 
 /** False for a batch that nobody knows yet. */
-async function act(room: Darkroom, action: Action): Promise<boolean> {
+async function act(room: Darkroom, action: Exclude<Action, { kind: 'retry' }>): Promise<boolean> {
   const { batch } = action
   switch (action.kind) {
     case 'pause':

@@ -1,4 +1,5 @@
 import { expect } from 'vitest'
+import type { FailureKind } from '../../src/core/failure.ts'
 import { jobCounts, sum, type Counters } from '../../src/core/counters.ts'
 import { isFinal, type Image, type Job, type Usage } from '../../src/core/job.ts'
 import { indexRowOf, parseIndexRow } from '../../src/core/keys.ts'
@@ -150,6 +151,36 @@ export function assertNothingStartsAfter(
     calls.filter(({ startedAt }) => startedAt > time).map(({ id }) => id),
     'calls after their batch was cancelled',
   ).toEqual([])
+}
+
+export type FailedJob = JobRef & { readonly finishedAt: number; readonly failure: FailureKind }
+
+/** What a person asked for: failed jobs of these kinds, of those that had failed before. */
+export type AskedRetry = {
+  readonly batch: string
+  readonly kinds: readonly FailureKind[]
+  readonly failedBefore: number
+  /** All that stood there as failed when it was asked. */
+  readonly failed: readonly FailedJob[]
+}
+
+/** Failed jobs wait again only when a person asked for them, each failure once; and of what was asked for all do. */
+export function assertReopenedAsAsked(
+  reopened: readonly FailedJob[],
+  { asked, answered }: { readonly asked: readonly AskedRetry[]; readonly answered: readonly AskedRetry[] },
+): void {
+  const nameOf = ({ batch, key, failure, finishedAt }: FailedJob): string =>
+    `${batch}.${key}, ${failure} at ${finishedAt}`
+  const isMeant = ({ batch, kinds, failedBefore }: AskedRetry, job: FailedJob): boolean =>
+    job.batch === batch && kinds.includes(job.failure) && job.finishedAt < failedBefore
+  const unasked = reopened.filter((job) => !asked.some((retry) => isMeant(retry, job)))
+  expect(unasked.map(nameOf), 'jobs that wait again, and nobody asked for').toEqual([])
+  const names = new Set(reopened.map(nameOf))
+  expect(names.size, 'failures that were asked for again').toBe(reopened.length)
+  const left = answered.flatMap((retry) =>
+    retry.failed.filter((job) => isMeant(retry, job) && !names.has(nameOf(job))),
+  )
+  expect(left.map(nameOf), 'failed jobs that were asked for, and do not wait again').toEqual([])
 }
 
 /** Jain's index of what flows of equal weight got: 1 when all got the same. */
