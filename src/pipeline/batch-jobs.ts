@@ -7,6 +7,7 @@ import { timing } from '../core/timing.ts'
 import type { IndexedJob, JobRef } from '../ports.ts'
 import { announce, wake } from './announce.ts'
 import type { Darkroom } from './darkroom.ts'
+import { takeResultsBack } from './finalise.ts'
 
 export type JobPage = { readonly jobs: readonly Job[]; readonly hasMore: boolean }
 
@@ -136,26 +137,11 @@ export async function retryJobs(
   }
 }
 
-/** A submitted batch with waiting jobs is not finished; its results are written anew when it is. */
 async function openAgain(room: Darkroom, batch: string): Promise<void> {
   if (!isSubmitted(batch)) return
   // Should this instance die before a job waits: then it is finished as it was.
   await room.messages.sendBatchTask({ task: 'finalise', batch }, room.clock.now() + timing.retryWaitMs)
   await takeResultsBack(room, batch)
-}
-
-async function takeResultsBack(room: Darkroom, batch: string): Promise<void> {
-  if (!isSubmitted(batch)) return
-  let old: readonly (string | null)[] = []
-  await room.jobs.changeBatch(batch, (now) => {
-    const { progress } = now
-    old = []
-    if (progress?.kind !== 'finished' && progress?.kind !== 'finalizing') return undefined
-    const { validatedAt, total, outputFileId, errorFileId } = progress
-    old = [outputFileId, errorFileId]
-    return { ...now, progress: { kind: 'registered', validatedAt, total } }
-  })
-  for (const id of old) if (id !== null) await room.files.remove(id)
 }
 
 /** Since it was listed it may have been asked for by somebody else, run, and failed again, otherwise perhaps. */

@@ -1,3 +1,4 @@
+import { isSubmitted } from '../core/batch-order.ts'
 import type { BatchProgress, Results } from '../core/batch-progress.ts'
 import { jobCounts, type JobCounts } from '../core/counters.ts'
 import { timedId } from '../core/keys.ts'
@@ -40,6 +41,10 @@ export async function finaliseBatch(room: Darkroom, batch: string): Promise<EndL
     return results && { ...now, progress: results }
   })
   if (begun?.progress?.kind !== 'finalizing') return 'nothing'
+  if (!(await isStillSo(room, batch, counts))) {
+    await takeResultsBack(room, batch)
+    return 'later'
+  }
   const { outputFileId, errorFileId } = begun.progress
   await writeFile(room, { ...lease, batch: begun }, { id: outputFileId, part: 'output' })
   await writeFile(room, { ...lease, batch: begun }, { id: errorFileId, part: 'errors' })
@@ -51,6 +56,31 @@ export async function finaliseBatch(room: Darkroom, batch: string): Promise<EndL
       : undefined,
   )
   return finished?.progress?.kind === 'finished' ? 'finished' : 'nothing'
+}
+
+/**
+ * Jobs that were asked for again since they were counted. A retry lets them wait first and then takes the results back:
+ * either it finds the results begun, or they are seen here.
+ */
+async function isStillSo(room: Darkroom, batch: string, counts: JobCounts): Promise<boolean> {
+  const now = await room.jobs.getBatch(batch)
+  return now !== undefined && JSON.stringify(jobCounts(now.counters)) === JSON.stringify(counts)
+}
+
+/** A submitted batch with unfinished jobs is not finished; its results are written anew when it is. */
+export async function takeResultsBack(room: Darkroom, batch: string): Promise<void> {
+  if (!isSubmitted(batch)) return
+  let old: readonly (string | null)[] = []
+  await room.jobs.changeBatch(batch, (now) => {
+    const { progress } = now
+    old = []
+    if (progress?.kind !== 'finished' && progress?.kind !== 'finalizing') return undefined
+    const { validatedAt, total, outputFileId, errorFileId } = progress
+    old = [outputFileId, errorFileId]
+    // Who is writing them goes on until it sees it: the lease stays.
+    return { ...now, progress: { kind: 'registered', validatedAt, total } }
+  })
+  for (const id of old) if (id !== null) await room.files.remove(id)
 }
 
 function isUnfinalised(progress: BatchProgress | null): boolean {

@@ -522,6 +522,43 @@ describe('jobs of a batch', () => {
     expect(resultsOf(await fileText(progress.outputFileId))).toHaveLength(1)
   })
 
+  test('that wait again while somebody already writes the results are in the results', async () => {
+    room = roomIn(world, { attemptsMax: 1 })
+    world.model.script.push(fails('transient'))
+    const batch = await submit(lines(1))
+    await playBatches(60_000)
+    const [reopening, writing] = [latch(), latch()]
+    const slow: Darkroom = {
+      ...room,
+      jobs: {
+        ...room.jobs,
+        async change(before, after) {
+          await reopening.opened
+          return room.jobs.change(before, after)
+        },
+        async getBatch(name) {
+          const counted = await room.jobs.getBatch(name)
+          await writing.opened
+          return counted
+        },
+      },
+    }
+    const retried = retryJobs(slow, { batch, kinds: ['transient'], failedBefore: world.clock.now() })
+    await world.clock.runUntil(world.clock.now() + 1)
+    const finalised = finaliseBatch(slow, batch)
+    await world.clock.runUntil(world.clock.now() + 1)
+    reopening.open()
+    expect(await world.clock.run(retried)).toMatchObject({ retried: 1 })
+    writing.open()
+    await world.clock.run(finalised)
+    expect((await batchStatus(room, batch))!.status).toBe('in_progress')
+    await playBatches(2 * timing.batchLeaseMs)
+    const { progress, status } = (await batchStatus(room, batch))!
+    expect([status, progress]).toMatchObject(['completed', { errorFileId: null }])
+    if (progress?.kind !== 'finished') throw new Error('not finished')
+    expect(resultsOf(await fileText(progress.outputFileId))).toHaveLength(1)
+  })
+
   test('are listed by state, a page after the other, each once', async () => {
     room = roomIn(world, { attemptsMax: 1, refusalShareMax: 1 })
     world.model.script.push(fails('refused'), fails('refused'), fails('refused'))
