@@ -104,6 +104,10 @@ export const timing = {
   keepAliveMs: 15_000,
   /** An event stream's length: a function may run for 30 minutes. */
   liveStreamMs: 1_500_000,
+  /** Any streamed answer's: behind the end of event streams, which end by themselves, and before the host ends the worker. */
+  streamMs: 1_560_000,
+  /** Who takes nothing of a streamed answer for this long has gone without a word, or holds a function for nothing. */
+  streamStallMs: 60_000,
   /** After which its reader comes back. */
   liveRetryMs: 2_000,
   /** Width of the buckets from which rates of the last minute are summed. */

@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import { createServer, request, type Server, type ServerResponse } from 'node:http'
 import { setImmediate } from 'node:timers/promises'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
+import { timing } from '../../src/core/timing.ts'
 import { atClientsPace, clientGone, watchClients } from '../../src/functions/client.ts'
 
 const chunkBytes = 64 * 1024
@@ -28,6 +29,19 @@ afterAll(async () => {
   server.close()
   await once(server, 'close')
 })
+
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+/** Time stands still for what is tested, not for the sockets. */
+function holdTime(): void {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+}
+
+async function turns(count = 200): Promise<void> {
+  for (let turn = 0; turn < count; turn += 1) await setImmediate()
+}
 
 /** Writes as the library does: without waiting, and to its end. */
 async function write(body: AsyncIterable<Uint8Array>, response: ServerResponse): Promise<void> {
@@ -95,4 +109,65 @@ test('without a client of its own a body comes as it is', async () => {
   for await (const chunk of atClientsPace(body(), 'nobody')) seen.push(chunk.toString())
   expect(seen).toEqual(['a'])
   expect(clientGone('nobody').aborted).toBe(false)
+})
+
+test('a client that takes nothing for a minute is cut off, and sees that it was', async () => {
+  holdTime()
+  let hasEnded = false
+  let made = 0
+  async function* body() {
+    try {
+      for (; made < chunks; made += 1) yield Buffer.alloc(chunkBytes)
+    } finally {
+      hasEnded = true
+    }
+  }
+  onRequest = async (id, response) => write(atClientsPace(body(), id), response)
+  const client = request(url, { headers: { 'x-ms-invocation-id': 'stalled' } }).end()
+  const [response] = await once(client, 'response')
+  response.pause()
+  let before = -1
+  while (before !== made) {
+    before = made
+    await turns()
+  }
+  await vi.advanceTimersByTimeAsync(timing.streamStallMs - 1)
+  await turns()
+  expect(hasEnded).toBe(false)
+  const broken = once(response, 'error')
+  await vi.advanceTimersByTimeAsync(1)
+  await vi.waitUntil(() => hasEnded)
+  response.resume()
+  expect((await broken)[0]).toMatchObject({ code: 'ECONNRESET' })
+  expect(response.complete).toBe(false)
+})
+
+test('a client that takes a little now and then is not cut off before a function must end', async () => {
+  holdTime()
+  async function* body() {
+    yield Buffer.alloc(20 * 1024 * 1024)
+    await new Promise(() => {})
+  }
+  onRequest = async (id, response) => write(atClientsPace(body(), id), response)
+  const client = request(url, { headers: { 'x-ms-invocation-id': 'slow reader' } }).end()
+  const [response] = await once(client, 'response')
+  let read = 0
+  let sinceMs = 0
+  response.pause()
+  while (read < 20 * 1024 * 1024) {
+    const chunk: Buffer | null = response.read()
+    read += chunk?.length ?? 0
+    await turns(50)
+    await vi.advanceTimersByTimeAsync(1_000)
+    sinceMs += 1_000
+  }
+  const broken = once(response, 'error')
+  response.resume()
+  await vi.advanceTimersByTimeAsync(timing.streamMs - sinceMs - 1)
+  await turns()
+  expect(response.destroyed).toBe(false)
+  // The body itself has stopped, and is not waited for.
+  await vi.advanceTimersByTimeAsync(1_000)
+  expect((await broken)[0]).toMatchObject({ code: 'ECONNRESET' })
+  expect(response.complete).toBe(false)
 })
