@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import type { BlobServiceClient } from '@azure/storage-blob'
+import { RestError, type BlobServiceClient } from '@azure/storage-blob'
 import { bytesOf } from './blob-bytes.ts'
 
 export const fileContainer = 'files'
@@ -44,11 +44,17 @@ export function azureFileContents(blobs: BlobServiceClient): FileContents {
         throw error
       }
 
-      /** Blocks that no blob came of would be kept, and paid for, for a week. A blob that was there before keeps them. */
+      /**
+       * Blocks that no blob came of would be kept, and paid for, for a week. A blob that is there has none, or keeps
+       * them; one that somebody else puts there meanwhile is left alone.
+       */
       async function dropBlocks(): Promise<void> {
-        if (await blob.exists()) return
-        await blob.upload('', 0)
-        await blob.deleteIfExists()
+        try {
+          const { etag } = await blob.commitBlockList([], { conditions: { ifNoneMatch: '*' } })
+          if (etag !== undefined) await blob.deleteIfExists({ conditions: { ifMatch: etag } })
+        } catch (error) {
+          if (!(error instanceof RestError) || !isThere.has(error.statusCode ?? 0)) throw error
+        }
       }
     },
 
@@ -63,6 +69,9 @@ export function azureFileContents(blobs: BlobServiceClient): FileContents {
     },
   }
 }
+
+/** What storage answers when a blob is there that should not be, or is not the one that it should be. */
+const isThere: ReadonlySet<number> = new Set([409, 412])
 
 /** Content with more bytes than were allowed. */
 export class PastBound extends Error {}
