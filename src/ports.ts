@@ -44,7 +44,6 @@ export type WaitingJob = JobRef & {
   readonly upperMicroUsd: number
 }
 
-/** `terms` are those of a batch without a flow; one that has a flow has its terms there. */
 /** What an index row tells of its job. `failure` of failed ones: their kind. */
 export type IndexedJob = JobRef & {
   readonly at: number
@@ -52,6 +51,7 @@ export type IndexedJob = JobRef & {
   readonly failure: FailureKind | null
 }
 
+/** `terms` are those of a batch without a flow; one that has a flow has its terms there. */
 export type Batch = {
   readonly batch: string
   readonly pool: string
@@ -381,7 +381,12 @@ export type FileStore = {
     readonly order: 'asc' | 'desc'
     readonly after?: string | undefined
     readonly limit: number
-  }): Promise<{ readonly files: readonly StoredFile[]; readonly hasMore: boolean }>
+  }): Promise<{
+    readonly files: readonly StoredFile[]
+    readonly hasMore: boolean
+    /** From where to go on: the last file, or where a long way past files of other purposes was broken off. */
+    readonly lastId: string | undefined
+  }>
   /** The bytes from `from` up to, and without, `before`; undefined when it is gone. */
   read(
     id: string,

@@ -2,8 +2,8 @@ import type { HttpRequest } from '@azure/functions'
 import type { z } from 'zod'
 import { readJson } from '../core/json.ts'
 import { limits } from '../core/limits.ts'
-import { describeIssue } from '../core/submission-fault.ts'
 import { timing } from '../core/timing.ts'
+import { faultOf } from './fault.ts'
 import { replyError, RequestRefused, type Reply } from './reply.ts'
 
 export type Body<T> =
@@ -23,12 +23,8 @@ export async function readBody<T>(
   }
   const parsed = schema.safeParse(json.value, { reportInput: true })
   if (parsed.success) return { kind: 'read', value: parsed.data }
-  const names = Object.keys(schema.shape)
-  const [fault] = parsed.error.issues.map((issue) => describeIssue(issue, { names, bodyNames: names }))
-  return {
-    kind: 'refused',
-    reply: replyError({ status: 400, ...(fault ?? { message: 'the body is not as wanted' }) }),
-  }
+  const fault = faultOf(parsed.error, Object.keys(schema.shape))
+  return { kind: 'refused', reply: replyError({ status: 400, ...fault }) }
 }
 
 export function tooLong(bytesMax: number = limits.requestBodyBytesMax): Reply {

@@ -3,11 +3,12 @@ import { z } from 'zod'
 import { mayUse, type Caller } from '../core/caller.ts'
 import { timeOfId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
-import { describeIssue, type SubmissionFault } from '../core/submission-fault.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import { filePurposes, type KeptContent, type StoredFile } from '../ports.ts'
+import { faultOf, quoted } from './fault.ts'
 import { withImages } from './inline-images.ts'
 import { readMultipart, type FieldPart } from './multipart.ts'
+import { readQuery } from './query.ts'
 import { readRange } from './range.ts'
 import { notFound, reply, replyError, seconds, type ApiError, type Call, type Reply } from './reply.ts'
 
@@ -119,17 +120,15 @@ const querySchema = z.object({
 
 /** GET /v1/files */
 export async function listFiles({ request, room, caller }: Call): Promise<Reply> {
-  const parsed = querySchema.safeParse(Object.fromEntries(request.query), { reportInput: true })
-  if (!parsed.success) {
-    return replyError({ status: 400, ...faultOf(parsed.error, Object.keys(querySchema.shape)) })
-  }
-  const { files, hasMore } = await room.files.list({ owner: ownerOf(caller), ...parsed.data })
+  const query = readQuery(request, querySchema)
+  if (query.kind === 'refused') return query.reply
+  const { files, hasMore, lastId } = await room.files.list({ owner: ownerOf(caller), ...query.value })
   return reply(200, {
     object: 'list',
     data: files.map(fileBody),
     // OpenAI's schema wants a string also where there is none.
     first_id: files.at(0)?.id ?? '',
-    last_id: files.at(-1)?.id ?? '',
+    last_id: lastId ?? '',
     has_more: hasMore,
   })
 }
@@ -254,14 +253,4 @@ function attachment(filename: string): string {
     (found) => `%${found.charCodeAt(0).toString(16).toUpperCase()}`,
   )
   return `attachment; filename="${plain}"; filename*=UTF-8''${encoded}`
-}
-
-function faultOf({ issues }: z.ZodError, names: readonly string[]): SubmissionFault {
-  const [issue] = issues
-  if (issue === undefined) return { param: null, code: 'invalid_value', message: 'it is not as wanted' }
-  return describeIssue(issue, { names, bodyNames: names })
-}
-
-function quoted(value: string): string {
-  return JSON.stringify(value.slice(0, limits.quotedValueCharsMax))
 }

@@ -11,6 +11,7 @@ import { takeRequest } from '../pipeline/intake.ts'
 import { mayReach } from '../pipeline/owners.ts'
 import { estimateStart, imageContent, jobStatus } from '../pipeline/status.ts'
 import { boundedText, tooLong } from './body.ts'
+import { quoted } from './fault.ts'
 import { jobExists, readIdempotencyKey } from './idempotency-key.ts'
 import {
   exactSeconds,
@@ -162,8 +163,4 @@ function imageBody(url: string, job: Job, image: Image, k: number): object {
     height: image.height,
     sha256: image.sha256,
   }
-}
-
-function quoted(value: string): string {
-  return JSON.stringify(value.slice(0, limits.quotedValueCharsMax))
 }

@@ -1,6 +1,6 @@
 import type { HttpRequest } from '@azure/functions'
 import type { z } from 'zod'
-import { describeIssue } from '../core/submission-fault.ts'
+import { faultOf } from './fault.ts'
 import { replyError, type Reply } from './reply.ts'
 
 export type Query<T> =
@@ -13,10 +13,6 @@ export function readQuery<T>(
 ): Query<T> {
   const parsed = schema.safeParse(Object.fromEntries(request.query), { reportInput: true })
   if (parsed.success) return { kind: 'read', value: parsed.data }
-  const names = Object.keys(schema.shape)
-  const [fault] = parsed.error.issues.map((issue) => describeIssue(issue, { names, bodyNames: names }))
-  return {
-    kind: 'refused',
-    reply: replyError({ status: 400, ...(fault ?? { message: 'the query is not as wanted' }) }),
-  }
+  const fault = faultOf(parsed.error, Object.keys(schema.shape))
+  return { kind: 'refused', reply: replyError({ status: 400, ...fault }) }
 }

@@ -4,6 +4,7 @@ import { failureKinds } from '../core/failure.ts'
 import { jobId, keyOf, parseJobId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import type { JobState } from '../core/job.ts'
+import { batchNamePattern } from '../core/submission.ts'
 import { jobsOfBatch, retryJobs } from '../pipeline/batch-jobs.ts'
 import { registerBatch } from '../pipeline/register.ts'
 import { resultLines, type ResultPart } from '../pipeline/results.ts'
@@ -56,7 +57,7 @@ export async function postBatch(call: Call): Promise<Reply> {
 
 const listQuery = z.strictObject({
   limit: z.coerce.number('a number').int().min(1).max(limits.batchesPerPageMax).default(20),
-  after: z.string().max(limits.batchNameCharsMax).optional(),
+  after: z.string().max(limits.batchNameCharsMax).regex(batchNamePattern, 'the id of a batch').optional(),
 })
 
 /** GET /v1/batches: newest first, the caller's own, or all for an admin. */

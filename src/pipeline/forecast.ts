@@ -7,6 +7,7 @@ import { isHalted } from '../core/fairness.ts'
 import { limits } from '../core/limits.ts'
 import type { Submission, SubmissionFault } from '../core/submission.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
+import { linesOf } from './lines.ts'
 import { mayReach } from './owners.ts'
 import { flowOf, viewPool } from './pool-view.ts'
 
@@ -37,7 +38,7 @@ export async function forecast(
   caller: Caller = localCaller,
 ): Promise<Forecasted> {
   const submissions: Submission[] = []
-  for (const [index, line] of linesOf(text).entries()) {
+  for (const [index, line] of (await jobsIn(text)).entries()) {
     if (index >= limits.estimateLinesMax) {
       const message = `more than ${limits.estimateLinesMax} lines; estimate a part of them`
       return { kind: 'invalid', fault: { param: null, code: 'too_many_tasks', message } }
@@ -58,16 +59,21 @@ export async function forecast(
 /** Read within some milliseconds. */
 const linesAtOnce = 100
 
-type Line = { readonly text: string; readonly number: number | null }
+type Numbered = { readonly text: string; readonly number: number | null }
 
 /** A job may be written over several lines: what is JSON as a whole is one job. */
-function linesOf(text: string): readonly Line[] {
-  const lines = text
-    .split(/\r?\n/)
-    .map((line, index): Line => ({ text: line, number: index + 1 }))
-    .filter((line) => line.text.trim() !== '')
+async function jobsIn(text: string): Promise<readonly Numbered[]> {
+  const lines: Numbered[] = []
+  const bytes = new TextEncoder().encode(text)
+  for await (const line of linesOf(once(bytes), { lineBytesMax: bytes.length })) {
+    lines.push({ text: line.text ?? '', number: line.number })
+  }
   const isOneALine = lines.length > 1 && readJson(text).kind === 'unreadable'
   return isOneALine ? lines : [{ text, number: null }]
+}
+
+async function* once<T>(item: T): AsyncIterable<T> {
+  yield item
 }
 
 async function forecastOf(

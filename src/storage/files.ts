@@ -80,10 +80,12 @@ export function fileStore(parts: {
         const page = await line.page({ owner, order, after: from, limit: limits.fileRowsAtOnce })
         const found = page.entries.map(toFile).filter((file) => !isExpired(file))
         files.push(...found.filter((file) => purpose === undefined || file.purpose === purpose))
-        if (files.length > limit || !page.hasMore) break
+        const hasMore = files.length > limit
+        const shown = files.slice(0, limit)
+        if (hasMore || !page.hasMore) return { files: shown, hasMore, lastId: shown.at(-1)?.id }
         from = page.entries.at(-1)?.id
       }
-      return { files: files.slice(0, limit), hasMore: files.length > limit }
+      return { files, hasMore: true, lastId: from }
     },
 
     read: async (id, range) => contents.read(id, range),

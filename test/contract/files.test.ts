@@ -185,6 +185,7 @@ describe.each(stores)('files in $name', ({ makeTable, makeFileContents }) => {
     expect(await files.list({ owner: undefined, order: 'asc', limit: 9 })).toEqual({
       files: [lasting],
       hasMore: false,
+      lastId: lasting.id,
     })
     expect(await text(lasting.id)).toBe('lasting')
     expect(await table.range({ partition: 'expiry', from: '0', before: '~', limit: 9 })).toEqual([])
