@@ -63,25 +63,28 @@ export function parseJobId(id: string): Pick<Job, 'batch' | 'key'> | undefined {
 }
 
 /**
- * The image's path: the same for every attempt, so that a rescue finds what an attempt has left. The extension comes
- * with its dot.
+ * What the paths of an image may be, in the order in which they are tried: the first, and where another job's image has
+ * that name already (prefixes are the users' to choose), one that no other job can have, since the name of a first one
+ * ends in a number. The same for every attempt, so that a rescue finds what an attempt has left. The extension comes with
+ * its dot.
  */
-export function imageBlobName(job: OutputOf, index: number, extension: string): string {
-  return `${outputStem(job)}-${index}${extension}`
+export function imageBlobNames(job: OutputOf, index: number, extension: string): readonly [string, string] {
+  const { first, other } = imageBlobStems(job, index)
+  return [`${first.slice(0, -1)}${extension}`, `${other.slice(0, -1)}${extension}`]
 }
 
 type OutputOf = Pick<Job, 'batch' | 'key'> & Partial<Pick<Job, 'output'>>
 
-function outputStem({ batch, key, output }: OutputOf): string {
-  return output ?? `${batch}/${key}`
-}
-
 /**
- * What the path starts with, whatever its extension. Another key may start with it too (`a-0.b` after `a-0.`), so who
+ * What these paths start with, whatever their extension. Another key may start with it too (`a-0.b` after `a-0.`), so who
  * lists by it must compare whole names.
  */
-export function imageBlobStem(job: OutputOf, index: number): string {
-  return `${outputStem(job)}-${index}.`
+export function imageBlobStems(
+  { batch, key, output }: OutputOf,
+  index: number,
+): { readonly first: string; readonly other: string } {
+  const stem = `${output ?? `${batch}/${key}`}-${index}`
+  return { first: `${stem}.`, other: `${stem}~${fingerprint(jobId({ batch, key }))}.` }
 }
 
 /**

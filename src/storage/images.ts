@@ -7,13 +7,16 @@ import {
   SASProtocol,
   StorageSharedKeyCredential,
   type BlobItem,
+  type BlobRequestConditions,
   type BlobServiceClient,
+  type BlockBlobClient,
   type ContainerClient,
   type UserDelegationKey,
 } from '@azure/storage-blob'
 import { z } from 'zod'
 import type { Image } from '../core/job.ts'
-import { imageBlobName, imageBlobStem, jobId } from '../core/keys.ts'
+import { imageBlobNames, imageBlobStems, jobId } from '../core/keys.ts'
+import { limits } from '../core/limits.ts'
 import type { Clock, ImageStore, ImageOwner } from '../ports.ts'
 import { bytesOf } from './blob-bytes.ts'
 import type { StorageConnection } from './connection.ts'
@@ -35,30 +38,27 @@ export function azureImageStore(
     async save({ job, facts, images }) {
       return Promise.all(
         images.map(async ({ bytes, contentType, extension, width, height }, index): Promise<Image> => {
-          const image: Image = {
-            blob: imageBlobName(job, index, extension),
+          const properties = {
             contentType,
             sizeBytes: bytes.length,
             width,
             height,
             sha256: createHash('sha256').update(bytes).digest('hex'),
           }
-          await container.getBlockBlobClient(image.blob).upload(bytes, bytes.length, {
-            blobHTTPHeaders: {
-              blobContentType: contentType,
-              blobCacheControl: 'private, max-age=31536000, immutable',
-            },
-            metadata: {
-              darkroom: JSON.stringify({
-                ...facts,
-                job: jobId(job),
-                requestId: facts.requestId ?? null,
-                count: images.length,
-                image,
-              }),
-            },
-          })
-          return image
+          for (const blob of imageBlobNames(job, index, extension)) {
+            const image: Image = { blob, ...properties }
+            const darkroom = JSON.stringify({
+              ...facts,
+              job: jobId(job),
+              requestId: facts.requestId ?? null,
+              count: images.length,
+              image,
+            })
+            if (await put(container.getBlockBlobClient(blob), { job, bytes, contentType, darkroom })) {
+              return image
+            }
+          }
+          throw new Error(`both names of image ${index} of job ${jobId(job)} are another's`)
         }),
       )
     },
@@ -117,6 +117,53 @@ const factsSchema = z.object({
   }),
 })
 
+/** Writes the blob where there is none, or one of an earlier attempt of the same job; false where it is another's. */
+async function put(
+  client: BlockBlobClient,
+  {
+    job,
+    bytes,
+    contentType,
+    darkroom,
+  }: { job: ImageOwner; bytes: Uint8Array; contentType: string; darkroom: string },
+): Promise<boolean> {
+  let conditions: BlobRequestConditions = { ifNoneMatch: '*' }
+  for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
+    try {
+      await client.upload(bytes, bytes.length, {
+        conditions,
+        blobHTTPHeaders: {
+          blobContentType: contentType,
+          blobCacheControl: 'private, max-age=31536000, immutable',
+        },
+        metadata: { darkroom },
+      })
+      return true
+    } catch (error) {
+      // 409: one is there; 412: another than the one that was looked at.
+      if (!(error instanceof RestError) || (error.statusCode !== 409 && error.statusCode !== 412)) throw error
+    }
+    const there = await look(client)
+    if (there === undefined) conditions = { ifNoneMatch: '*' }
+    else if (there.job !== jobId(job)) return false
+    else conditions = { ifMatch: there.etag }
+  }
+  throw new Error(`image ${client.name} was changed by somebody else, again and again`)
+}
+
+/** Whose the blob is, as it stands; undefined when it is gone. */
+async function look(
+  client: BlockBlobClient,
+): Promise<{ readonly job: string | undefined; readonly etag: string } | undefined> {
+  try {
+    const { metadata, etag = '' } = await client.getProperties()
+    return { job: factsSchema.safeParse(parseMetadata({ metadata })).data?.job, etag }
+  } catch (error) {
+    if (error instanceof RestError && error.statusCode === 404) return undefined
+    throw error
+  }
+}
+
 /** The job's pictures in their order. The newest call comes first where two have left some of each. */
 async function listLeft(
   container: ContainerClient,
@@ -124,26 +171,36 @@ async function listLeft(
 ): Promise<readonly z.infer<typeof factsSchema>[]> {
   const found: z.infer<typeof factsSchema>[] = []
   for (let index = 0; ; index += 1) {
-    const before = found.length
-    const prefix = imageBlobStem(job, index)
-    const blobs: AsyncIterable<BlobItem> = container.listBlobsFlat({ prefix, includeMetadata: true })
-    for await (const blob of blobs) {
-      const facts = factsSchema.safeParse(parseMetadata(blob))
-      if (
-        facts.success &&
-        facts.data.job === jobId(job) &&
-        facts.data.image.blob === blob.name &&
-        !blob.name.slice(prefix.length).includes('.')
-      )
-        found.push(facts.data)
-    }
-    if (found.length === before) break
+    const { first, other } = imageBlobStems(job, index)
+    const ofIndex = await Promise.all([listBelow(container, job, first), listBelow(container, job, other)])
+    if (ofIndex.every((each) => each.length === 0)) break
+    found.push(...ofIndex.flat())
   }
   return found.sort((a, b) => b.attempt - a.attempt)
 }
 
-function parseMetadata(blob: BlobItem): unknown {
-  const text = blob.metadata?.['darkroom']
+async function listBelow(
+  container: ContainerClient,
+  job: ImageOwner,
+  prefix: string,
+): Promise<readonly z.infer<typeof factsSchema>[]> {
+  const found: z.infer<typeof factsSchema>[] = []
+  const blobs: AsyncIterable<BlobItem> = container.listBlobsFlat({ prefix, includeMetadata: true })
+  for await (const blob of blobs) {
+    const facts = factsSchema.safeParse(parseMetadata(blob))
+    if (
+      facts.success &&
+      facts.data.job === jobId(job) &&
+      facts.data.image.blob === blob.name &&
+      !blob.name.slice(prefix.length).includes('.')
+    )
+      found.push(facts.data)
+  }
+  return found
+}
+
+function parseMetadata({ metadata }: { metadata?: Record<string, string> | undefined }): unknown {
+  const text = metadata?.['darkroom']
   return text === undefined ? undefined : JSON.parse(text)
 }
 

@@ -74,4 +74,38 @@ describe.each(stores)('images in $name', ({ makeImages }) => {
     const own = await images.save({ job: { batch, key: 'a' }, facts, images: [picture('own')] })
     expect(await images.find({ batch, key: 'a' })).toEqual({ facts, images: own })
   })
+
+  test('no job takes the place of another’s picture, and each is found', async () => {
+    const output = `${uniqueName('animals')}/a`
+    const first = { batch: uniqueName('batch'), key: 'a', output }
+    const second = { batch: uniqueName('batch'), key: 'a', output }
+    const pictures = (text: string): PictureBytes[] => [picture(`${text} 0`), picture(`${text} 1`)]
+    const ofFirst = await images.save({ job: first, facts, images: pictures('first') })
+    const ofSecond = await images.save({ job: second, facts, images: pictures('second') })
+    const again = { ...facts, attempt: 2 }
+    expect(await images.save({ job: second, facts: again, images: pictures('second') })).toEqual(ofSecond)
+    expect(ofFirst.map(({ blob }) => blob)).toEqual([`${output}-0.png`, `${output}-1.png`])
+    expect(new Set([...ofFirst, ...ofSecond].map(({ blob }) => blob)).size).toBe(4)
+    for (const [index, image] of ofSecond.entries()) {
+      expect(image.blob.startsWith(`${output}-${index}~`) && image.blob.endsWith('.png')).toBe(true)
+    }
+    expect(await images.find(first)).toEqual({ facts, images: ofFirst })
+    expect(await images.find(second)).toEqual({ facts: again, images: ofSecond })
+    const read = await images.read(ofFirst[0]!)
+    expect(read?.kind === 'bytes' && new TextDecoder().decode(read.bytes)).toBe('first 0')
+  })
+
+  test('of two that come at once each keeps its own', async () => {
+    const output = `${uniqueName('animals')}/a`
+    const jobs = Array.from({ length: 6 }, () => ({ batch: uniqueName('batch'), key: 'a', output }))
+    const saved = await Promise.all(
+      jobs.map(async (job) => images.save({ job, facts, images: [picture(job.batch)] })),
+    )
+    expect(new Set(saved.map(([image]) => image!.blob)).size).toBe(jobs.length)
+    for (const [index, job] of jobs.entries()) {
+      const read = await images.read(saved[index]![0]!)
+      expect(read?.kind === 'bytes' && new TextDecoder().decode(read.bytes)).toBe(job.batch)
+      expect((await images.find(job))?.images).toEqual(saved[index])
+    }
+  })
 })

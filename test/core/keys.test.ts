@@ -2,8 +2,8 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
   fingerprint,
-  imageBlobName,
-  imageBlobStem,
+  imageBlobNames,
+  imageBlobStems,
   inboxName,
   ownerOfInbox,
   indexRowOf,
@@ -154,13 +154,26 @@ describe('the inbox of an API key', () => {
 
 describe('the name of an image', () => {
   test('is made of the batch, the key and its number, with one dot', () => {
-    expect(imageBlobName({ batch: 'b', key: 'fox' }, 0, '.png')).toBe('b/fox-0.png')
-    expect(imageBlobStem({ batch: 'b', key: 'fox' }, 0)).toBe('b/fox-0.')
+    expect(imageBlobNames({ batch: 'b', key: 'fox' }, 0, '.png')[0]).toBe('b/fox-0.png')
+    expect(imageBlobStems({ batch: 'b', key: 'fox' }, 0).first).toBe('b/fox-0.')
   })
 
   test('begins as its batch wants it', () => {
-    expect(imageBlobName({ batch: 'b', key: 'fox', output: 'summer/fox' }, 1, '.png')).toBe(
-      'summer/fox-1.png',
+    const [first, other] = imageBlobNames({ batch: 'b', key: 'fox', output: 'summer/fox' }, 1, '.png')
+    expect(first).toBe('summer/fox-1.png')
+    expect(other).toBe(`summer/fox-1~${fingerprint('b.fox')}.png`)
+  })
+
+  test('where another job has it is one that no job has as its first', () => {
+    const outputs = fc.stringMatching(/^[a-z0-9~/-]{1,40}$/)
+    fc.assert(
+      fc.property(outputs, outputs, fc.nat({ max: 20 }), (a, b, i) => {
+        const [, other] = imageBlobNames({ batch: 'a', key: 'a', output: a }, 0, '.png')
+        const [first, othersOther] = imageBlobNames({ batch: 'b', key: 'b', output: b }, i, '.png')
+        expect([first, othersOther]).not.toContain(other)
+        const [guessed] = imageBlobNames({ batch: 'b', key: 'b', output: other.slice(0, -4) }, i, '.png')
+        expect(guessed).not.toBe(other)
+      }),
     )
   })
 
@@ -173,7 +186,7 @@ describe('the name of an image', () => {
           { batch: batchB, key: keyOf(b) },
         ]
         fc.pre(jobId(refA) !== jobId(refB) || i !== k)
-        expect(imageBlobName(refA, i, '.png')).not.toBe(imageBlobName(refB, k, '.png'))
+        expect(imageBlobNames(refA, i, '.png')[0]).not.toBe(imageBlobNames(refB, k, '.png')[0])
       }),
     )
   })

@@ -1,11 +1,12 @@
 import { hash } from 'node:crypto'
-import { imageBlobName } from '../../src/core/keys.ts'
-import type { CallFacts, ImageStore, JobRef, PictureBytes } from '../../src/ports.ts'
+import { imageBlobNames, jobId } from '../../src/core/keys.ts'
+import type { CallFacts, ImageStore, PictureBytes } from '../../src/ports.ts'
 import type { Image } from '../../src/core/job.ts'
 
 type Answer = Parameters<ImageStore['save']>[0]
 
 type Blob = {
+  readonly job: string
   readonly facts: CallFacts
   readonly count: number
   readonly image: Image
@@ -19,24 +20,28 @@ export type MemoryImages = ImageStore & {
 
 /** Pictures in memory, each with the facts of its call. */
 export function memoryImages(): MemoryImages {
-  const blobsOfJobs = new Map<string, Map<string, Blob>>()
+  const blobs = new Map<string, Blob>()
+  const ofJobs = new Map<string, Set<string>>()
 
   function put(
     { job, facts, images }: Answer,
     { picture, index }: { picture: PictureBytes; index: number },
   ): Image {
     const { bytes, contentType, extension, width, height } = picture
+    const id = jobId(job)
+    // Names are another's, or this job's own from an earlier attempt.
+    const blob = imageBlobNames(job, index, extension).find((name) => (blobs.get(name)?.job ?? id) === id)
+    if (blob === undefined) throw new Error("both names of the image are another's")
     const image: Image = {
-      blob: imageBlobName(job, index, extension),
+      blob,
       contentType,
       sizeBytes: bytes.length,
       width,
       height,
       sha256: hash('sha256', bytes),
     }
-    const blobs = blobsOfJobs.get(nameOf(job)) ?? new Map<string, Blob>()
-    blobsOfJobs.set(nameOf(job), blobs)
-    blobs.set(image.blob, { facts, count: images.length, image, bytes })
+    blobs.set(blob, { job: id, facts, count: images.length, image, bytes })
+    ofJobs.set(id, (ofJobs.get(id) ?? new Set()).add(blob))
     return image
   }
 
@@ -50,37 +55,27 @@ export function memoryImages(): MemoryImages {
     },
 
     async find(job) {
-      const blobs = [...(blobsOfJobs.get(nameOf(job))?.values() ?? [])]
-      const newest = blobs.toSorted((a, b) => b.facts.attempt - a.facts.attempt)[0]
+      const left = [...(ofJobs.get(jobId(job)) ?? [])].map((name) => blobs.get(name)!)
+      const newest = left.toSorted((a, b) => b.facts.attempt - a.facts.attempt)[0]
       if (newest === undefined) return undefined
       const { facts, count } = newest
-      const ofOneCall = blobs.filter((blob) => blob.facts.attempt === facts.attempt)
+      const ofOneCall = left.filter((blob) => blob.facts.attempt === facts.attempt)
       if (ofOneCall.length !== count) return undefined
       return { facts, images: ofOneCall.map(({ image }) => image).sort((a, b) => (a.blob < b.blob ? -1 : 1)) }
     },
 
     async open({ blob }) {
-      for (const blobs of blobsOfJobs.values()) {
-        const found = blobs.get(blob)
-        if (found !== undefined) return piecesOf(found.bytes)
-      }
-      return undefined
+      const found = blobs.get(blob)
+      return found && piecesOf(found.bytes)
     },
 
     async read({ blob }) {
-      for (const blobs of blobsOfJobs.values()) {
-        const found = blobs.get(blob)
-        if (found !== undefined) return { kind: 'bytes', bytes: found.bytes }
-      }
-      return undefined
+      const found = blobs.get(blob)
+      return found && { kind: 'bytes', bytes: found.bytes }
     },
   }
 }
 
 async function* piecesOf(bytes: Uint8Array): AsyncIterable<Uint8Array> {
   for (let at = 0; at < bytes.length; at += 7) yield bytes.slice(at, at + 7)
-}
-
-function nameOf({ batch, key }: JobRef): string {
-  return `${batch}/${key}`
 }
