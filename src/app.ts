@@ -131,6 +131,7 @@ async function open(settings: Settings): Promise<Darkroom> {
     onUnknown: 'retry',
     refusalShareMax: settings.refusalShareMax,
     shareOf: (batch) => shareOf(settings.batchShares, batch),
+    isTenant: (owner) => settings.apiKeys.some(({ name, isAdmin }) => name === owner && !isAdmin),
     ownerWeight: (owner) => settings.apiKeys.find(({ name }) => name === owner)?.weight ?? 1,
     jobsAtOnce: limits.jobsAtOnce,
     stopping: stopping.signal,

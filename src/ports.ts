@@ -456,11 +456,19 @@ export type Outgoing = (request: OutgoingRequest) => Promise<OutgoingAnswer>
 
 /** Batches by the time at which they were opened. */
 export type BatchList = {
+  /** Remembers which batch an `Idempotency-Key` of an owner stands for: the first one that was told. */
+  claim(claim: {
+    readonly owner: string | null
+    readonly idempotencyKey: string
+    readonly batch: string
+  }): Promise<string>
   put(batch: Pick<Batch, 'batch' | 'owner' | 'createdAt'>): Promise<void>
   /** Names, newest first, of one key or of all; from behind a batch on. */
   page(query: {
     readonly owner: string | undefined
     readonly after?: Pick<Batch, 'batch' | 'createdAt'> | undefined
     readonly limit: number
+    /** Without those that were named by their jobs. */
+    readonly isSubmittedOnly: boolean
   }): Promise<{ readonly batches: readonly string[]; readonly hasMore: boolean }>
 }

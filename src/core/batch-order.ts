@@ -8,6 +8,8 @@ export type Endpoint = (typeof endpoints)[number]
 /** What a batch was submitted with, by file; it never changes. */
 export type BatchOrder = {
   readonly inputFileId: string
+  /** The key whose files its lines may name; null: all. */
+  readonly filesOf: string | null
   readonly endpoint: Endpoint
   /** As it was given, `24h` for instance; a target, not a deadline. */
   readonly completionWindow: string

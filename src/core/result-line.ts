@@ -24,10 +24,7 @@ export function resultLine(job: Job, origin: string): object | undefined {
       return line({ status_code: 400, request_id: requestId, body: { error } }, null)
     }
     case 'cancelled':
-      return line(null, {
-        code: 'batch_cancelled',
-        message: 'The batch was cancelled before this job was called.',
-      })
+      return line(null, cancelledError)
     case 'waiting':
     case 'slotted':
     case 'running':
@@ -57,6 +54,17 @@ export function imagesFacts(job: Job, { images, usage, finishedAt }: Succeeded):
     usage: usageBody(usage),
   }
 }
+
+/** A line of a cancelled batch that never became a job. */
+export function cancelledLine(batch: string, customId: string | null): object {
+  const id = `batch_req_${fingerprint(JSON.stringify([batch, customId]))}`
+  return { id, custom_id: customId, response: null, error: cancelledError }
+}
+
+const cancelledError = {
+  code: 'batch_cancelled',
+  message: 'The batch was cancelled before this job was called.',
+} as const
 
 export function imageUrl(job: Pick<Job, 'batch' | 'key'>, k: number, origin: string): string {
   return `${origin}/v1/jobs/${jobId(job)}/images/${k}`

@@ -87,7 +87,7 @@ export const timing = {
   /** A batch whose lease is not renewed for this long is taken over; renewed at half. */
   batchLeaseMs: 60_000,
   /** Whoever takes a batch begins with it himself; this long after, the queue sees to it. */
-  registerLookMs: 5_000,
+  registerLookMs: 10_000,
   /** How often the end of a batch is looked for while its last calls are under way. */
   endLookMs: 3_000,
   /** From the message that tells of an end until it is looked at: the end itself is written meanwhile. */

@@ -95,8 +95,12 @@ async function framed(
     if (reply.status >= 500) log.error(line)
     else log.info(line)
   }
+  // What became of it is not known: a client that sends it again by itself might have it done, and pay for it, twice.
+  const mayBeDone =
+    reply.status === 500 && request.method === 'POST' && !request.headers.has('idempotency-key')
   const headers = {
     ...(door && corsHeaders(door, request)),
+    ...(mayBeDone ? { 'x-should-retry': 'false' } : {}),
     ...reply.headers,
     'x-request-id': id,
     ...(door && { 'openai-processing-ms': String(Math.max(0, Math.round(door.now() - startedAt))) }),

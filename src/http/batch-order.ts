@@ -47,6 +47,7 @@ export function orderOf(
   return {
     order: {
       inputFileId: body.input_file_id,
+      filesOf: caller.isAdmin ? null : caller.key,
       endpoint: body.endpoint,
       completionWindow: body.completion_window,
       name: body.name ?? null,

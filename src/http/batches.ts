@@ -57,6 +57,7 @@ export async function patchBatch(call: Call): Promise<Reply> {
   const [first] = room.pools
   const known = await batchStatus(room, name)
   if (known?.progress?.kind === 'validating') return beingChecked(name)
+  if (known?.progress?.kind === 'failed') return atItsEnd(name, 'failed')
   const asked = model === undefined ? first?.name : room.poolOfModel(model)
   const pool = known?.pool ?? asked
   if (pool === undefined || (model !== undefined && asked !== pool)) {
@@ -115,15 +116,18 @@ async function decided(
       return noBatch(request.params)
     case 'being-checked':
       return beingChecked(name)
-    case 'finished-before': {
-      const message = `batch ${name} is at its end: nothing is left to cancel`
-      return replyError({ status: 409, code: 'batch_completed', message })
-    }
+    case 'finished-before':
+      return atItsEnd(name, 'completed')
     case 'cancelled-before': {
       const message = `batch ${name} was cancelled and stays so; send its jobs under another name`
       return replyError({ status: 409, code: 'batch_cancelled', message })
     }
   }
+}
+
+function atItsEnd(name: string, state: 'completed' | 'failed'): Reply {
+  const message = `batch ${name} is at its end: nothing is left to change or to cancel`
+  return replyError({ status: 409, code: `batch_${state}`, message })
 }
 
 /** Its model, and with it its pool, is known when its file has been checked. */

@@ -3,7 +3,7 @@ import { stringify } from 'csv-stringify/sync'
 import { stateOf, type Image, type Job } from '../core/job.ts'
 import { imageUrl } from '../core/result-line.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
-import { finishedJobs, resultLines, type ResultPart } from '../pipeline/results.ts'
+import { finishedJobs, linesWithoutJobs, resultLines, type ResultPart } from '../pipeline/results.ts'
 import { exactSeconds, usd } from './reply.ts'
 
 type Results = { readonly batch: string; readonly part: ResultPart; readonly origin: string }
@@ -31,6 +31,12 @@ export async function* csvOf(room: Darkroom, results: Results): AsyncGenerator<U
   let rows: unknown[][] = [[...columns]]
   for await (const job of finishedJobs(room, results.batch, results.part)) {
     rows.push(...rowsOf(job, results.origin))
+    if (rows.length < rowsAtOnce) continue
+    yield csv(rows)
+    rows = []
+  }
+  for await (const customId of linesWithoutJobs(room, results.batch, results.part)) {
+    rows.push([customId ?? '', 'cancelled', ...columns.slice(2).map(() => '')])
     if (rows.length < rowsAtOnce) continue
     yield csv(rows)
     rows = []

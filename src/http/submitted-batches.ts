@@ -8,7 +8,7 @@ import { batchNamePattern } from '../core/submission.ts'
 import { jobsOfBatch, retryJobs } from '../pipeline/batch-jobs.ts'
 import { registerBatch } from '../pipeline/register.ts'
 import { resultLines, type ResultPart } from '../pipeline/results.ts'
-import { batchStatus, type BatchStatus } from '../pipeline/status.ts'
+import { batchStatus, newBatchStatus, type BatchStatus } from '../pipeline/status.ts'
 import { submitBatch } from '../pipeline/submit.ts'
 import { batchBody } from './batch-body.ts'
 import { batchOrderSchema, orderOf } from './batch-order.ts'
@@ -16,6 +16,7 @@ import { batchName, getBatch, noBatch } from './batches.ts'
 import { readBody } from './body.ts'
 import { withImages } from './inline-images.ts'
 import { jobBody } from './jobs.ts'
+import { readIdempotencyKey } from './idempotency-key.ts'
 import { readQuery } from './query.ts'
 import { reply, replyError, type Call, type Reply } from './reply.ts'
 import { csvOf, zipOf } from './results.ts'
@@ -25,6 +26,9 @@ export async function postBatch(call: Call): Promise<Reply> {
   const { request, room, caller } = call
   const body = await readBody(request, batchOrderSchema)
   if (body.kind === 'refused') return body.reply
+  const idempotency = readIdempotencyKey(request)
+  if (idempotency.kind === 'refused') return idempotency.reply
+  const { idempotencyKey } = idempotency
   const { input_file_id: fileId, cap_usd: capMicroUsd } = body.value
   const file = await room.files.get(fileId)
   if (file === undefined || !mayUse(caller, file.owner)) {
@@ -46,29 +50,43 @@ export async function postBatch(call: Call): Promise<Reply> {
     const message = `webhook: ${webhookFault}`
     return replyError({ status: 400, param: 'webhook', code: 'invalid_value', message })
   }
-  const batch = await submitBatch(room, { owner: caller.key, order, terms })
+  const { batch, isNew } = await submitBatch(room, { owner: caller.key, idempotencyKey, order, terms })
+  if (!isNew && JSON.stringify(batch.order) !== JSON.stringify(order)) {
+    const message = `Idempotency-Key: batch ${batch.batch} has it already, and was asked for otherwise; use another`
+    return replyError({ status: 409, param: 'Idempotency-Key', code: 'batch_exists', message })
+  }
   // Nobody waits for it, and should this instance die the queue brings it to another: so it begins at once.
-  void registerBatch(room, batch).catch((error: unknown) => {
-    room.log.warn('a batch was not registered where it was submitted', { batch, error: String(error) })
+  void registerBatch(room, batch.batch).catch((error: unknown) => {
+    const facts = { batch: batch.batch, error: String(error) }
+    room.log.warn('a batch was not registered where it was submitted', facts)
   })
-  const status = await batchStatus(room, batch)
-  return status === undefined ? noBatch({ name: batch }) : reply(200, batchBody(status))
+  if (!isNew) {
+    const status = await batchStatus(room, batch.batch)
+    const body = batchBody(status ?? newBatchStatus(batch))
+    return reply(200, body, { 'idempotent-replayed': 'true' })
+  }
+  // It is there: an answer that failed now would make its sender send it, and pay for it, again.
+  return reply(200, batchBody(newBatchStatus(batch)))
 }
 
 const listQuery = z.strictObject({
   limit: z.coerce.number('a number').int().min(1).max(limits.batchesPerPageMax).default(20),
   after: z.string().max(limits.batchNameCharsMax).regex(batchNamePattern, 'the id of a batch').optional(),
+  kind: z.enum(['file', 'all']).default('file'),
 })
 
-/** GET /v1/batches: newest first, the caller's own, or all for an admin. */
+/**
+ * GET /v1/batches: newest first, the caller's own, or all for an admin. Those by file, as OpenAI's clients expect them: a
+ * program that cancels all it is shown must not cancel a day's inbox. `kind=all` shows the others too.
+ */
 export async function getBatches({ request, room, caller }: Call): Promise<Reply> {
   const query = readQuery(request, listQuery)
   if (query.kind === 'refused') return query.reply
-  const { limit, after } = query.value
+  const { limit, after, kind } = query.value
   const last = after === undefined ? undefined : await room.jobs.readBatch(after)
   if (after !== undefined && (last === undefined || !mayUse(caller, last.owner))) return noAfter(after)
   const owner = caller.isAdmin ? undefined : (caller.key ?? undefined)
-  const page = await room.batches.page({ owner, after: last, limit })
+  const page = await room.batches.page({ owner, after: last, limit, isSubmittedOnly: kind === 'file' })
   const found = await Promise.all(page.batches.map(async (batch) => batchStatus(room, batch)))
   const data = found.filter((status) => status !== undefined).map((status) => batchBody(status))
   return reply(200, listBody(data, page.batches, page.hasMore))

@@ -13,16 +13,16 @@ export type CheckedFile =
   /** The first faults, and how many there are. */
   | { readonly kind: 'faulty'; readonly faults: readonly LineFault[]; readonly count: number }
 
-type Order = Pick<BatchOrder, 'inputFileId' | 'endpoint'>
+type Order = Pick<BatchOrder, 'inputFileId' | 'endpoint' | 'filesOf'>
 
 /**
  * Reads a batch's file from its first line to its last and tells what is wrong with it; nothing is stored or spent.
- * `owner`: the key whose files its edits may start from; null: without keys, all. `renew` is called all along.
+ * `renew` is called all along.
  */
 export async function checkFile(
   room: Darkroom,
   order: Order,
-  { owner, renew }: { readonly owner: string | null; readonly renew: () => Promise<void> },
+  { renew }: { readonly renew: () => Promise<void> },
 ): Promise<CheckedFile> {
   const faults: LineFault[] = []
   let count = 0
@@ -66,7 +66,7 @@ export async function checkFile(
       const message = `custom_id: line ${first} has it already; each must be another`
       blame(number, { code: 'duplicate_custom_id', param: 'custom_id', message })
     }
-    const fault = await checkInputs(room, submission, { owner: owner ?? undefined, seen: inputsSeen })
+    const fault = await checkInputs(room, submission, { owner: order.filesOf ?? undefined, seen: inputsSeen })
     if (fault !== undefined) {
       const param = `body.${fault.param}`
       blame(number, { code: 'invalid_request', param, message: `body.${fault.message}` })

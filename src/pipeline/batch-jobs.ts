@@ -1,6 +1,6 @@
 import { isSubmitted } from '../core/batch-order.ts'
 import type { FailureKind } from '../core/failure.ts'
-import { reopened, stateOf, type Job, type JobState } from '../core/job.ts'
+import { reopened, type Job, type JobState } from '../core/job.ts'
 import type { FinalKind, IndexKind } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
@@ -39,8 +39,8 @@ export async function jobsOfBatch(
     if (found.length > limit) break
   }
   const jobs = await recordsOf(room, found.slice(0, limit))
-  // A job may have gone on between the two reads: it is shown as it is now, or on the page where it now belongs.
-  return { jobs: jobs.filter((job) => stateOf(job) === state), hasMore: found.length > limit }
+  // A job may have gone on between the two reads: it is shown as it is now, so that no page ends before its time.
+  return { jobs, hasMore: found.length > limit }
 }
 
 /** Jobs that hold a slot stand before those that wait. */
@@ -119,15 +119,18 @@ export async function retryJobs(
   for (;;) {
     const page = await room.jobs.indexed({ batch, kind: 'fail', after, limit: limits.retriesAtOnce })
     const wanted = page.filter(({ at, failure }) => failure !== null && isMeant(retry, { at, failure }))
-    // Before the jobs wait: one without a flow would be seen by nobody if this instance died here.
-    if (stored !== undefined && wanted.length > 0) await wake(room, stored)
+    // Before the jobs wait: one without a flow would be seen by nobody if this instance died here. Cancelled meanwhile,
+    // the batch stays so.
+    if (stored === undefined || (await wake(room, stored)).decision?.kind === 'cancelled') {
+      return { retried, isAll: true }
+    }
     if (retried === 0 && wanted.length > 0) await openAgain(room, batch)
     const done = await Promise.all(wanted.map(async (ref) => reopen(room, ref, retry)))
     retried += done.filter(Boolean).length
     // Had this instance stood still meanwhile, the batch was finished again, without these jobs.
     if (done.includes(true)) await takeResultsBack(room, batch)
     after = page.at(-1)
-    if (stored !== undefined && retried > 0) await announce(room, stored)
+    if (retried > 0) await announce(room, stored)
     const isAll = page.length < limits.retriesAtOnce || (after?.at ?? 0) >= failedBefore
     if (isAll || room.clock.now() >= endAt) {
       const now = room.clock.now()
@@ -139,7 +142,7 @@ export async function retryJobs(
 
 async function openAgain(room: Darkroom, batch: string): Promise<void> {
   if (!isSubmitted(batch)) return
-  // Should this instance die before a job waits: then it is finished as it was.
+  // Should this instance die before a job waits: then its results are written once more.
   await room.messages.sendBatchTask({ task: 'finalise', batch }, room.clock.now() + timing.retryWaitMs)
   await takeResultsBack(room, batch)
 }

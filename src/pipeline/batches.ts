@@ -1,6 +1,6 @@
 import { isSubmitted } from '../core/batch-order.ts'
 import { localCaller, mayUse, type Caller } from '../core/caller.ts'
-import { answersKept, jobCounts, refusedRecently } from '../core/counters.ts'
+import { answersKept, jobCounts, noCounters, refusedRecently } from '../core/counters.ts'
 import { goesOn, isAtCap, isHalted, plainTerms, type Decision } from '../core/fairness.ts'
 import { type Priority } from '../core/submission.ts'
 import { withRecall } from '../core/budget.ts'
@@ -12,7 +12,7 @@ import { nudge } from './announce.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
 import { changeFlow, type BatchRef } from './flows.ts'
 import { changeLedger } from './ledgers.ts'
-import { tellJobEnd } from './webhooks.ts'
+import { tellBatchEnd, tellJobEnd } from './webhooks.ts'
 
 /** What a person, or a rule, decides for a batch that is under way. */
 
@@ -65,13 +65,16 @@ async function isStoppedUnchecked(
   const decision = { kind: 'cancelled', by: 'user', reason, at: now } as const
   // First: should its lines become jobs after all, their flow begins with this decision.
   await room.jobs.saveTerms(batch, { ...before.terms, decision })
+  const noFiles = { outputFileId: null, errorFileId: null }
   let isStopped = false
   await room.jobs.changeBatch(batch, (stored) => {
     isStopped = stored.progress?.kind === 'validating'
-    const none = { total: 0, outputFileId: null, errorFileId: null }
+    const none = { total: 0, ...noFiles }
     const times = { validatedAt: now, finalizingAt: now, finishedAt: now }
     return isStopped ? { ...stored, progress: { kind: 'finished', ...none, ...times } } : undefined
   })
+  const counts = jobCounts(noCounters)
+  if (isStopped) await tellBatchEnd(room, { batch, status: 'cancelled', endedAt: now, ...noFiles, counts })
   return isStopped
 }
 
@@ -210,7 +213,8 @@ async function decide(room: Darkroom, batch: string, decision: () => Decision): 
   const { waiting, running } = jobCounts(stored.counters)
   const { progress } = stored.batch
   if (progress?.kind === 'validating') return { kind: 'being-checked' }
-  const isOver = progress === null || progress.kind === 'finished' || progress.kind === 'failed'
+  if (progress?.kind === 'failed') return { kind: 'finished-before' }
+  const isOver = progress === null || progress.kind === 'finished'
   if (made.kind === 'cancelled' && waiting + running === 0 && isOver) {
     const flow = await room.budgets.readFlow(stored.batch)
     const { decision: last } = flow?.value ?? stored.batch.terms

@@ -55,6 +55,8 @@ export type Darkroom = {
   readonly refusalShareMax: number
   /** A batch's part of its pool beside others of its priority. */
   readonly shareOf: (batch: string) => number
+  /** Whether it is a key that is no admin's: what came by the queue is none of its business. */
+  readonly isTenant: (owner: string | null) => boolean
   /** An API key's part of its pool beside other keys. */
   readonly ownerWeight: (owner: string) => number
   /** Jobs that the functions host lets one instance have in hand. */

@@ -51,11 +51,20 @@ export async function finaliseBatch(room: Darkroom, batch: string): Promise<EndL
   await tellEnd(room, batch, begun.progress)
   const finishedAt = room.clock.now()
   const finished = await room.jobs.changeBatch(batch, (now) =>
-    now.progress?.kind === 'finalizing'
+    now.progress?.kind === 'finalizing' && isOf(now.progress)
       ? released(now, { ...now.progress, kind: 'finished', finishedAt })
       : undefined,
   )
-  return finished?.progress?.kind === 'finished' ? 'finished' : 'nothing'
+  const progress = finished?.progress
+  if (progress?.kind === 'finished' && isOf(progress)) return 'finished'
+  // Jobs were asked for again meanwhile: what was written is of a batch that goes on.
+  const isInUse = progress?.kind === 'finalizing' && isOf(progress)
+  for (const id of [outputFileId, errorFileId]) if (id !== null && !isInUse) await room.files.remove(id)
+  return 'nothing'
+
+  function isOf(results: Results): boolean {
+    return results.outputFileId === outputFileId && results.errorFileId === errorFileId
+  }
 }
 
 /**
@@ -100,7 +109,7 @@ async function tellEnd(room: Darkroom, batch: string, results: Results): Promise
 function finalizing(
   room: Darkroom,
   progress: BatchProgress | null,
-  { succeeded, failed, cancelled }: JobCounts,
+  { succeeded }: JobCounts,
 ): BatchProgress | undefined {
   if (progress?.kind !== 'registered') return undefined
   const finalizingAt = room.clock.now()
@@ -111,7 +120,8 @@ function finalizing(
     total: progress.total,
     finalizingAt,
     outputFileId: succeeded > 0 ? newFile() : null,
-    errorFileId: failed + cancelled > 0 ? newFile() : null,
+    // Lines that never became jobs are told there too.
+    errorFileId: progress.total > succeeded ? newFile() : null,
   }
 }
 

@@ -127,7 +127,8 @@ export async function finishedAmong(
       const { waiting, running } = jobCounts(stored.counters)
       if (waiting + running > 0) return []
       const { progress } = stored.batch
-      if (progress === null || progress.kind === 'finished') return [{ flow, batch: stored.batch }]
+      const isOver = progress === null || progress.kind === 'finished' || progress.kind === 'failed'
+      if (isOver) return [{ flow, batch: stored.batch }]
       if (progress.kind !== 'registering') unfinalised.push(flow.value.batch)
       return []
     }),

@@ -192,7 +192,11 @@ async function accept(
   const before = await lookBefore(room, submission, { batch, key, caller })
   if (before !== undefined) return before
   const { pool: batchPool, owner } = await openOnce(room, { pool, batch }, caller.key)
-  if (!mayUse(caller, owner)) return { kind: 'rejected', fault: notYours(batch) }
+  // Who opens a batch of that name first must not get to see what its operator sends there by the queue.
+  const isFromQueue = caller.key === null
+  if (!mayUse(caller, owner) || (isFromQueue && room.isTenant(owner))) {
+    return { kind: 'rejected', fault: notYours(batch) }
+  }
   if (batchPool !== pool) return { kind: 'rejected', fault: modelMismatch(batch, { pool, batchPool }) }
   const request = await keepInputs(room, { batch, key }, submission.request)
   const upperMicroUsd = poolNamed(room, pool)?.costs.upperMicroUsd(request) ?? 0
@@ -257,6 +261,12 @@ function modelMismatch(
   return { param: 'model', code: 'model_mismatch', message }
 }
 
+async function isOfTenant(room: Darkroom, batch: string): Promise<boolean> {
+  const inbox = ownerOfInbox(batch)
+  if (inbox !== undefined) return inbox.owner !== null
+  return room.isTenant((await knownBatch(room, batch))?.owner ?? null)
+}
+
 async function reject(
   room: Darkroom,
   message: JobMessage,
@@ -266,8 +276,8 @@ async function reject(
   const { customId, failure } = rejected
   // A batch must not be bound to a pool that its good messages do not ask for.
   const pool = rejected.pool ?? room.pools[0]?.name ?? ''
-  // Another's inbox is not to be opened by what is no job.
-  const isForeign = rejected.batch !== null && (ownerOfInbox(rejected.batch)?.owner ?? null) !== null
+  // A key's batch or inbox is none of the queue's: what is no job is told with a part of its text.
+  const isForeign = rejected.batch !== null && (await isOfTenant(room, rejected.batch))
   const batch = isForeign ? inboxName(now) : (rejected.batch ?? inboxName(now))
   // Never under the custom id itself: a corrected message with the same id must become a job.
   const key = keyOf({

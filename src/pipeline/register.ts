@@ -6,6 +6,7 @@ import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { Batch } from '../ports.ts'
 import { announce, wake } from './announce.ts'
+import { cancelBatch } from './batches.ts'
 import { leaseBatch, released, type BatchLease } from './batch-lease.ts'
 import { checkFile, FileGone, submittedLines, type SubmittedLine } from './batch-file.ts'
 import { poolNamed, type Darkroom } from './darkroom.ts'
@@ -31,9 +32,9 @@ export async function registerBatch(room: Darkroom, batch: string): Promise<void
 
 /** The whole file is checked before a cent is spent. */
 async function validate(room: Darkroom, lease: BatchLease): Promise<Batch | undefined> {
-  const { batch, owner, order } = lease.batch
+  const { batch, order } = lease.batch
   if (order === null) return undefined
-  const checked = await checkFile(room, order, { owner, renew: lease.renew })
+  const checked = await checkFile(room, order, lease)
   if (checked.kind === 'faulty') {
     await room.jobs.saveFaults(batch, checked.faults)
     const failedAt = room.clock.now()
@@ -67,8 +68,7 @@ type Registering = Extract<Batch['progress'], { kind: 'registering' }>
 async function register(room: Darkroom, lease: BatchLease, progress: Registering): Promise<void> {
   const stored = lease.batch
   const { batch } = stored
-  const { validatedAt } = progress
-  let { total } = progress
+  const { validatedAt, total } = progress
   try {
     if ((await addLines(room, lease, progress)) === 'to-be-continued') {
       await room.jobs.changeBatch(batch, (now) => ({ ...now, workedOnUntil: 0 }))
@@ -77,13 +77,8 @@ async function register(room: Darkroom, lease: BatchLease, progress: Registering
     }
   } catch (error) {
     if (!(error instanceof FileGone)) throw error
-    // Who deletes the file takes back what is left of it.
-    const { counters } = (await room.jobs.getBatch(batch)) ?? { counters: noCounters }
-    total = jobCounts(counters).total
-    const message = `input_file_id: the file was deleted when ${total} of its lines were jobs; the others are not`
-    await room.jobs.saveFaults(batch, [
-      { line: null, code: 'input_file_gone', param: 'input_file_id', message },
-    ])
+    // Who deletes the file takes back what is left of the batch.
+    await cancelBatch(room, batch, 'its input file was deleted before all of its lines were jobs')
   }
   await room.jobs.changeBatch(batch, (now) =>
     now.progress?.kind === 'registering'

@@ -1,7 +1,9 @@
 import type { Job } from '../core/job.ts'
 import { isFinal } from '../core/job.ts'
+import { jobCounts } from '../core/counters.ts'
 import { limits } from '../core/limits.ts'
-import { resultLine } from '../core/result-line.ts'
+import { cancelledLine, resultLine } from '../core/result-line.ts'
+import { FileGone, submittedLines } from './batch-file.ts'
 import type { Darkroom } from './darkroom.ts'
 
 /** Which jobs' results: those that succeeded, those that did not, or all that are finished. */
@@ -35,7 +37,36 @@ export async function* resultLines(
     yield encoder.encode(text)
     text = ''
   }
+  for await (const customId of linesWithoutJobs(room, batch, part)) {
+    text += `${JSON.stringify(cancelledLine(batch, customId))}\n`
+    if (text.length < pieceChars) continue
+    yield encoder.encode(text)
+    text = ''
+  }
   if (text !== '') yield encoder.encode(text)
+}
+
+/**
+ * The custom ids of lines that never became jobs, because the batch was cancelled while they were about to: lines become
+ * jobs in their order. None where the file is gone.
+ */
+export async function* linesWithoutJobs(
+  room: Darkroom,
+  batch: string,
+  part: ResultPart,
+): AsyncGenerator<string | null> {
+  const stored = part === 'output' ? undefined : await room.jobs.getBatch(batch)
+  const { progress = null, order = null } = stored?.batch ?? {}
+  const isWhole = progress !== null && 'finalizingAt' in progress
+  const jobs = stored === undefined ? 0 : jobCounts(stored.counters).total
+  if (!isWhole || order === null || jobs >= progress.total) return
+  try {
+    for await (const { read } of submittedLines(room, order, jobs)) {
+      yield read.kind === 'job' ? read.submission.customId : null
+    }
+  } catch (error) {
+    if (!(error instanceof FileGone)) throw error
+  }
 }
 
 /** Some hundred lines: fewer, larger writes. */

@@ -2,12 +2,12 @@ import type { BatchOrder } from '../core/batch-order.ts'
 import { batchState, countsOfLines, type BatchProgress, type BatchState } from '../core/batch-progress.ts'
 import type { Member } from '../core/breaker.ts'
 import { spacingMs, startsLastMinute, type Ledger } from '../core/budget.ts'
-import { jobCounts, ratePerMinute, type Counters, type JobCounts } from '../core/counters.ts'
+import { jobCounts, noCounters, ratePerMinute, type Counters, type JobCounts } from '../core/counters.ts'
 import { estimateFinishAt, estimateStartAt, outlook } from '../core/estimate.ts'
 import { isHalted, termsOf, type Terms } from '../core/fairness.ts'
 import type { Job } from '../core/job.ts'
 import { limits } from '../core/limits.ts'
-import type { ImageContent, JobRef } from '../ports.ts'
+import type { Batch, ImageContent, JobRef } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
 import { flowOf, ledgersNow, viewPool } from './pool-view.ts'
 
@@ -55,6 +55,33 @@ export type BatchStatus = {
   readonly counters: Counters
   readonly ratePerMinute: number
   readonly estimatedFinishAt: number | null
+}
+
+/** A batch that was submitted a moment ago, without a look at anything. */
+export function newBatchStatus({
+  batch,
+  pool,
+  createdAt,
+  owner,
+  order,
+  progress,
+  terms,
+}: Batch): BatchStatus {
+  const counts = jobCounts(noCounters)
+  return {
+    batch,
+    pool,
+    createdAt,
+    owner,
+    order,
+    progress,
+    status: batchState(progress, { decision: terms.decision, counts }),
+    terms,
+    counts,
+    counters: noCounters,
+    ratePerMinute: 0,
+    estimatedFinishAt: null,
+  }
 }
 
 /** Reads the batch's row, its counters and its flow, whatever the batch's size. */

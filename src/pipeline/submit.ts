@@ -1,6 +1,6 @@
 import type { BatchOrder } from '../core/batch-order.ts'
 import { plainTerms, type Terms } from '../core/fairness.ts'
-import { timedId } from '../core/keys.ts'
+import { timedId, timeOfId } from '../core/keys.ts'
 import { timing } from '../core/timing.ts'
 import type { Batch } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
@@ -14,14 +14,22 @@ export async function submitBatch(
   room: Darkroom,
   submitted: {
     readonly owner: string | null
+    /** The same one is the same batch, whatever else is asked for. */
+    readonly idempotencyKey?: string | undefined
     readonly order: BatchOrder
     readonly terms: Partial<Pick<Terms, 'priority' | 'capMicroUsd'>>
   },
-): Promise<string> {
-  const { owner, order, terms } = submitted
-  const createdAt = room.clock.now()
+): Promise<{ readonly batch: Batch; readonly isNew: boolean }> {
+  const { owner, order, terms, idempotencyKey } = submitted
+  const ownId = timedId('batch_', room.clock.now(), room.newId())
+  const id =
+    idempotencyKey === undefined ? ownId : await room.batches.claim({ owner, idempotencyKey, batch: ownId })
+  const known = id === ownId ? undefined : await room.jobs.readBatch(id)
+  if (known !== undefined) return { batch: known, isNew: false }
+  // Whoever claimed it first may have died before it was there: then it is made here.
+  const createdAt = timeOfId(id) ?? room.clock.now()
   const batch: Batch = {
-    batch: timedId('batch_', createdAt, room.newId()),
+    batch: id,
     // Until its first line says whose it is.
     pool: room.pools[0]?.name ?? '',
     owner,
@@ -33,10 +41,10 @@ export async function submitBatch(
   }
   // Listed first: an entry without a batch is passed over, a batch without an entry would never be seen.
   await room.batches.put(batch)
-  await room.jobs.openBatch(batch)
+  // Before the batch is there as well: one that nobody looks at would stay as it is for ever.
   await room.messages.sendBatchTask(
     { task: 'register', batch: batch.batch },
-    createdAt + timing.registerLookMs,
+    room.clock.now() + timing.registerLookMs,
   )
-  return batch.batch
+  return { batch: await room.jobs.openBatch(batch), isNew: true }
 }

@@ -270,6 +270,7 @@ export function readHookLog(entity: Entity): HookLog {
 
 const orderSchema = z.object({
   inputFileId: z.string(),
+  filesOf: z.string().nullable(),
   endpoint: z.enum(endpoints),
   completionWindow: z.string(),
   name: z.string().nullable(),

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Job } from '../../src/core/job.ts'
-import { resultLine } from '../../src/core/result-line.ts'
+import { cancelledLine, resultLine } from '../../src/core/result-line.ts'
 import { image, jobIn, t0, usage } from './sample.ts'
 
 const origin = 'https://darkroom.example.com'
@@ -99,4 +99,10 @@ describe('a line of results', () => {
   test.each(['waiting', 'slotted', 'running'] as const)('of a job that is %s there is none', (kind) => {
     expect(resultLine(jobIn(kind), origin)).toBeUndefined()
   })
+})
+
+test('a line that never became a job is told as cancelled, under an id of its own', () => {
+  const line = cancelledLine('b', 'fox')
+  expect(line).toMatchObject({ custom_id: 'fox', response: null, error: { code: 'batch_cancelled' } })
+  expect(line).not.toMatchObject(cancelledLine('b', 'wolf'))
 })

@@ -26,6 +26,7 @@ beforeEach(() => {
 })
 
 const order: Omit<BatchOrder, 'inputFileId'> = {
+  filesOf: null,
   endpoint: '/v1/images/generations',
   completionWindow: '24h',
   name: null,
@@ -65,11 +66,12 @@ async function submit(text: string | Uint8Array, fields: Partial<BatchOrder> = {
     content: piecesOf(bytes),
   })
   if (saved.kind !== 'saved') throw new Error('too large')
-  return submitBatch(room, {
+  const { batch } = await submitBatch(room, {
     owner: null,
     terms: {},
     order: { ...order, inputFileId: saved.file.id, ...fields },
   })
+  return batch.batch
 }
 
 async function* piecesOf(bytes: Uint8Array): AsyncIterable<Uint8Array> {
@@ -345,7 +347,7 @@ describe('a submitted batch', () => {
     const batch = await submit(lines(3))
     expect(await world.clock.run(pauseBatch(room, batch, 'wait'))).toEqual({ kind: 'being-checked' })
     expect((await room.budgets.read('pool')).flows).toEqual([])
-    await playBatches(8_000)
+    await playBatches(13_000)
     expect(await world.clock.run(pauseBatch(room, batch, 'wait'))).toEqual({ kind: 'done' })
   })
 
@@ -396,10 +398,13 @@ describe('a submitted batch', () => {
     const status = (await batchStatus(room, batch))!
     expect(status).toMatchObject({ status: 'cancelled', counts: { total: 9_000, waiting: 0, running: 0 } })
     expect(status.counts.cancelled + status.counts.succeeded).toBe(9_000)
+    if (status.progress?.kind !== 'finished') throw new Error(`progress ${status.progress?.kind}`)
+    const errors = resultsOf(await fileText(status.progress.errorFileId)).map(({ custom_id: id }) => id)
+    expect(new Set(errors).size).toBe(status.counts.cancelled)
   })
 
-  test('whose file is deleted while its lines become jobs says how far it came', async () => {
-    const batch = await submit(lines(3))
+  test('is cancelled when its file is deleted while its lines become jobs; the counts sum all the same', async () => {
+    const batch = await submit(lines(400))
     let count = 0
     const losing: Darkroom['files'] = {
       ...room.files,
@@ -407,9 +412,82 @@ describe('a submitted batch', () => {
     }
     await world.clock.run(registerBatch({ ...room, files: losing }, batch))
     await playBatches(20_000)
-    expect(await batchStatus(room, batch)).toMatchObject({ counts: { total: 0 } })
-    expect((await room.jobs.faults(batch))[0]).toMatchObject({ code: 'input_file_gone' })
+    const { counts, status, terms } = (await batchStatus(room, batch))!
+    expect(status).toBe('cancelled')
+    expect(counts).toMatchObject({ total: 400, cancelled: 400 })
+    expect(terms.decision?.reason).toContain('deleted')
   })
+})
+
+describe('a retry', () => {
+  test('that meets the finaliser leaves no finished batch with jobs that wait', async () => {
+    room = roomIn(world, { attemptsMax: 1, refusalShareMax: 1 })
+    world.model.script.push(...Array.from({ length: 6 }, () => fails('transient')))
+    const batch = await submit(lines(8))
+    const failedBefore = Infinity
+    let retried: Promise<unknown> | undefined
+    const usual = room
+    const meeting: Darkroom = {
+      ...usual,
+      files: {
+        ...usual.files,
+        // The retry comes while the results are being written.
+        save: async (file) => {
+          retried ??= retryJobs(usual, { batch, kinds: ['transient'], failedBefore })
+          await retried
+          return usual.files.save(file)
+        },
+      },
+    }
+    room = meeting
+    await playBatches(50_000)
+    room = usual
+    await playBatches(120_000)
+    const status = (await batchStatus(room, batch))!
+    expect(status).toMatchObject({ status: 'completed', counts: { succeeded: 8, failed: 0, waiting: 0 } })
+    if (status.progress?.kind !== 'finished') throw new Error(`progress ${status.progress?.kind}`)
+    expect(resultsOf(await fileText(status.progress.outputFileId))).toHaveLength(8)
+    const { files } = await room.files.list({ owner: undefined, order: 'asc', limit: 100 })
+    expect(files.filter(({ purpose }) => purpose === 'batch_output')).toHaveLength(1)
+  })
+
+  test('ends when the batch is cancelled', async () => {
+    room = roomIn(world, { attemptsMax: 1, refusalShareMax: 1 })
+    world.model.script.push(...Array.from({ length: 3 }, () => fails('transient')))
+    const batch = await submit(lines(40))
+    await playBatches(40_000)
+    await world.clock.run(cancelBatch(room, batch, 'enough'))
+    const kinds = ['transient'] as const
+    expect(await world.clock.run(retryJobs(room, { batch, kinds, failedBefore: Infinity }))).toEqual({
+      retried: 0,
+      isAll: true,
+    })
+  })
+})
+
+test('the same Idempotency-Key is the same batch, also for who died before it was there', async () => {
+  const terms = {}
+  const made = { ...order, inputFileId: 'file-1' }
+  const idempotencyKey = 'order-17'
+  const dying: Darkroom = {
+    ...room,
+    jobs: {
+      ...room.jobs,
+      openBatch: async () => {
+        throw new Error('died')
+      },
+    },
+  }
+  const asked = { owner: 'shop', idempotencyKey, order: made, terms }
+  await expect(submitBatch(dying, asked)).rejects.toThrow('died')
+  const first = await submitBatch(room, asked)
+  const again = await submitBatch(room, asked)
+  expect([first.isNew, again.isNew]).toEqual([true, false])
+  expect(again.batch.batch).toBe(first.batch.batch)
+  expect((await submitBatch(room, { ...asked, owner: 'studio' })).batch.batch).not.toBe(first.batch.batch)
+  expect((await room.batches.page({ owner: 'shop', limit: 9, isSubmittedOnly: true })).batches).toEqual([
+    first.batch.batch,
+  ])
 })
 
 describe('jobs of a batch', () => {
@@ -563,7 +641,7 @@ describe('jobs of a batch', () => {
     room = roomIn(world, { attemptsMax: 1, refusalShareMax: 1 })
     world.model.script.push(fails('refused'), fails('refused'), fails('refused'))
     const batch = await submit(lines(40))
-    await playBatches(32_000)
+    await playBatches(37_000)
     for (const state of ['queued', 'running', 'succeeded', 'failed', undefined] as const) {
       const all = (await jobsOfBatch(room, { batch, state, limit: 1_000 }))!.jobs.map(({ key }) => key)
       const paged: string[] = []

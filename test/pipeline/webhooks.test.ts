@@ -33,6 +33,7 @@ async function open(name: string, webhook: { url: string; perJob: boolean } | nu
     terms: plainTerms,
     order: {
       inputFileId: 'file-1',
+      filesOf: null,
       endpoint: '/v1/images/generations',
       completionWindow: '24h',
       name: null,

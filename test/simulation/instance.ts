@@ -169,6 +169,7 @@ export function startInstance(world: InstanceSettings): Instance {
   const room: Darkroom = {
     ...settings,
     shareOf: () => 1,
+    isTenant: () => false,
     ownerWeight: () => 1,
     poolOfModel: () => undefined,
     clock: ownClock,

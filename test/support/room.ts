@@ -96,6 +96,7 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
     onUnknown: 'retry',
     refusalShareMax: 0.3,
     shareOf: () => 1,
+    isTenant: () => false,
     ownerWeight: () => 1,
     jobsAtOnce: 96,
     stopping: new AbortController().signal,
