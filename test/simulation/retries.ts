@@ -25,13 +25,17 @@ export function retriesIn(jobs: MemoryTable): Retries {
   const reopened: FailedJob[] = []
   return {
     async ask(room, { batch, kinds }) {
-      const status = await batchStatus(room, batch)
-      if (status === undefined || status.terms.decision?.kind === 'cancelled') return false
+      const isOpen = async (): Promise<boolean> => {
+        const status = await batchStatus(room, batch)
+        return status !== undefined && status.terms.decision?.kind !== 'cancelled'
+      }
+      if (!(await isOpen())) return false
       const failedBefore = room.clock.now()
       const one = { retry: { batch, kinds, failedBefore, failed: failedIn(jobs, batch) }, isAnswered: false }
       asked.push(one)
       await retryJobs(room, { batch, kinds, failedBefore })
-      one.isAnswered = true
+      // Cancelled meanwhile the batch stays so, and what failed in it has failed.
+      one.isAnswered = await isOpen()
       return true
     },
     observe(before, after) {
