@@ -3,7 +3,7 @@ import type { BatchOrder } from './core/batch-order.ts'
 import type { BatchProgress } from './core/batch-progress.ts'
 import type { Ledger } from './core/budget.ts'
 import type { Counters } from './core/counters.ts'
-import type { FailureKind, ModelFailure } from './core/failure.ts'
+import type { Failure, FailureKind, ModelFailure } from './core/failure.ts'
 import type { IndexKind } from './core/keys.ts'
 import type { Flow, Terms } from './core/fairness.ts'
 import type { Image, Job, Usage } from './core/job.ts'
@@ -239,13 +239,14 @@ export type BatchTask =
       readonly failedBefore: number
     }
 
-/** `job`: a job was about to end so, and is looked at. `event`: what is to be told, until it is. */
+/** `job`: a job was about to end so, and is looked at. `failure`: of one that was to fail. `event`: what is to be told, until it is. */
 export type HookMessage =
   | {
       readonly kind: 'job'
       readonly batch: string
       readonly key: string
       readonly finishedAt: number
+      readonly failure: Pick<Failure, 'kind' | 'code'> | null
       /** The first is 1, as is the first try. */
       readonly looks: number
     }

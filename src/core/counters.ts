@@ -190,7 +190,7 @@ function countersOf(job: Job): Counters {
         inputTokens: phase.usage.inputTokens,
         outputTokens: phase.usage.outputTokens,
         spentMicroUsd: phase.costMicroUsd,
-        callMs: Math.max(0, phase.finishedAt - (startedAt ?? phase.finishedAt)),
+        callMs: Math.max(0, (phase.answeredAt ?? phase.finishedAt) - (startedAt ?? phase.finishedAt)),
         lastFinishedAt: phase.finishedAt,
         answersRecently: [{ at: phase.finishedAt, isRefused: false }],
       }

@@ -28,6 +28,8 @@ export type Job = {
   readonly attempts: number
   /** Those before somebody asked for it again: they do not count against the most that are allowed. */
   readonly attemptsForgiven: number
+  /** When it failed, where somebody asked for it again since: that it failed may still have to be told. */
+  readonly failedAt: number | null
   /** Calls made although an earlier one may have been paid for. */
   readonly possiblyRepeated: number
   /** The most that calls without an answer, and refused ones, may have cost. */
@@ -49,6 +51,8 @@ export type Phase =
   | {
       readonly kind: 'succeeded'
       readonly finishedAt: number
+      /** When its answer came, where that was long before the job was finished: a rescue found it. */
+      readonly answeredAt?: number | undefined
       readonly images: readonly Image[]
       readonly usage: Usage
       readonly costMicroUsd: number
@@ -194,16 +198,18 @@ export function succeeded(
   job: Job,
   result: {
     finishedAt: number
+    answeredAt?: number | undefined
     images: readonly Image[]
     usage: Usage
     costMicroUsd: number
     requestId?: string | undefined
   },
 ): Job | undefined {
-  const { finishedAt, images, usage, costMicroUsd } = result
+  const { finishedAt, answeredAt, images, usage, costMicroUsd } = result
   const next = enter(withRequestId(job, result.requestId), 'succeeded', {
     kind: 'succeeded',
     finishedAt,
+    ...(answeredAt === undefined ? {} : { answeredAt }),
     images,
     usage,
     costMicroUsd,
@@ -241,12 +247,15 @@ export function cancelled(job: Job, { finishedAt }: { finishedAt: number }): Job
  * outcome is unknown may have been paid for, so the next one may be a repeat.
  */
 export function reopened(job: Job, { now }: { now: number }): Job | undefined {
-  const isUnknown = job.phase.kind === 'failed' && job.phase.failure.kind === 'unknown'
+  if (job.phase.kind !== 'failed') return undefined
+  const { finishedAt, failure } = job.phase
+  const isUnknown = failure.kind === 'unknown'
   const next = job.request === null ? undefined : enter(job, 'reopened', { kind: 'waiting', dueAt: now })
   return (
     next && {
       ...next,
       attemptsForgiven: job.attempts,
+      failedAt: finishedAt,
       possiblyRepeated: job.possiblyRepeated + (isUnknown ? 1 : 0),
       slotAt: null,
       deployment: null,
@@ -276,6 +285,7 @@ function blankJob({ now, ...fields }: NewJob): Omit<Job, 'phase'> {
     createdAt: now,
     attempts: 0,
     attemptsForgiven: 0,
+    failedAt: null,
     possiblyRepeated: 0,
     unsureMicroUsd: 0,
     slotAt: null,

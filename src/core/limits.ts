@@ -95,6 +95,8 @@ export const limits = {
   watchFaultsMax: 5,
   /** For a receiver of a webhook to answer, in milliseconds. Source: the Standard Webhooks specification, 15 to 30 s. */
   webhookMsMax: 15_000,
+  /** Events that one receiver has in hand from one instance: a sixth of the messages that the host lets it work on. */
+  deliveriesAtOnce: 16,
   /** Of what it answers only the status counts. */
   webhookAnswerBytesMax: 16 * 1024,
   /** Until an address outside is connected, in milliseconds. */

@@ -92,12 +92,16 @@ export const timing = {
   endLookMs: 3_000,
   /** From the message that tells of an end until it is looked at: the end itself is written meanwhile. */
   hookSettleMs: 5_000,
+  /** After which an event is tried whose receiver has its hands full with others: twice what one of them may take. */
+  receiverBusyMs: 30_000,
   /** How often a batch that somebody follows is looked at. */
   watchMs: 1_000,
   /** Rows of finished jobs are written with the last storage round trip, seconds after their time: each look goes back so far. */
   watchBackMs: 30_000,
   /** Results that are kept through an outage of storage, or found by a rescue, come later: */
   finishedLateMs: 300_000,
+  /** (an answer found later than this after it came finishes its job when it is found, within those looks,) */
+  foundLateMs: 150_000,
   /** looked for so often, and at the end. */
   watchFarMs: 30_000,
   /** Silence on an event stream; Azure's front end ends one of 230 s. */

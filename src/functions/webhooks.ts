@@ -1,6 +1,6 @@
 import { app, type InvocationContext } from '@azure/functions'
 import { darkroom } from '../app.ts'
-import { deliverHook, type HookOutcome } from '../pipeline/hook-delivery.ts'
+import { deliverHook, putOffHook, type HookOutcome } from '../pipeline/hook-delivery.ts'
 import { hookMessageSchema, poisonName, queueNames } from '../storage/queues.ts'
 
 app.storageQueue('webhooks', {
@@ -15,10 +15,12 @@ app.storageQueue('webhooks', {
 app.storageQueue('webhooks-poison', {
   queueName: poisonName(queueNames.webhooks),
   connection: 'AzureWebJobsStorage',
-  handler: (message: unknown, context) => {
+  handler: async (message: unknown, context) => {
     const hook = hookMessageSchema.safeParse(message)
-    const what = hook.success ? `an event of batch ${hook.data.batch}` : 'a message that is none of ours'
-    context.error(`${what} on ${queueNames.webhooks} could not be dealt with, each time it was tried`)
+    if (!hook.success) return context.error(`a message on ${queueNames.webhooks} is none of ours`)
+    const { batch } = hook.data
+    context.error(`an event of batch ${batch} could not be dealt with, each time it was tried`)
+    logOutcome(context, batch, await putOffHook(await darkroom(), hook.data))
   },
 })
 
@@ -33,6 +35,8 @@ function logOutcome(context: InvocationContext, batch: string, outcome: HookOutc
       return context.error(`webhook of batch ${batch}: ${outcome.eventId} given up: ${outcome.answer}`)
     case 'unfinished':
       return context.debug(`webhook of batch ${batch}: its job is not finished yet`)
+    case 'busy':
+      return context.debug(`webhook of batch ${batch}: its receiver has its hands full`)
     case 'dropped':
       return context.info(`webhook of batch ${batch}: nothing to tell: ${outcome.why}`)
   }

@@ -3,6 +3,7 @@ import type { Flow } from '../core/fairness.ts'
 import type { ExpectedCost } from '../core/cost.ts'
 import type { OnUnknown } from '../core/failure.ts'
 import type { Image, Job, Usage } from '../core/job.ts'
+import { timing } from '../core/timing.ts'
 import type { AskedRequest, SubmissionParser } from '../core/submission.ts'
 import type {
   Batch,
@@ -96,6 +97,8 @@ export type Seen = {
   running: number
   /** Of the images held for edits. */
   inputBytes: number
+  /** Events of webhooks under way, by the receiver's host. */
+  readonly deliveries: Map<string, number>
   /** Synchronous calls that it waits for. */
   syncCalls: number
   /** When this instance was last so full that its messages had to wait for it. */
@@ -128,6 +131,7 @@ export function nothingSeen(): Seen {
     ticks: new Map(),
     running: 0,
     inputBytes: 0,
+    deliveries: new Map(),
     syncCalls: 0,
     crowdedAt: -Infinity,
     ledgers: new Map(),
@@ -142,7 +146,10 @@ export function ticksSeen({ seen }: Darkroom, pool: string): TicksSeen {
   return known
 }
 
-/** What a job that was answered counts. */
+/**
+ * What a job that was answered counts. An answer that is found long after it came finishes its job now: who follows a
+ * batch looks for what finished in the last minutes, and would miss a row further back.
+ */
 export function answered(
   room: Darkroom,
   job: Job,
@@ -153,11 +160,21 @@ export function answered(
   costMicroUsd: number
   requestId: string | undefined
   finishedAt: number
+  answeredAt: number | undefined
 } {
-  const { usage, requestId, finishedAt } = facts
+  const { usage, requestId, finishedAt: answeredAt } = facts
+  const now = room.clock.now()
+  const isLate = now - answeredAt > timing.foundLateMs
   const costs = poolNamed(room, job.pool)?.costs
   const costMicroUsd = job.request === null ? 0 : (costs?.actualMicroUsd(job.request, usage) ?? 0)
-  return { images, usage, costMicroUsd, requestId, finishedAt }
+  return {
+    images,
+    usage,
+    costMicroUsd,
+    requestId,
+    finishedAt: isLate ? now : answeredAt,
+    answeredAt: isLate ? answeredAt : undefined,
+  }
 }
 
 export function poolNamed({ pools }: Darkroom, name: string): PoolSettings | undefined {

@@ -1,4 +1,7 @@
 import type { Webhook } from '../core/batch-order.ts'
+import { isFinal, type Job } from '../core/job.ts'
+import { limits } from '../core/limits.ts'
+import { timing } from '../core/timing.ts'
 import {
   deliveryOf,
   jobEvent,
@@ -9,7 +12,7 @@ import {
   type HookEvent,
   type WebhookAnswer,
 } from '../core/webhook.ts'
-import type { HookMessage } from '../ports.ts'
+import type { HookMessage, WebhookSender } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
 import { webhookOf } from './webhooks.ts'
 
@@ -19,6 +22,8 @@ export type HookOutcome =
   | { readonly kind: 'given-up'; readonly eventId: string; readonly answer: string }
   /** The job is not finished: it is looked at later. */
   | { readonly kind: 'unfinished'; readonly dueAt: number }
+  /** Its receiver has as many events of this instance in hand as it may: it comes again, and that is no try. */
+  | { readonly kind: 'busy'; readonly dueAt: number }
   | { readonly kind: 'dropped'; readonly why: string }
 
 /**
@@ -31,20 +36,51 @@ export async function deliverHook(room: Darkroom, message: HookMessage): Promise
   if (message.kind === 'event') return deliver(room, webhook, message)
   const { batch } = message
   const stored = await room.jobs.get(message)
-  const event = stored && jobEvent(stored.job, webhook.origin)
-  if (event === undefined) return lookAgain(room, message)
-  const { phase } = stored?.job ?? {}
-  if (phase === undefined || !('finishedAt' in phase) || phase.finishedAt !== message.finishedAt) {
-    return { kind: 'dropped', why: 'the job ended in another way, which was told' }
-  }
+  const ended = stored && endOf(stored.job, message)
+  if (ended === undefined) return lookAgain(room, message)
+  const event = ended === 'another' ? undefined : jobEvent(ended, webhook.origin)
+  if (event === undefined) return { kind: 'dropped', why: 'the job ended in another way, which was told' }
   return deliver(room, webhook, { kind: 'event', batch, event, tries: 1 })
 }
 
+/**
+ * The queue could not have the message dealt with: storage was away, as a rule. That must not be the end of an event
+ * which is to be tried for a day: it comes again as after a try that failed, and a job is looked at again for as long.
+ */
+export async function putOffHook(room: Darkroom, message: HookMessage): Promise<HookOutcome> {
+  const now = room.clock.now()
+  if (message.kind === 'job') {
+    if (now - message.finishedAt > lookedForMs) return { kind: 'dropped', why: 'nobody could look for a day' }
+    const dueAt = now + putOffMs
+    await room.messages.sendHook(message, dueAt)
+    return { kind: 'unfinished', dueAt }
+  }
+  const { event, tries } = message
+  const answer: WebhookAnswer = { kind: 'failed', code: 'not_sent' }
+  const delayMs = nextTryMs(tries, { answer, chance: room.chance() })
+  if (delayMs === undefined) return { kind: 'given-up', eventId: event.eventId, answer: answer.code }
+  const dueAt = now + delayMs
+  await room.messages.sendHook({ ...message, tries: tries + 1 }, dueAt)
+  return { kind: 'again', eventId: event.eventId, answer: answer.code, dueAt }
+}
+
+const lookedForMs = 24 * 3_600_000
+const putOffMs = 600_000
+
+/** The job as it ended then; undefined while it has not, `another` when it ended otherwise. */
+function endOf(job: Job, { finishedAt, failure }: JobMessage): Job | 'another' | undefined {
+  const { phase } = job
+  if ('finishedAt' in phase && phase.finishedAt === finishedAt) return job
+  if (job.failedAt === finishedAt && failure !== null) {
+    return { ...job, phase: { kind: 'failed', finishedAt, failure: { ...failure, message: '' } } }
+  }
+  return isFinal(job) ? 'another' : undefined
+}
+
+type JobMessage = Extract<HookMessage, { kind: 'job' }>
+
 /** Its last change is still on its way, or was never made; then whoever ends the job tells of it. */
-async function lookAgain(
-  room: Darkroom,
-  message: Extract<HookMessage, { kind: 'job' }>,
-): Promise<HookOutcome> {
+async function lookAgain(room: Darkroom, message: JobMessage): Promise<HookOutcome> {
   const delayMs = nextLookMs(message.looks)
   if (delayMs === undefined) return { kind: 'dropped', why: 'the job did not end so' }
   const dueAt = room.clock.now() + delayMs
@@ -63,7 +99,12 @@ async function deliver(
     return { kind: 'dropped', why: 'the receiver wants no more events' }
   }
   const sentAt = room.clock.now()
-  const answer = await room.webhooks.send({ url, eventId, body, sentAt })
+  const answer = await sendInTurn(room, { url, eventId, body, sentAt })
+  if (answer === 'busy') {
+    const dueAt = sentAt + timing.receiverBusyMs * (0.5 + room.chance())
+    await room.messages.sendHook(message, dueAt)
+    return { kind: 'busy', dueAt }
+  }
   const verdict = verdictOf(answer)
   const delayMs = verdict === 'again' ? nextTryMs(tries, { answer, chance: room.chance() }) : undefined
   const nextAt = delayMs === undefined ? null : room.clock.now() + delayMs
@@ -77,6 +118,26 @@ async function deliver(
     : { kind: 'again', eventId, answer: said, dueAt: nextAt }
 }
 
+/** One receiver that is slow to answer must not have all the hands of an instance, and keep the others' events. */
+async function sendInTurn(
+  room: Darkroom,
+  delivery: Parameters<WebhookSender['send']>[0],
+): Promise<WebhookAnswer | 'busy'> {
+  const { deliveries } = room.seen
+  const receiver = URL.parse(delivery.url)?.host ?? delivery.url
+  const inHand = deliveries.get(receiver) ?? 0
+  if (inHand >= limits.deliveriesAtOnce) return 'busy'
+  deliveries.set(receiver, inHand + 1)
+  try {
+    return await room.webhooks.send(delivery)
+  } finally {
+    const left = (deliveries.get(receiver) ?? 1) - 1
+    if (left > 0) deliveries.set(receiver, left)
+    else deliveries.delete(receiver)
+  }
+}
+
+/** What was tried is only shown, and the next try is on its way: a message that came again for it would start another row of tries. */
 async function keep(
   room: Darkroom,
   tried: {
@@ -91,5 +152,11 @@ async function keep(
   const { batch, event, answer, ...rest } = tried
   const { eventId, type } = event
   const delivery = deliveryOf(answer, { eventId, type, ...rest })
-  await room.jobs.changeHookLog(batch, (log) => logged(log, delivery))
+  try {
+    await room.jobs.changeHookLog(batch, (log) => logged(log, delivery))
+  } catch (error) {
+    // Storage is away. That a receiver wants no more is more than shown: it is asked again.
+    if (verdictOf(answer) === 'gone') throw error
+    room.log.warn('a try of a webhook could not be noted', { batch, eventId, error: String(error) })
+  }
 }

@@ -16,8 +16,9 @@ export async function tellJobEnd(room: Darkroom, after: Job): Promise<void> {
   const webhook = await webhookOf(room, batch)
   if (webhook?.perJob !== true) return
   const { finishedAt } = phase
+  const failure = phase.kind === 'failed' ? { kind: phase.failure.kind, code: phase.failure.code } : null
   await room.messages.sendHook(
-    { kind: 'job', batch, key, finishedAt, looks: 1 },
+    { kind: 'job', batch, key, finishedAt, failure, looks: 1 },
     room.clock.now() + timing.hookSettleMs,
   )
 }

@@ -62,6 +62,7 @@ const phaseSchema = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('succeeded'),
     finishedAt: z.number(),
+    answeredAt: z.number().optional(),
     images: z.array(imageSchema),
     usage: usageSchema,
     costMicroUsd: z.number(),
@@ -113,6 +114,7 @@ const grantSchema = z.object({ slotAt: z.number().nullable(), deployment: z.stri
 const progressSchema = z.object({
   attempts: z.number(),
   attemptsForgiven: z.number(),
+  failedAt: z.number().nullable(),
   possiblyRepeated: z.number(),
   upperMicroUsd: z.number(),
   unsureMicroUsd: z.number(),
@@ -147,6 +149,7 @@ export function writeChangedJob(job: Job): Values {
   const {
     attempts,
     attemptsForgiven,
+    failedAt,
     possiblyRepeated,
     upperMicroUsd,
     unsureMicroUsd,
@@ -156,6 +159,7 @@ export function writeChangedJob(job: Job): Values {
   const progress: z.infer<typeof progressSchema> = {
     attempts,
     attemptsForgiven,
+    failedAt,
     possiblyRepeated,
     upperMicroUsd,
     unsureMicroUsd,

@@ -75,6 +75,7 @@ export const hookMessageSchema = z.discriminatedUnion('kind', [
     batch: z.string(),
     key: z.string(),
     finishedAt: z.number(),
+    failure: z.object({ kind: z.enum(failureKinds), code: z.string() }).nullable(),
     looks: z.int(),
   }),
   z.object({

@@ -314,7 +314,7 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     expect(await jobs.change(snapshot, reopened(lost, { now: now + 3 })!)).toBeUndefined()
     const { counters, jobs: all } = await contentOf(batch)
     expect(counters).toMatchObject({ waiting: 1, failed: 0, possiblyRepeated: 1 })
-    expect(all[0]).toMatchObject({ attempts: 1, attemptsForgiven: 1 })
+    expect(all[0]).toMatchObject({ attempts: 1, attemptsForgiven: 1, failedAt: now + 1 })
   })
 
   test('records are listed by their keys, without prompts where they are not wanted', async () => {

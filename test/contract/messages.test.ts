@@ -36,6 +36,7 @@ describe.each(stores)('messages in $name', ({ makeMessages }) => {
       batch: told.batch,
       key: 'cat',
       finishedAt: Date.now() + 0.5,
+      failure: { kind: 'refused' as const, code: 'content_policy' },
       looks: 1,
     }
     await queues.messages.sendHook(told, Date.now())

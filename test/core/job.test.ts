@@ -97,6 +97,7 @@ describe('a new job', () => {
     onUnknown: null,
     attempts: 0,
     attemptsForgiven: 0,
+    failedAt: null,
     possiblyRepeated: 0,
     unsureMicroUsd: 0,
     slotAt: null,
@@ -269,6 +270,7 @@ describe('a failed job that is asked for again', () => {
     expect(reopened(failedWith('refused'), { now: t0 + 9_000 })).toMatchObject({
       attempts: 5,
       attemptsForgiven: 5,
+      failedAt: t0,
       possiblyRepeated: 1,
       slotAt: null,
       phase: { kind: 'waiting', dueAt: t0 + 9_000 },

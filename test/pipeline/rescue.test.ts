@@ -77,6 +77,22 @@ test('images that were stored complete their job, and nobody pays again', async 
   expect(counters).toMatchObject({ images: 1, outputTokens: 100 })
 })
 
+test('an answer that is found long after it came finishes its job now, as followers look for it', async () => {
+  const { world, room } = await diedAt('complete')
+  const { startedAt } = await jobIn(room, 'cat')
+  const answeredAt = (await room.images.find({ batch, key: 'cat' }))!.facts.finishedAt
+  await world.clock.runUntil(world.clock.now() + 3_600_000)
+  const foundAt = world.clock.now()
+  expect((await world.clock.run(rescue(room))).recovered).toBe(1)
+  const { finishedAt, ...phase } = await phaseOf(room, { key: 'cat' }, 'succeeded')
+  expect(finishedAt).toBeGreaterThanOrEqual(foundAt)
+  expect(phase).toMatchObject({ answeredAt })
+  const from = foundAt - timing.finishedLateMs
+  expect(await room.jobs.indexed({ batch, kind: 'done', from, limit: 10 })).toMatchObject([{ key: 'cat' }])
+  const { counters } = assertRowsAgree(batch, world.jobs.rows(batch))
+  expect(counters).toMatchObject({ callMs: answeredAt - startedAt!, lastFinishedAt: finishedAt })
+})
+
 test.each(['call', 'save'] as const)('a job that died in the %s is repeated and labelled', async (step) => {
   const { world, room } = await diedAt(step)
   await world.clock.runUntil(world.clock.now() + timing.leaseMs)

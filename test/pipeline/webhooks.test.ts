@@ -1,10 +1,12 @@
 import { beforeEach, describe, expect, it } from 'vitest'
+import { limits } from '../../src/core/limits.ts'
 import { plainTerms } from '../../src/core/fairness.ts'
 import { claimed, newJob, retried, succeeded } from '../../src/core/job.ts'
 import { retryDelaysMs, type WebhookAnswer } from '../../src/core/webhook.ts'
+import { retryJobs } from '../../src/pipeline/batch-jobs.ts'
 import { cancelBatch, cancelJob } from '../../src/pipeline/batches.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
-import { deliverHook, type HookOutcome } from '../../src/pipeline/hook-delivery.ts'
+import { deliverHook, putOffHook, type HookOutcome } from '../../src/pipeline/hook-delivery.ts'
 import { rescue } from '../../src/pipeline/rescue.ts'
 import { tellBatchEnd, tellJobEnd } from '../../src/pipeline/webhooks.ts'
 import { wake } from '../../src/pipeline/announce.ts'
@@ -199,6 +201,21 @@ describe('the end of a job', () => {
     expect(second).toMatchObject({ eventId: first?.eventId, body: first?.body })
   })
 
+  it('is told although the job was asked for again before anybody looked', async () => {
+    world.model.script.push(fails('refused', { code: 'content_policy' }))
+    await addJob('again')
+    await play(world, [room], world.clock.now() + 40_000)
+    const failedBefore = world.clock.now()
+    await world.clock.run(retryJobs(room, { batch, kinds: ['refused'], failedBefore }))
+    await deliverUntil(soon())
+    expect(told()).toMatchObject([
+      { type: 'job.failed', data: { failure: { kind: 'refused', code: 'content_policy' } } },
+    ])
+    await play(world, [room], world.clock.now() + 60_000)
+    await deliverUntil(soon())
+    expect(told().map(({ type }) => type)).toEqual(['job.failed', 'job.succeeded'])
+  })
+
   it('costs nothing in batches that want none', async () => {
     await open('batch_without_hook', null)
     await open('batch_end_only', { url, perJob: false })
@@ -292,6 +309,91 @@ describe('an event that is not taken', () => {
     expect(world.messages.hooks).toEqual([])
   })
 
+  it('is tried no more often where its tries cannot be noted, and once where it is taken', async () => {
+    const changeHookLog = async (): Promise<void> => Promise.reject(new Error('storage is away'))
+    const forgetful = roomIn(world, { jobs: { ...room.jobs, changeHookLog } })
+    answers(...Array.from({ length: 20 }, () => status(500)))
+    await tellBatchEnd(room, end)
+    const outcomes = await deliverUntil(world.clock.now() + 3 * day, [forgetful])
+    expect(outcomes.at(-1)?.kind).toBe('given-up')
+    expect(world.webhooks.sent).toHaveLength(10)
+    world.webhooks.script.length = 0
+    await tellBatchEnd(room, { ...end, endedAt: 2_000 })
+    expect((await deliverUntil(soon(), [forgetful])).map(({ kind }) => kind)).toEqual(['delivered'])
+    answers(status(410))
+    await tellBatchEnd(room, { ...end, endedAt: 3_000 })
+    const [gone] = world.messages.hooks.splice(0)
+    await expect(deliverHook(forgetful, gone!.message)).rejects.toThrow('storage is away')
+  })
+
+  it('outlives trouble in which its message could not be dealt with', async () => {
+    await tellBatchEnd(room, end)
+    const [sent] = world.messages.hooks.splice(0)
+    // Ten times in five minutes, and then it is poison; all the while storage is away.
+    for (let times = 1; times < retryDelaysMs.length; times += 1) {
+      await world.clock.runUntil(world.clock.now() + 300_000)
+      const last = times === 1 ? sent!.message : world.messages.hooks.splice(0)[0]!.message
+      expect(await putOffHook(room, last)).toMatchObject({ kind: 'again', answer: 'not_sent' })
+    }
+    expect((await deliverUntil(world.clock.now() + day)).map(({ kind }) => kind)).toEqual(['delivered'])
+    const kinds: string[] = []
+    let last = sent!.message
+    for (let times = 0; times <= retryDelaysMs.length; times += 1) {
+      kinds.push((await putOffHook(room, last)).kind)
+      last = world.messages.hooks.splice(0)[0]?.message ?? last
+    }
+    expect(kinds).toEqual([...retryDelaysMs.map(() => 'again'), 'given-up'])
+  })
+
+  it('of a job is looked for again for a day', async () => {
+    await addJob('a')
+    await world.clock.run(cancelJob(room, { batch, key: 'a' }))
+    const [sent] = world.messages.hooks.splice(0)
+    await world.clock.runUntil(world.clock.now() + 6 * 3_600_000)
+    expect(await putOffHook(room, sent!.message)).toMatchObject({ kind: 'unfinished' })
+    expect((await deliverUntil(world.clock.now() + 700_000)).map(({ kind }) => kind)).toEqual(['delivered'])
+    await world.clock.runUntil(world.clock.now() + day)
+    expect(await putOffHook(room, sent!.message)).toMatchObject({ kind: 'dropped' })
+    expect(world.messages.hooks).toEqual([])
+  })
+
+  it('waits, at no cost in tries, where its receiver lets too many others of the instance wait', async () => {
+    const other = 'batch_of_another'
+    await open(other, { url: 'https://quick.example.com/hook', perJob: false })
+    const count = limits.deliveriesAtOnce + 4
+    for (let index = 0; index < count; index += 1) await tellBatchEnd(room, { ...end, endedAt: index })
+    await tellBatchEnd(room, { ...end, batch: other })
+    const messages = world.messages.hooks.splice(0).map(({ message }) => message)
+    let release = (): void => {}
+    const held = new Promise<void>((resolve) => (release = resolve))
+    let inHand = 0
+    const slow = roomIn(world, {
+      webhooks: {
+        ...world.webhooks,
+        async send(delivery) {
+          if (delivery.url === url) {
+            inHand += 1
+            await held
+          }
+          return world.webhooks.send(delivery)
+        },
+      },
+    })
+    const outcomes = messages.map(async (message) => deliverHook(slow, message))
+    expect((await outcomes.at(-1))?.kind).toBe('delivered')
+    expect(inHand).toBe(limits.deliveriesAtOnce)
+    release()
+    const kinds = (await Promise.all(outcomes)).map(({ kind }) => kind)
+    expect(kinds.filter((kind) => kind === 'busy')).toHaveLength(4)
+    expect(world.messages.hooks.map(({ message }) => message)).toMatchObject(
+      Array.from({ length: 4 }, () => ({ tries: 1 })),
+    )
+    expect((await deliverUntil(world.clock.now() + 60_000)).map(({ kind }) => kind)).toEqual(
+      Array.from({ length: 4 }, () => 'delivered'),
+    )
+    expect(slow.seen.deliveries.size).toBe(0)
+  })
+
   it('is tried later where the receiver asks for it', async () => {
     answers(
       status(429, 60_000),
@@ -359,6 +461,13 @@ describe('an event that is not taken', () => {
 })
 
 it('a message of a batch that wants no webhook is dropped', async () => {
-  const message = { kind: 'job', batch: 'batch_unknown', key: 'k', finishedAt: 1, looks: 1 } as const
+  const message = {
+    kind: 'job',
+    batch: 'batch_unknown',
+    key: 'k',
+    finishedAt: 1,
+    failure: null,
+    looks: 1,
+  } as const
   expect(await deliverHook(room, message)).toEqual({ kind: 'dropped', why: 'its batch has no webhook' })
 })
