@@ -8,8 +8,10 @@ import { fingerprint } from './core/keys.ts'
 import { limits } from './core/limits.ts'
 import { pricesOf, type ModelPrices } from './core/prices.ts'
 import type { ModelProfile } from './core/profiles.ts'
-import { poolOfModel, submissionParser, type PoolRules } from './core/submission.ts'
+import { type PoolRules } from './core/submission.ts'
+import { poolOfModel, submissionParser } from './core/submission-parser.ts'
 import { azureImageModel } from './model/azure-openai.ts'
+import { decodeBase64 } from './model/base64.ts'
 import { modelByDeployment } from './model/by-deployment.ts'
 import { webhookSender } from './outbound/webhook-sender.ts'
 import { guardedFetch } from './outbound/guarded-fetch.ts'
@@ -97,7 +99,7 @@ async function open(settings: Settings): Promise<Darkroom> {
     heard: clock.heard,
   })
   await prepareStorage(storage)
-  const rules = { pools: settings.pools.map(rulesOf), inputHosts: settings.inputHosts }
+  const rules = { pools: settings.pools.map(rulesOf), inputHosts: settings.inputHosts, decodeBase64 }
   return {
     clock,
     chance: Math.random,

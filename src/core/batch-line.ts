@@ -1,6 +1,8 @@
 import type { Endpoint } from './batch-order.ts'
 import { isRecord, readJson } from './json.ts'
-import type { Submission, SubmissionFault, SubmissionParser } from './submission.ts'
+import type { Submission } from './submission.ts'
+import type { SubmissionFault } from './submission-fault.ts'
+import type { SubmissionParser } from './submission-parser.ts'
 
 /** What is wrong with one line of a batch file, or with all of it: `line` null. */
 export type LineFault = SubmissionFault & { readonly line: number | null }
@@ -29,7 +31,7 @@ export function readBatchLine(
   if (value['url'] !== endpoint) {
     return faulty('url', 'url_mismatch', `url: it is not the batch's endpoint; allowed: ${endpoint}`)
   }
-  const parsed = parse(text)
+  const parsed = parse({ json: value })
   if (parsed.kind === 'invalid') {
     const { param, message } = parsed.fault
     return faulty(param, param === 'body.model' ? 'model_not_found' : 'invalid_request', message)

@@ -1,14 +1,13 @@
 import { z } from 'zod'
 import type { Endpoint } from './batch-order.ts'
-import type { HostPattern } from './destination.ts'
-import { readRef, type AskedRef, type Inputs } from './input-ref.ts'
+import { readRef, type AskedRef, type InputRules, type Inputs } from './input-ref.ts'
 import { limits } from './limits.ts'
 import type { ModelProfile } from './profiles.ts'
 
 /** The fields that make a job an edit: in our words, or in those of OpenAI's JSON body. */
-export function inputFields(profile: ModelProfile, hosts: readonly HostPattern[]) {
-  const one = (value: unknown, context: Context) => asRef(value, { hosts, context, path: [] })
-  const many = (value: unknown, context: Context) => asRefs(value, hosts, context)
+export function inputFields(profile: ModelProfile, rules: InputRules) {
+  const one = (value: unknown, context: Context) => asRef(value, { rules, context, path: [] })
+  const many = (value: unknown, context: Context) => asRefs(value, rules, context)
   return {
     image: z
       .unknown()
@@ -86,21 +85,21 @@ function withoutBytes(_key: string, value: unknown): unknown {
   return value instanceof Uint8Array ? null : value
 }
 
-function asRefs(value: unknown, hosts: readonly HostPattern[], context: Context): readonly AskedRef[] {
+function asRefs(value: unknown, rules: InputRules, context: Context): readonly AskedRef[] {
   const { inputImagesMax } = limits
   if (!Array.isArray(value) || value.length < 1 || value.length > inputImagesMax) {
     const input = Array.isArray(value) ? `${value.length} of them` : value
     context.addIssue({ code: 'custom', input, message: `an array of 1 to ${inputImagesMax} images` })
     return z.NEVER
   }
-  return value.map((each: unknown, index) => asRef(each, { hosts, context, path: [index] }))
+  return value.map((each: unknown, index) => asRef(each, { rules, context, path: [index] }))
 }
 
 function asRef(
   value: unknown,
-  at: { readonly hosts: readonly HostPattern[]; readonly context: Context; readonly path: readonly number[] },
+  at: { readonly rules: InputRules; readonly context: Context; readonly path: readonly number[] },
 ): AskedRef {
-  const read = readRef(value, at.hosts)
+  const read = readRef(value, at.rules)
   if (read.kind === 'ref') return read.ref
   // Not the text itself: it may be megabytes, and its query may hold a signature.
   at.context.addIssue({ code: 'custom', path: [...at.path], input: read.shown, message: read.wanted })

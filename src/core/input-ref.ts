@@ -26,17 +26,22 @@ export const inputContainer = 'inputs'
 
 const refForms = `a file id, the name of a blob in the container ${inputContainer}, a data URL, or an https address`
 
+/** Undefined where the text is no base64, with or without its padding. */
+export type DecodeBase64 = (base64: string) => Uint8Array | undefined
+
+/** `hosts` are those of the setting INPUT_HOSTS. */
+export type InputRules = { readonly hosts: readonly HostPattern[]; readonly decodeBase64: DecodeBase64 }
+
 /**
- * A reference as users write it: a text, or an object with either `image_url` or `file_id`, as OpenAI has it. `hosts` are
- * those of the setting INPUT_HOSTS.
+ * A reference as users write it: a text, or an object with either `image_url` or `file_id`, as OpenAI has it.
  */
-export function readRef(value: unknown, hosts: readonly HostPattern[]): ReadRef {
-  if (typeof value === 'string') return readText(value, hosts)
+export function readRef(value: unknown, rules: InputRules): ReadRef {
+  if (typeof value === 'string') return readText(value, rules)
   if (!isRecord(value)) return fault(value, refForms)
   const [[name, text] = ['', undefined], another] = Object.entries(value)
   if (typeof text === 'string' && another === undefined) {
-    if (name === 'file_id' && isFileId(text)) return readText(text, hosts)
-    if (name === 'image_url' && /^(?:data|https):/i.test(text)) return readText(text, hosts)
+    if (name === 'file_id' && isFileId(text)) return readText(text, rules)
+    if (name === 'image_url' && /^(?:data|https):/i.test(text)) return readText(text, rules)
   }
   return fault(
     value,
@@ -85,8 +90,8 @@ export function inputBlobName(
   return `${job.batch}/${job.key}-in-${index}-${fingerprint}`
 }
 
-function readText(text: string, hosts: readonly HostPattern[]): ReadRef {
-  if (/^data:/i.test(text)) return readDataUrl(text)
+function readText(text: string, { hosts, decodeBase64 }: InputRules): ReadRef {
+  if (/^data:/i.test(text)) return readDataUrl(text, decodeBase64)
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) return readAddress(text, hosts)
   if (isFileId(text)) return { kind: 'ref', ref: { kind: 'file', id: text } }
   return isBlobName(text) ? { kind: 'ref', ref: { kind: 'blob', name: text } } : fault(text, refForms)
@@ -103,7 +108,7 @@ function readAddress(text: string, hosts: readonly HostPattern[]): ReadRef {
   )
 }
 
-function readDataUrl(text: string): ReadRef {
+function readDataUrl(text: string, decodeBase64: DecodeBase64): ReadRef {
   const head = /^data:image\/[a-z0-9.+-]+;base64,/i.exec(text.slice(0, dataHeadCharsMax))?.[0]
   const shown = `${text.slice(0, Math.min(dataHeadCharsMax, head?.length ?? 5))}… (${text.length} characters)`
   if (head === undefined) return fault(shown, 'data URLs that begin with data:image/png;base64, or the like')
@@ -111,7 +116,7 @@ function readDataUrl(text: string): ReadRef {
   if ((base64.length * 3) / 4 > limits.inputImageBytesMax) {
     return fault(shown, `images of at most ${limits.inputImageBytesMax} bytes`)
   }
-  const bytes = bytesOf(base64)
+  const bytes = decodeBase64(base64)
   return bytes === undefined
     ? fault(shown, 'base64 behind the comma')
     : { kind: 'ref', ref: { kind: 'data', bytes } }
@@ -119,16 +124,6 @@ function readDataUrl(text: string): ReadRef {
 
 /** `data:image/svg+xml;base64,` and its like are shorter. */
 const dataHeadCharsMax = 60
-
-/** Undefined where the text is no base64. */
-function bytesOf(base64: string): Uint8Array | undefined {
-  const digits = base64.replace(/={1,2}$/, '')
-  if (!/^[A-Za-z0-9+/]+$/.test(digits) || digits.length % 4 === 1) return undefined
-  const text = atob(digits)
-  const bytes = new Uint8Array(text.length)
-  for (let index = 0; index < text.length; index += 1) bytes[index] = text.charCodeAt(index)
-  return bytes
-}
 
 /** Names of files have a dot, as a rule; ids have none. */
 function isFileId(text: string): boolean {

@@ -18,8 +18,8 @@ export const limits = {
   metadataValueCharsMax: 512,
   /** A prompt in four-byte characters, every other field at its longest, and the JSON around them. */
   requestBodyBytesMax: 256 * 1024,
-  /** A job that brings its images with it: three of 15 MB in base64. What is larger is sent as a file. */
-  jobBodyBytesMax: 64 * 1024 * 1024,
+  /** A job that brings its images with it: one of 20 MB and a mask of 4 MB in base64. What is larger is sent as a file. */
+  jobBodyBytesMax: 33 * 1024 * 1024,
   /** Images that an edit starts from; OpenAI's limit. Azure's is not documented. */
   inputImagesMax: 16,
   /** Each of them. Source: Azure's documentation of edits; its specification says half as much. */
@@ -52,8 +52,10 @@ export const limits = {
   webhookUrlCharsMax: 2_048,
   /** Azure's limit on a batch file. */
   batchLinesMax: 100_000,
-  /** A line with an image or two as data URLs; OpenAI allows each 20 MB. */
-  batchLineBytesMax: 48 * 1024 * 1024,
+  /** The same in a line: an image as a data URL, of which OpenAI allows each 20 MB, and its mask. */
+  batchLineBytesMax: 33 * 1024 * 1024,
+  /** A message of a storage queue, which may be base64: 64 KiB. */
+  queueTextCharsMax: 64 * 1024,
   /** Faults of a batch file that are told; there may be as many as lines. */
   faultsKeptMax: 1_000,
   /** Jobs of a batch file that are on their way into the job table at once: a few transactions. */
@@ -112,6 +114,8 @@ export const limits = {
   pathPartCharsMax: 512,
   /** JSON deeper than this is none of ours, and would exhaust the stack of who walks through it. */
   jsonDepthMax: 32,
+  /** Quotes, brackets and commas: three times those of a prompt that is nothing else, and read within milliseconds. */
+  jsonPartsMax: 100_000,
   /** What is still read of a body that is too long, so that its sender is there when the answer comes. */
   drainedBytesMax: 4 * 1024 * 1024,
 

@@ -1,6 +1,5 @@
 import { z } from 'zod'
 import { endpoints, isSubmitted, submittedBatchPrefix } from './batch-order.ts'
-import type { HostPattern } from './destination.ts'
 import {
   checkInputCombinations,
   checkLineInputs,
@@ -8,11 +7,9 @@ import {
   inputsOf,
   type InputValues,
 } from './input-fields.ts'
-import { isSameInputs, type AskedRef, type Inputs } from './input-ref.ts'
-import { isRecord, nameOf, readJson } from './json.ts'
+import { isSameInputs, type AskedRef, type InputRules, type Inputs } from './input-ref.ts'
 import { limits } from './limits.ts'
 import { freeSizeProblem, type ModelProfile } from './profiles.ts'
-import { describeIssue, type SubmissionFault } from './submission-fault.ts'
 
 /** The body of a call to the model, in the API's own words; what the user left out is left out. */
 export type ImageRequest = {
@@ -48,34 +45,6 @@ export type Submission = {
   readonly metadata: Readonly<Record<string, string>> | null
 }
 
-export type { SubmissionFault }
-
-/** A faulty submission still names its batch and custom id where those are readable, so that it can be found. */
-export type ParsedSubmission =
-  | { readonly kind: 'valid'; readonly submission: Submission }
-  | {
-      readonly kind: 'invalid'
-      readonly fault: SubmissionFault
-      readonly customId: string | null
-      readonly batch: string | null
-      /** The pool that it would have gone to; null where nothing can be read. */
-      readonly pool: string | null
-    }
-
-/** A pool as its jobs name it: by its model, or by one of these names of its deployments. */
-export type PoolRules = {
-  readonly pool: string
-  readonly profile: ModelProfile
-  readonly names: readonly string[]
-}
-
-export type SubmissionRules = {
-  /** The first pool takes the jobs that name no model. */
-  readonly pools: readonly PoolRules[]
-  /** Hosts whose images edits may start from: the setting INPUT_HOSTS. */
-  readonly inputHosts?: readonly HostPattern[]
-}
-
 /** Whether two requests ask for the same, whatever the order of their fields. */
 export function isSameRequest(
   { inputs, ...a }: ImageRequest,
@@ -94,88 +63,19 @@ function isGiven([, value]: readonly [string, unknown]): boolean {
   return value !== undefined
 }
 
-/** `call`: nothing but the body of the model's own API, with nothing of ours beside it. */
-export type SubmissionForm = 'job' | 'call'
-
-/** A `job` where no form is named. */
-export type SubmissionParser = (text: string, form?: SubmissionForm) => ParsedSubmission
-
-/**
- * A parser of one job from JSON text: the flat body of the portal's sample, or a line of an OpenAI batch file.
- * Unknown fields are faults: a misspelt one would be paid for and ignored. The job's `model` chooses its pool, and with
- * it what the other fields may be. Make it once: schemas cost time.
- */
-export function submissionParser({ pools, inputHosts = [] }: SubmissionRules): SubmissionParser {
-  const [first] = pools
-  if (first === undefined) throw new Error('a parser of jobs needs a pool that takes them')
-  const poolOfModel = new Map(
-    pools.flatMap((rules) => [rules.profile.model, ...rules.names].map((model) => [model, rules] as const)),
-  )
-  const models = [...poolOfModel.keys()]
-  // Most apps never see a job for another pool than the first: those schemas are made when one comes.
-  const made = new Map([[first, schemasOf(first, { models, inputHosts })]])
-  const schemasFor = (model: unknown): Schemas => {
-    const rules = (typeof model === 'string' ? poolOfModel.get(model) : undefined) ?? first
-    const schemas = made.get(rules) ?? schemasOf(rules, { models, inputHosts })
-    made.set(rules, schemas)
-    return schemas
-  }
-
-  return (text, form = 'job') => {
-    const json = readJson(plainText(text))
-    if (json.kind === 'unreadable') {
-      return invalid(
-        null,
-        'invalid_json',
-        `the message is not JSON (${json.reason}); wanted one JSON object`,
-        {},
-      )
-    }
-    const { value } = json
-    if (!isRecord(value)) {
-      return invalid(null, 'invalid_type', `the message is ${nameOf(value)}; wanted one JSON object`, {})
-    }
-    const shape = form === 'call' ? 'call' : isLine(value) ? 'line' : 'flat'
-    const asked = shape === 'line' ? value['body'] : value
-    const schemas = schemasFor(isRecord(asked) ? asked['model'] : undefined)
-    const whole = shape === 'call' ? withoutStream(value) : value
-    const parsed = schemas[shape].safeParse(whole, { reportInput: true })
-    if (parsed.success) return { kind: 'valid', submission: parsed.data }
-    const { bodyNames } = schemas
-    const names = {
-      line: [...Object.keys(envelopeFields), 'method', 'url', 'body'],
-      flat: [...bodyNames, ...Object.keys(envelopeFields)],
-      call: bodyNames,
-    }[shape]
-    const faults = parsed.error.issues.map((issue) => describeIssue(issue, { names, bodyNames }))
-    // The first fault is enough to act on; a failed parse has at least one.
-    const { param, code, message } = faults.reduce((earliest) => earliest)
-    return { ...invalid(param, code, message, value), pool: schemas.pool }
-  }
-}
-
-function isLine(value: object): boolean {
-  return 'body' in value || 'url' in value || 'method' in value
-}
-
-/** Clients may say that they want no stream. */
-function withoutStream({ stream, ...rest }: Readonly<Record<string, unknown>>): object {
-  return stream === undefined || stream === false ? rest : { ...rest, stream }
-}
-
-type Schemas = ReturnType<typeof schemasOf>
-
-/** The pool that serves the model, which is named by itself or by one of its deployments. */
-export function poolOfModel({ pools }: SubmissionRules, model: string): string | undefined {
-  return pools.find(({ profile, names }) => profile.model === model || names.includes(model))?.pool
+/** A pool as its jobs name it: by its model, or by one of these names of its deployments. */
+export type PoolRules = {
+  readonly pool: string
+  readonly profile: ModelProfile
+  readonly names: readonly string[]
 }
 
 /** `models` are those of all pools: an unknown one is told what there is, wherever it would have gone. */
-function schemasOf(
+export function schemasOf(
   { pool, profile }: PoolRules,
-  { models, inputHosts }: { readonly models: readonly string[]; readonly inputHosts: readonly HostPattern[] },
+  { models, inputs }: { readonly models: readonly string[]; readonly inputs: InputRules },
 ) {
-  const body = { ...bodyFields(profile, models), ...inputFields(profile, inputHosts) }
+  const body = { ...bodyFields(profile, models), ...inputFields(profile, inputs) }
   const flat = z
     .strictObject({ ...envelopeFields, ...body })
     .superRefine(checkCombinations)
@@ -205,20 +105,6 @@ function schemasOf(
 }
 
 export const batchNamePattern = /^[A-Za-z0-9_-]+$/
-
-function plainText(text: string): string {
-  const plain = fromBase64(text) ?? text
-  return plain.startsWith('\uFEFF') ? plain.slice(1) : plain
-}
-
-/** Many clients, the portal among them, encode queue messages as base64 unless told not to. JSON never looks like it. */
-function fromBase64(text: string): string | undefined {
-  const base64 = text.trim()
-  if (!/^(?=e|77u\/)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/.test(base64)) {
-    return undefined
-  }
-  return new TextDecoder().decode(Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)))
-}
 
 type Envelope = {
   readonly custom_id?: string | undefined
@@ -253,8 +139,8 @@ export const label = (charsMin: number, charsMax: number) =>
       message: 'well-formed Unicode without control characters',
     })
 
-const customIdSchema = label(1, limits.customIdCharsMax)
-const batchSchema = z
+export const customIdSchema = label(1, limits.customIdCharsMax)
+export const batchSchema = z
   .string()
   .min(1)
   .max(limits.batchNameCharsMax)
@@ -269,7 +155,7 @@ export const metadataSchema = z
     message: `at most ${limits.metadataPairsMax} pairs`,
   })
 
-const envelopeFields = {
+export const envelopeFields = {
   custom_id: customIdSchema.optional(),
   batch: batchSchema.optional(),
   priority: z.enum(priorities).optional(),
@@ -325,22 +211,5 @@ function checkCombinations(body: BodyValues, context: z.core.$RefinementCtx<Body
       input: body.output_compression,
       message: '100 with output_format png, or 0 to 100 with output_format jpeg',
     })
-  }
-}
-
-function invalid(
-  param: string | null,
-  code: string,
-  message: string,
-  value: object,
-): Extract<ParsedSubmission, { kind: 'invalid' }> {
-  const customId = customIdSchema.safeParse('custom_id' in value ? value.custom_id : undefined)
-  const batch = batchSchema.safeParse('batch' in value ? value.batch : undefined)
-  return {
-    kind: 'invalid',
-    fault: { param, code, message: message.slice(0, limits.failureMessageCharsMax).toWellFormed() },
-    customId: customId.success ? customId.data : null,
-    batch: batch.success ? batch.data : null,
-    pool: null,
   }
 }

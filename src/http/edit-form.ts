@@ -54,7 +54,7 @@ export async function readEditForm({ request, room }: Call, hands: Hands): Promi
       message: `${param}: it is given twice; allowed: once`,
     })
   }
-  const parsed = room.parse(JSON.stringify(bodyOf(fields)), 'call')
+  const parsed = room.parse({ json: bodyOf(fields) }, 'call')
   if (parsed.kind === 'invalid') return refused({ status: 400, ...parsed.fault })
   const { submission } = parsed
   return { kind: 'read', submission: { ...submission, request: withBytes(submission.request, uploads) } }

@@ -1,7 +1,7 @@
 import { readBatchLine, type BatchLine, type LineFault } from '../core/batch-line.ts'
 import type { BatchOrder } from '../core/batch-order.ts'
 import { limits } from '../core/limits.ts'
-import type { SubmissionFault } from '../core/submission.ts'
+import type { SubmissionFault } from '../core/submission-fault.ts'
 import type { Darkroom } from './darkroom.ts'
 import { checkInputs, type InputsSeen } from './inputs.ts'
 import { linesOf } from './lines.ts'

@@ -3,8 +3,9 @@ import type { Flow } from '../core/fairness.ts'
 import type { ExpectedCost } from '../core/cost.ts'
 import type { OnUnknown } from '../core/failure.ts'
 import type { Image, Job, Usage } from '../core/job.ts'
+import type { AskedRequest } from '../core/submission.ts'
+import type { SubmissionParser } from '../core/submission-parser.ts'
 import { timing } from '../core/timing.ts'
-import type { AskedRequest, SubmissionParser } from '../core/submission.ts'
 import type {
   Batch,
   BatchList,

@@ -1,7 +1,8 @@
 import { inputFacts, inputParam, inputsFault, type InputFacts } from '../core/input-picture.ts'
 import { inputBlobName, inputContainer, refsOf, type AskedRef, type InputRef } from '../core/input-ref.ts'
 import { limits } from '../core/limits.ts'
-import type { AskedRequest, ImageRequest, Submission, SubmissionFault } from '../core/submission.ts'
+import type { AskedRequest, ImageRequest, Submission } from '../core/submission.ts'
+import type { SubmissionFault } from '../core/submission-fault.ts'
 import type { InputStore, JobRef } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
 

@@ -1,12 +1,8 @@
 import { failure, type Failure } from '../core/failure.ts'
 import { newJob, rejectedJob, type Job } from '../core/job.ts'
 import { inboxName, keyOf, ownerOfInbox, type InboxOf } from '../core/keys.ts'
-import {
-  isSameRequest,
-  type AskedRequest,
-  type Submission,
-  type SubmissionFault,
-} from '../core/submission.ts'
+import { isSameRequest, type AskedRequest, type Submission } from '../core/submission.ts'
+import type { SubmissionFault } from '../core/submission-fault.ts'
 import { localCaller, mayUse, type Caller } from '../core/caller.ts'
 import type { Batch, JobRef } from '../ports.ts'
 import { announce, nudge, wake } from './announce.ts'

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { readBatchLine } from '../../src/core/batch-line.ts'
 import { profileOfDeployment } from '../../src/core/profiles.ts'
-import { submissionParser } from '../../src/core/submission.ts'
+import { submissionParser } from '../../src/core/submission-parser.ts'
+import { decodeBase64 } from '../../src/model/base64.ts'
 
 const parse = submissionParser({
+  decodeBase64,
   pools: [{ pool: 'default', profile: profileOfDeployment('gpt-image-1'), names: ['studio'] }],
 })
 const url = '/v1/images/generations'
@@ -11,6 +13,17 @@ const read = (value: unknown) =>
   readBatchLine(typeof value === 'string' ? value : JSON.stringify(value), { parse, endpoint: url })
 
 describe('a line of a batch file', () => {
+  test('is read once: a long one must not stop what else goes on', () => {
+    const sources: unknown[] = []
+    const noted: typeof parse = (source, form) => {
+      sources.push(source)
+      return parse(source, form)
+    }
+    const line = { custom_id: 'a', method: 'POST', url, body: { prompt: 'a fox' } }
+    expect(readBatchLine(JSON.stringify(line), { parse: noted, endpoint: url }).kind).toBe('job')
+    expect(sources).toEqual([{ json: line }])
+  })
+
   test('is a job', () => {
     const line = { custom_id: 'a', method: 'POST', url, body: { model: 'studio', prompt: 'a fox' } }
     expect(read(line)).toMatchObject({

@@ -3,13 +3,10 @@ import { readHostPatterns } from '../../src/core/destination.ts'
 import type { AskedRef } from '../../src/core/input-ref.ts'
 import { limits } from '../../src/core/limits.ts'
 import { profileNamed } from '../../src/core/profiles.ts'
-import {
-  isSameRequest,
-  submissionParser,
-  type AskedRequest,
-  type ImageRequest,
-  type SubmissionFault,
-} from '../../src/core/submission.ts'
+import { isSameRequest, type AskedRequest, type ImageRequest } from '../../src/core/submission.ts'
+import type { SubmissionFault } from '../../src/core/submission-fault.ts'
+import { submissionParser } from '../../src/core/submission-parser.ts'
+import { decodeBase64 } from '../../src/model/base64.ts'
 
 const parse = parserFor('gpt-image-1')
 const edit = { prompt: 'a hat on the fox' }
@@ -126,7 +123,11 @@ function parserFor(model: string) {
   const profile = profileNamed(model)
   const hosts = readHostPatterns('img.example.com')
   if (profile === undefined || hosts.kind !== 'patterns') throw new Error('no such model, or host')
-  return submissionParser({ pools: [{ pool: 'pool', profile, names: [] }], inputHosts: hosts.patterns })
+  return submissionParser({
+    pools: [{ pool: 'pool', profile, names: [] }],
+    inputHosts: hosts.patterns,
+    decodeBase64,
+  })
 }
 
 function requestOf(message: object, parser = parse): AskedRequest {

@@ -11,6 +11,7 @@ import {
   type Inputs,
 } from '../../src/core/input-ref.ts'
 import { limits } from '../../src/core/limits.ts'
+import { decodeBase64 } from '../../src/model/base64.ts'
 
 function hostsOf(text: string): readonly HostPattern[] {
   const read = readHostPatterns(text)
@@ -21,7 +22,7 @@ function hostsOf(text: string): readonly HostPattern[] {
 const hosts = hostsOf('img.example.com, *.cdn.example.org, img.example.net:8443')
 
 function read(value: unknown, allowed = hosts): unknown {
-  const found = readRef(value, allowed)
+  const found = readRef(value, { hosts: allowed, decodeBase64 })
   return found.kind === 'ref' ? found.ref : found
 }
 

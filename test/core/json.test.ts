@@ -43,3 +43,17 @@ test('what is nested too deep is not read', () => {
   })
   expect(readJson(`{"a":"${'{'.repeat(100)}"}`).kind).toBe('json')
 })
+
+test('what has very many parts is not read, unless they stand in a string that nothing escapes', () => {
+  const list = (parts: number) => `[${Array.from({ length: parts / 2 }, () => '[').join('],')}]]`
+  expect(readJson(list(limits.jsonPartsMax / 2)).kind).toBe('json')
+  expect(readJson(list(limits.jsonPartsMax))).toEqual({
+    kind: 'unreadable',
+    reason: `it has more than ${limits.jsonPartsMax} quotes, brackets and commas`,
+  })
+  expect(readJson(`["${','.repeat(2 * limits.jsonPartsMax)}"]`).kind).toBe('json')
+  // The longest prompt, of nothing but quotes and backslashes.
+  const prompt = '\\"'.repeat(limits.promptCharsMax / 2)
+  expect(readJson(JSON.stringify({ prompt }))).toEqual({ kind: 'json', value: { prompt } })
+  expect(readJson('["a\\\\", "b"]')).toEqual({ kind: 'json', value: ['a\\', 'b'] })
+})

@@ -2,14 +2,10 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { limits } from '../../src/core/limits.ts'
 import { profileNamed } from '../../src/core/profiles.ts'
-import {
-  poolOfModel,
-  isSameRequest,
-  submissionParser,
-  type ParsedSubmission,
-  type Submission,
-  type SubmissionFault,
-} from '../../src/core/submission.ts'
+import { isSameRequest, type Submission } from '../../src/core/submission.ts'
+import type { SubmissionFault } from '../../src/core/submission-fault.ts'
+import { poolOfModel, submissionParser, type ParsedSubmission } from '../../src/core/submission-parser.ts'
+import { decodeBase64 } from '../../src/model/base64.ts'
 
 const portalSample = {
   prompt: 'A photograph of a red fox in an autumn forest',
@@ -62,6 +58,14 @@ describe('a valid job', () => {
       expect(validOf(parse(JSON.stringify(line)))).toEqual({ ...envelope(), request })
     }
   })
+
+  test.each([65_537, 12 * 2 ** 20])(
+    'is not taken for base64 when no queue could hold it: %i characters',
+    (length) => {
+      const text = Buffer.from(JSON.stringify({ prompt: 'x'.repeat(length) })).toString('base64')
+      expect(parse(text)).toMatchObject({ kind: 'invalid', fault: { code: 'invalid_json' } })
+    },
+  )
 
   test('may begin with a byte order mark, and may come in base64', () => {
     const text = JSON.stringify({ ...portalSample, prompt: 'A fox in the Allgäu 🦊' })
@@ -204,7 +208,7 @@ describe('the model chooses the pool', () => {
       names: ['gpt-image-2.5-flare'],
     },
   ]
-  const parseOfThree = submissionParser({ pools })
+  const parseOfThree = submissionParser({ pools, decodeBase64 })
   const flat = (body: object): string => JSON.stringify(body)
   const line = (body: object): string =>
     JSON.stringify({ method: 'POST', url: '/v1/images/generations', body })
@@ -260,7 +264,7 @@ describe('the model chooses the pool', () => {
         }
       },
     }))
-    const lazy = submissionParser({ pools: watched })
+    const lazy = submissionParser({ pools: watched, decodeBase64 })
     expect(made).toEqual(['default'])
     for (const model of ['large', 'sweden', 'large']) lazy(flat({ prompt: 'a fox', model }))
     expect(made).toEqual(['default', 'gpt-image-2'])
@@ -287,7 +291,7 @@ describe('the model chooses the pool', () => {
   })
 
   test('and without a pool there is no parser', () => {
-    expect(() => submissionParser({ pools: [] })).toThrow('needs a pool')
+    expect(() => submissionParser({ pools: [], decodeBase64 })).toThrow('needs a pool')
   })
 })
 
@@ -474,6 +478,7 @@ test('two requests are the same when they ask for the same, in any order', () =>
 
 function parserFor(model: string) {
   return submissionParser({
+    decodeBase64,
     pools: [{ pool: 'default', profile: profileOf(model), names: ['images-east'] }],
   })
 }

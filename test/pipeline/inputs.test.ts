@@ -4,7 +4,8 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { readHostPatterns } from '../../src/core/destination.ts'
 import { limits } from '../../src/core/limits.ts'
 import { profileOfDeployment } from '../../src/core/profiles.ts'
-import { submissionParser } from '../../src/core/submission.ts'
+import { submissionParser } from '../../src/core/submission-parser.ts'
+import { decodeBase64 } from '../../src/model/base64.ts'
 import { timing } from '../../src/core/timing.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { checkInputs, type InputsSeen } from '../../src/pipeline/inputs.ts'
@@ -29,6 +30,7 @@ import {
 
 const hosts = readHostPatterns('img.example.com')
 const parse = submissionParser({
+  decodeBase64,
   pools: [{ pool: 'pool', profile: profileOfDeployment(deployment), names: [] }],
   inputHosts: hosts.kind === 'patterns' ? hosts.patterns : [],
 })

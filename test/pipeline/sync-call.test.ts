@@ -14,7 +14,7 @@ import {
   type SyncEnd,
   type SyncWait,
 } from '../../src/pipeline/sync-call.ts'
-import type { SubmissionFault } from '../../src/core/submission.ts'
+import type { SubmissionFault } from '../../src/core/submission-fault.ts'
 import { batchStatus } from '../../src/pipeline/status.ts'
 import { costs, deployment, newWorld, quota, roomIn, type World } from '../support/room.ts'
 import { fails, scriptedModel } from '../support/scripted-model.ts'

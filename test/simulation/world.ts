@@ -4,7 +4,8 @@ import type { FailureKind, OnUnknown } from '../../src/core/failure.ts'
 import { isFinal, type Job } from '../../src/core/job.ts'
 import { inboxName, keyOf } from '../../src/core/keys.ts'
 import { profileOfDeployment } from '../../src/core/profiles.ts'
-import { submissionParser } from '../../src/core/submission.ts'
+import { submissionParser } from '../../src/core/submission-parser.ts'
+import { decodeBase64 } from '../../src/model/base64.ts'
 import type { Priority } from '../../src/core/submission.ts'
 import { nudge } from '../../src/pipeline/announce.ts'
 import {
@@ -591,6 +592,7 @@ const poolName = 'pool'
 
 /** Schemas cost time: one for all runs. */
 const parse = submissionParser({
+  decodeBase64,
   pools: [{ pool: poolName, profile: profileOfDeployment('gpt-image-1'), names: [] }],
 })
 

@@ -1,5 +1,6 @@
 import { profileOfDeployment } from '../../src/core/profiles.ts'
-import { submissionParser } from '../../src/core/submission.ts'
+import { submissionParser } from '../../src/core/submission-parser.ts'
+import { decodeBase64 } from '../../src/model/base64.ts'
 import { nothingSeen, type Costs, type Darkroom } from '../../src/pipeline/darkroom.ts'
 import type { Job, Phase } from '../../src/core/job.ts'
 import type { Ledger, QuotaLimits } from '../../src/core/budget.ts'
@@ -35,6 +36,7 @@ export type World = {
 export const deployment = 'gpt-image-1'
 const pool = 'pool'
 const parse = submissionParser({
+  decodeBase64,
   pools: [{ pool, profile: profileOfDeployment(deployment), names: [deployment] }],
 })
 
