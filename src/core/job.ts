@@ -24,6 +24,8 @@ export type Job = {
   /** The beginning of a message that was no valid job, so that its sender can find it. */
   readonly input: string | null
   readonly createdAt: number
+  /** After this time nobody waits for it any more, and it is not called; null: it is called whenever its turn comes. */
+  readonly giveUpAt: number | null
   /** Requests really sent to the model, or that may have been: counted before the call. */
   readonly attempts: number
   /** Those before somebody asked for it again: they do not count against the most that are allowed. */
@@ -58,7 +60,8 @@ export type Phase =
       readonly costMicroUsd: number
     }
   | { readonly kind: 'failed'; readonly finishedAt: number; readonly failure: Failure }
-  | { readonly kind: 'cancelled'; readonly finishedAt: number }
+  /** `reason`: why, where it was not a person, or with the whole batch. */
+  | { readonly kind: 'cancelled'; readonly finishedAt: number; readonly reason?: string | undefined }
 
 export type PhaseKind = Phase['kind']
 
@@ -109,7 +112,7 @@ export function stateOf(job: Job): JobState {
 }
 
 export type NewJob = Pick<Job, 'batch' | 'key' | 'pool' | 'customId' | 'metadata'> &
-  Partial<Pick<Job, 'output' | 'onUnknown'>> & { readonly now: number }
+  Partial<Pick<Job, 'output' | 'onUnknown' | 'giveUpAt'>> & { readonly now: number }
 
 export type Order = Pick<Job, 'priority' | 'upperMicroUsd'> & { readonly request: ImageRequest }
 
@@ -238,8 +241,16 @@ export function failed(
 }
 
 /** A call that is under way goes on, and its images are kept: only who has none can be cancelled. */
-export function cancelled(job: Job, { finishedAt }: { finishedAt: number }): Job | undefined {
-  return enter(job, 'cancelled', { kind: 'cancelled', finishedAt })
+export function cancelled(
+  job: Job,
+  { finishedAt, reason }: { finishedAt: number; reason?: string | undefined },
+): Job | undefined {
+  return enter(job, 'cancelled', { kind: 'cancelled', finishedAt, reason })
+}
+
+/** Whoever waited for it has left, or died: its images would be paid for in vain. */
+export function isGivenUp({ giveUpAt }: Pick<Job, 'giveUpAt'>, now: number): boolean {
+  return giveUpAt !== null && now > giveUpAt
 }
 
 /**
@@ -254,6 +265,7 @@ export function reopened(job: Job, { now }: { now: number }): Job | undefined {
   return (
     next && {
       ...next,
+      giveUpAt: null,
       attemptsForgiven: job.attempts,
       failedAt: finishedAt,
       possiblyRepeated: job.possiblyRepeated + (isUnknown ? 1 : 0),
@@ -277,6 +289,7 @@ function blankJob({ now, ...fields }: NewJob): Omit<Job, 'phase'> {
   return {
     output: null,
     onUnknown: null,
+    giveUpAt: null,
     ...fields,
     priority: null,
     upperMicroUsd: 0,

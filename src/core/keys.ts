@@ -37,6 +37,11 @@ export function ownerOfInbox(batch: string): Pick<InboxOf, 'owner'> | undefined 
   return match === null ? undefined : { owner: match[1] ?? null }
 }
 
+/** Whether it is a line of calls that are waited for. */
+export function isSyncLine(batch: string): boolean {
+  return batch.startsWith('sync-') && ownerOfInbox(batch) !== undefined
+}
+
 /**
  * The key of a job within its batch. A plain custom id is its own key; any other is a readable start and a hash, so
  * that no two ids share a key, and none breaks out of a table key, a blob name or a URL.

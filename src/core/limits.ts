@@ -174,6 +174,8 @@ export const limits = {
   editFieldsMax: 32,
   /** Synchronous calls on one instance at once: each holds a connection, and reads its job every second. */
   syncCallsMax: 100,
+  /** Tries of what has to be done in storage before a synchronous call can be answered: its sender waits. */
+  syncFaultsMax: 4,
   /** Calls with one Idempotency-Key that may have been taken back, one after the other. */
   syncTriesMax: 20,
   /** Expired files that one run removes: a minute's work, every hour. */

@@ -46,6 +46,8 @@ function logOutcome(context: InvocationContext, work: WorkMessage, outcome: RunO
       return context.warn(`job ${id} is tried again: ${outcome.code}`)
     case 'snoozed':
       return context.info(`job ${id} waits again: ${outcome.why}`)
+    case 'given-up':
+      return context.warn(`job ${id} is cancelled: nobody waits for its answer any more`)
     case 'stale':
     case 'too-late':
       return context.info(`job ${id}: nothing to do (${outcome.kind})`)

@@ -8,13 +8,21 @@ import type { ParsedSubmission } from '../core/submission-parser.ts'
 import { timing } from '../core/timing.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import type { TakenRequest } from '../pipeline/intake.ts'
-import { endOfSyncCall, takePlace, takeSyncCall, type SyncEnd } from '../pipeline/sync-call.ts'
+import type { JobRef } from '../ports.ts'
+import {
+  despiteFaults,
+  endOfSyncCall,
+  takePlace,
+  takeSyncCall,
+  type SyncCall,
+  type SyncEnd,
+} from '../pipeline/sync-call.ts'
 import { base64Of } from './base64.ts'
 import { boundedText, tooLong } from './body.ts'
 import { isForm, readEditForm, type Hands, type ReadCall } from './edit-form.ts'
 import { jobExists, readIdempotencyKey } from './idempotency-key.ts'
 import { statusOfFault } from './jobs.ts'
-import { notFound, replyError, type ApiError, type Call, type Reply } from './reply.ts'
+import { replyError, type ApiError, type Call, type Reply } from './reply.ts'
 
 /** POST /v1/images/generations: the model's own call, which waits its turn in the budget. */
 export async function postGeneration(call: Call): Promise<Reply> {
@@ -82,10 +90,9 @@ async function answerCall(call: Call, read: Reader): Promise<Reply> {
   const leave = takePlace(room)
   if (leave === undefined) return busyReply(timing.syncFullMs)
   try {
-    const taken = await take(call, read, given.idempotencyKey)
-    return taken.kind === 'reply'
-      ? taken.reply
-      : await endReply(call, await endOfSyncCall(room, taken, { arrivedAt, gone }))
+    const taken = await take(call, read, { idempotencyKey: given.idempotencyKey, arrivedAt })
+    if (taken.kind === 'reply') return taken.reply
+    return await endReply(call, taken.job, await endOfSyncCall(room, taken, { arrivedAt, gone }))
   } finally {
     leave()
   }
@@ -94,16 +101,21 @@ async function answerCall(call: Call, read: Reader): Promise<Reply> {
 type Taken = Extract<TakenRequest, { kind: 'taken' }> | { readonly kind: 'reply'; readonly reply: Reply }
 
 /** The request's body is held no longer than this: what comes then is a wait. */
-async function take(call: Call, read: Reader, idempotencyKey: string | undefined): Promise<Taken> {
+async function take(
+  call: Call,
+  read: Reader,
+  waited: Pick<SyncCall, 'idempotencyKey' | 'arrivedAt'>,
+): Promise<Taken> {
   const { room, id, caller } = call
   const hands = handsOf(room)
   try {
-    const asked = await read(call, hands)
-    if (asked.kind === 'full') return { kind: 'reply', reply: busyReply(timing.syncFullMs) }
-    if (asked.kind === 'refused') return { kind: 'reply', reply: asked.reply }
-    const { submission } = asked
-    const taken = await takeSyncCall(room, { submission, idempotencyKey, requestId: id, caller })
-    return taken.kind === 'taken' ? taken : { kind: 'reply', reply: faultReply(taken.fault) }
+    const body = await read(call, hands)
+    if (body.kind === 'full') return { kind: 'reply', reply: busyReply(timing.syncFullMs) }
+    if (body.kind === 'refused') return { kind: 'reply', reply: body.reply }
+    const { submission } = body
+    const taken = await takeSyncCall(room, { submission, ...waited, requestId: id, caller })
+    if (taken.kind === 'taken') return taken
+    return { kind: 'reply', reply: taken.kind === 'unsure' ? unsure(taken.job) : faultReply(taken.fault) }
   } finally {
     hands.empty()
   }
@@ -125,22 +137,25 @@ function handsOf({ seen }: Darkroom): Hands & { empty(): void } {
   }
 }
 
-async function endReply(call: Call, end: SyncEnd): Promise<Reply> {
+/** What was taken back for sure may be sent again, by OpenAI's clients of themselves: it was not called. */
+async function endReply(call: Call, job: Job, end: SyncEnd): Promise<Reply> {
   switch (end.kind) {
     case 'conflict':
       return jobExists(end.job, 'Idempotency-Key')
     case 'finished':
       return finishedReply(call, end)
     case 'busy':
-      return busyReply(end.retryAfterMs)
+      return named(job, busyReply(end.retryAfterMs))
     case 'stopped':
-      return replyError({ status: 503, code: 'unavailable', message: end.why })
+      return named(job, replyError({ status: 503, code: 'unavailable', message: end.why }))
+    case 'unsure':
+      return unsure(job)
     case 'running': {
       const message = `the call takes longer than an answer can be waited for; its images will be at /v1/jobs/${jobId(end.job)}`
       return notAgain(end.job, { status: 504, code: 'still_running', message })
     }
     case 'left':
-      return replyError({ status: 408, code: 'client_left', message: 'the client has left' })
+      return notAgain(job, { status: 408, code: 'client_left', message: 'the client has left' })
   }
 }
 
@@ -160,9 +175,18 @@ async function finishedReply(
   const { phase } = job
   switch (phase.kind) {
     case 'succeeded': {
-      const contents = await Promise.all(phase.images.map(async (image) => room.images.open(image)))
+      const contents = await despiteFaults(room, async () =>
+        Promise.all(phase.images.map(async (image) => room.images.open(image))),
+      )
+      if (contents === undefined) {
+        const message = `its images are made, but cannot be read now; they will be at /v1/jobs/${jobId(job)}`
+        return notAgain(job, { status: 503, code: 'images_unreadable', message })
+      }
       const found = contents.filter((content) => content !== undefined)
-      if (found.length < contents.length) return notFound(`an image of job ${jobId(job)}`)
+      if (found.length < contents.length) {
+        const message = `an image of job ${jobId(job)} does not exist`
+        return notAgain(job, { status: 404, code: 'not_found', message })
+      }
       return {
         status: 200,
         headers: {
@@ -181,7 +205,7 @@ async function finishedReply(
     }
     case 'cancelled': {
       const message = `job ${jobId(job)} was cancelled while the call waited`
-      return replyError({ status: 409, code: 'job_cancelled', message })
+      return notAgain(job, { status: 409, code: 'job_cancelled', message })
     }
     case 'waiting':
     case 'slotted':
@@ -201,12 +225,21 @@ const statusOfFailure: Readonly<Record<FailureKind, number>> = {
 }
 
 /** OpenAI's clients would send it again by themselves, and it would be paid for again. */
-function notAgain(job: Job, error: ApiError): Reply {
-  const refusal = replyError(error)
-  return { ...refusal, headers: { ...refusal.headers, 'x-should-retry': 'false', ...jobHeader(job) } }
+function notAgain(job: JobRef, error: ApiError): Reply {
+  const refusal = named(job, replyError(error))
+  return { ...refusal, headers: { ...refusal.headers, 'x-should-retry': 'false' } }
 }
 
-function jobHeader(job: Job): Readonly<Record<string, string>> {
+function unsure(job: JobRef): Reply {
+  const message = `storage is away, and whether the call is made is not known; see /v1/jobs/${jobId(job)}`
+  return notAgain(job, { status: 503, code: 'unknown_outcome', message })
+}
+
+function named(job: JobRef, reply: Reply): Reply {
+  return { ...reply, headers: { ...reply.headers, ...jobHeader(job) } }
+}
+
+function jobHeader(job: JobRef): Readonly<Record<string, string>> {
   return { 'x-darkroom-job': jobId(job) }
 }
 

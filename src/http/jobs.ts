@@ -143,6 +143,7 @@ export function jobBody(url: string, job: Job, estimatedStartAt: number | null):
     images: phase.kind === 'succeeded' ? phase.images.map((image, k) => imageBody(url, job, image, k)) : [],
     usage: phase.kind === 'succeeded' ? usageBody(phase.usage) : null,
     failure: phase.kind === 'failed' ? phase.failure : null,
+    cancel_reason: phase.kind === 'cancelled' ? (phase.reason ?? null) : null,
     request_ids: job.requestIds,
   }
 }

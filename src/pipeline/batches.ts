@@ -189,12 +189,13 @@ export type JobCancelled =
 /** How often another change of the same job may get in the way. */
 const cancelTriesMax = 10
 
-export async function cancelJob(room: Darkroom, ref: JobRef): Promise<JobCancelled> {
+/** `reason`: why, where it was not a person who cancelled it. */
+export async function cancelJob(room: Darkroom, ref: JobRef, reason?: string): Promise<JobCancelled> {
   for (let tries = 0; tries < cancelTriesMax; tries += 1) {
     const before = await room.jobs.get(ref)
     if (before === undefined) return { kind: 'unknown-job' }
     const { job } = before
-    const after = cancelled(job, { finishedAt: room.clock.now() })
+    const after = cancelled(job, { finishedAt: room.clock.now(), reason })
     if (after === undefined) {
       return job.phase.kind === 'cancelled' ? { kind: 'cancelled', job } : { kind: 'too-late', job }
     }
@@ -203,6 +204,11 @@ export async function cancelJob(room: Darkroom, ref: JobRef): Promise<JobCancell
     if (changed !== undefined) return { kind: 'cancelled', job: changed.job }
   }
   throw new Error(`job ${ref.batch}.${ref.key} could not be cancelled; it is changed too often`)
+}
+
+/** Of a job that nobody waits for any more; one whose call is under way goes on. */
+export async function cancelGivenUp(room: Darkroom, ref: JobRef): Promise<JobCancelled> {
+  return cancelJob(room, ref, 'its turn came when nobody waited for its answer any more')
 }
 
 async function decide(room: Darkroom, batch: string, decision: () => Decision): Promise<Decided> {

@@ -109,6 +109,8 @@ export type Asked = {
   readonly caller: Caller
   /** Where it goes when it names no batch. */
   readonly line?: InboxOf['line']
+  /** Until when its sender waits; without it, the job is called whenever its turn comes. */
+  readonly giveUpAt?: number
 }
 
 /** A job whose sender waits for the answer: POST /v1/jobs. */
@@ -128,9 +130,10 @@ export async function takeSubmission(
   asked: Asked,
 ): Promise<TakenRequest> {
   const { caller } = asked
-  const { customId, batch, request } = submission
+  const { batch, request } = submission
   const now = room.clock.now()
-  const key = requestKey(customId, asked)
+  const place = requestRef(room, submission, asked)
+  const { key } = place
   const taken = async (job: Job, isNew: boolean): Promise<TakenRequest> => ({
     kind: 'taken',
     job,
@@ -142,11 +145,16 @@ export async function takeSubmission(
     const earlier = await room.jobs.get({ batch: inboxOf(room, submission, now - dayMs, asked), key })
     if (earlier !== undefined) return taken(earlier.job, false)
   }
-  const place = batch ?? inboxOf(room, submission, now, asked)
-  const accepted = await accept(room, submission, { batch: place, key, caller })
+  const accepted = await accept(room, submission, { ...place, caller, giveUpAt: asked.giveUpAt })
   return accepted.kind === 'accepted'
     ? taken(accepted.job, accepted.isNew)
     : { kind: 'invalid', fault: accepted.fault }
+}
+
+/** Which job a request makes, or meets, now. */
+export function requestRef(room: Darkroom, submission: Submission, asked: Asked): JobRef {
+  const batch = submission.batch ?? inboxOf(room, submission, room.clock.now(), asked)
+  return { batch, key: requestKey(submission.customId, asked) }
 }
 
 /** Names of images that came inside the job tell their content, so they are compared as well. */
@@ -177,12 +185,12 @@ type Acceptance =
   | { readonly kind: 'accepted'; readonly job: Job; readonly isNew: boolean }
   | { readonly kind: 'rejected'; readonly fault: SubmissionFault }
 
-type Place = JobRef & { readonly caller: Caller }
+type Place = JobRef & { readonly caller: Caller; readonly giveUpAt?: number | undefined }
 
 async function accept(
   room: Darkroom,
   submission: Submission,
-  { batch, key, caller }: Place,
+  { batch, key, caller, giveUpAt }: Place,
 ): Promise<Acceptance> {
   const { pool, customId, metadata, priority } = submission
   const before = await lookBefore(room, submission, { batch, key, caller })
@@ -197,7 +205,18 @@ async function accept(
   const request = await keepInputs(room, { batch, key }, submission.request)
   const upperMicroUsd = poolNamed(room, pool)?.costs.upperMicroUsd(request) ?? 0
   const now = room.clock.now()
-  const job = newJob({ batch, key, pool, customId, metadata, request, priority, upperMicroUsd, now })
+  const job = newJob({
+    batch,
+    key,
+    pool,
+    customId,
+    metadata,
+    giveUpAt: giveUpAt ?? null,
+    request,
+    priority,
+    upperMicroUsd,
+    now,
+  })
   // Before the job: one without a flow would be seen by nobody if this instance died here.
   const flow = await wake(room, job)
   if (flow.decision?.kind === 'cancelled' && (await room.jobs.get(job)) === undefined) {

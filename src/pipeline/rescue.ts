@@ -1,22 +1,29 @@
 import { decide, failure } from '../core/failure.ts'
-import { failed, retried, succeeded, unslotted, type Job } from '../core/job.ts'
-import { jobId } from '../core/keys.ts'
+import { failed, isGivenUp, retried, succeeded, unslotted, type Job } from '../core/job.ts'
+import { isSyncLine, jobId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { JobRef } from '../ports.ts'
 import { announce, nudge } from './announce.ts'
+import { cancelGivenUp } from './batches.ts'
 import { answered, type Darkroom } from './darkroom.ts'
 import { tellJobEnd } from './webhooks.ts'
 
-export type Rescued = { readonly unslotted: number; readonly recovered: number; readonly unknown: number }
+export type Rescued = {
+  readonly unslotted: number
+  readonly recovered: number
+  readonly unknown: number
+  readonly givenUp: number
+}
 
 /**
- * Brings back jobs whose instance died: those whose slot has long passed, and those whose lease has ended. Every
+ * Brings back jobs whose instance died: those whose slot has long passed, and those whose lease has ended. Those that
+ * nobody waits for any more, because the instance died that held their sender's connection, are cancelled. Every
  * unfinished batch has a flow, so the pool's flows are the batches to look at. Several instances may do this at once:
  * each job is moved by one.
  */
 export async function rescue(room: Darkroom): Promise<Rescued> {
-  const total = { unslotted: 0, recovered: 0, unknown: 0 }
+  const total = { unslotted: 0, recovered: 0, unknown: 0, givenUp: 0 }
   const faults: unknown[] = []
   for (const { name } of room.pools) {
     faults.push(...(await rescuePool(room, name, total)))
@@ -59,14 +66,25 @@ async function overdueJobs(
 ): Promise<readonly { readonly ref: JobRef; readonly bringBack: BringBack }[]> {
   const now = room.clock.now()
   const limit = limits.rescueRowsMax
-  const [slots, runs] = await Promise.all([
+  const [slots, runs, stale] = await Promise.all([
     room.jobs.overdue({ batch, kind: 'slot', before: now - timing.slotLostMs, limit }),
     room.jobs.overdue({ batch, kind: 'run', before: now, limit }),
+    isSyncLine(batch) ? room.jobs.firstWaiting({ batch, limit }) : [],
   ])
   return [
     ...slots.map((ref) => ({ ref, bringBack: unslot })),
     ...runs.map((ref) => ({ ref, bringBack: recover })),
+    // A row does not tell how long its job is waited for, but no sender waits longer than this.
+    ...stale
+      .filter(({ dueAt }) => dueAt < now - timing.syncTotalMs)
+      .map((ref) => ({ ref, bringBack: giveUp })),
   ]
+}
+
+async function giveUp(room: Darkroom, ref: JobRef): Promise<'givenUp' | undefined> {
+  const stored = await room.jobs.get(ref)
+  if (stored === undefined || !isGivenUp(stored.job, room.clock.now())) return undefined
+  return (await cancelGivenUp(room, ref)).kind === 'cancelled' ? 'givenUp' : undefined
 }
 
 async function unslot(room: Darkroom, ref: JobRef): Promise<'unslotted' | undefined> {

@@ -13,6 +13,8 @@ export type RunOutcome =
   | { readonly kind: 'succeeded'; readonly images: number }
   | { readonly kind: 'retried'; readonly code: string; readonly dueAt: number }
   | { readonly kind: 'failed'; readonly code: string }
+  /** Nobody waits for it any more: it was cancelled uncalled. */
+  | { readonly kind: 'given-up' }
   /** The answer came after somebody else had finished the job. */
   | { readonly kind: 'too-late' }
 

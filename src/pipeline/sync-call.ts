@@ -3,9 +3,10 @@ import { isFinal, type Job } from '../core/job.ts'
 import { limits } from '../core/limits.ts'
 import type { Submission } from '../core/submission.ts'
 import { timing } from '../core/timing.ts'
-import { cancelJob } from './batches.ts'
+import type { JobRef } from '../ports.ts'
+import { cancelJob, type JobCancelled } from './batches.ts'
 import type { Darkroom } from './darkroom.ts'
-import { takeSubmission, type TakenRequest } from './intake.ts'
+import { requestRef, takeSubmission, type Asked, type TakenRequest } from './intake.ts'
 import { budgetStatus, estimateStart } from './status.ts'
 import { flowOf } from './pool-view.ts'
 
@@ -15,6 +16,8 @@ export type SyncCall = {
   readonly idempotencyKey: string | undefined
   readonly requestId: string
   readonly caller: Caller
+  /** When the request came. */
+  readonly arrivedAt: number
 }
 
 export type SyncWait = {
@@ -34,6 +37,8 @@ export type SyncEnd =
   | { readonly kind: 'stopped'; readonly why: string }
   /** No more time, and its call is under way: its images will be there. */
   | { readonly kind: 'running'; readonly job: Job }
+  /** Storage is away, so nobody knows whether it was taken back; it is not called when its time is over. */
+  | { readonly kind: 'unsure' }
   /** Its sender has left; it was taken back unless its call was under way. */
   | { readonly kind: 'left' }
 
@@ -46,29 +51,52 @@ export function takePlace({ seen }: Darkroom): (() => void) | undefined {
   }
 }
 
+export type TakenCall = TakenRequest | { readonly kind: 'unsure'; readonly job: JobRef }
+
 /**
  * Takes the call in as a job of high priority, in a line of such calls. One that was taken back must not stand in the way
- * of the next try with its key: that one gets a job of its own.
+ * of the next try with its key: that one gets a job of its own. Should the instance die while its sender waits, the job
+ * is not called for nobody: it has a time at which it is given up.
  */
-export async function takeSyncCall(room: Darkroom, call: SyncCall): Promise<TakenRequest> {
-  const { idempotencyKey, requestId, caller } = call
+export async function takeSyncCall(room: Darkroom, call: SyncCall): Promise<TakenCall> {
+  const { idempotencyKey, requestId, caller, arrivedAt } = call
   const submission: Submission = { ...call.submission, priority: 'high' }
-  const asked = { requestId, caller, line: 'sync' as const }
-  let taken = await takeSubmission(room, submission, { ...asked, idempotencyKey })
+  const giveUpAt = arrivedAt + timing.syncTotalMs
+  const asked = { requestId, caller, line: 'sync' as const, giveUpAt }
+  let taken = await takeOne(room, submission, { ...asked, idempotencyKey })
   for (let tries = 1; tries < limits.syncTriesMax && isTakenBack(taken); tries += 1) {
     const key = idempotencyKey && `${idempotencyKey}\n${tries}`
-    taken = await takeSubmission(room, submission, { ...asked, idempotencyKey: key })
+    taken = await takeOne(room, submission, { ...asked, idempotencyKey: key })
   }
   return taken
 }
 
-function isTakenBack(taken: TakenRequest): boolean {
+/**
+ * Where storage fails on the way, the job may stand all the same. Its sender may only try again by itself when that would
+ * meet the same job, or when there is none.
+ */
+async function takeOne(room: Darkroom, submission: Submission, asked: Asked): Promise<TakenCall> {
+  const job = requestRef(room, submission, asked)
+  try {
+    return await takeSubmission(room, submission, asked)
+  } catch (error) {
+    if (asked.idempotencyKey !== undefined) throw error
+    const back = await despiteFaults(room, async () => cancelJob(room, job, 'it was not taken in properly'))
+    if (back?.kind === 'cancelled' || back?.kind === 'unknown-job') throw error
+    return { kind: 'unsure', job }
+  }
+}
+
+function isTakenBack(taken: TakenCall): boolean {
   return taken.kind === 'taken' && !taken.isNew && taken.isSame && taken.job.phase.kind === 'cancelled'
 }
 
 type Taken = Extract<TakenRequest, { kind: 'taken' }>
 
-/** Waits for the end of a call that was taken in, for less time than Azure's front end does. */
+/**
+ * Waits for the end of a call that was taken in, for less time than Azure's front end does. Storage that cannot be read
+ * now says nothing of the call: it is asked again.
+ */
 export async function endOfSyncCall(
   room: Darkroom,
   { job: first, isNew, isSame }: Taken,
@@ -79,16 +107,21 @@ export async function endOfSyncCall(
   const until = arrivedAt + timing.syncTotalMs
   let job = first
   let lookedAt = -Infinity
+  let wasWaiting = false
   // Each turn sleeps for a second, but for the last before the end of the time.
   while (!isFinal(job)) {
     const now = clock.now()
-    const isLookDue = now >= lookedAt + timing.syncLookMs
+    // One that has come back to wait may have met a pause.
+    const isBack = job.phase.kind === 'waiting' && !wasWaiting
+    const isLookDue = isBack || now >= lookedAt + timing.syncLookMs
     if (isLookDue) lookedAt = now
+    wasWaiting = job.phase.kind === 'waiting'
     const end = await endFor(room, job, { until, isLookDue, gone })
     if (end !== undefined) {
       // One that was there before belongs to others as well: whoever sent it first takes it back.
       if (!isNew) return end
-      const taken = await cancelJob(room, job)
+      const taken = await takeBack(room, job)
+      if (taken === undefined) return end.kind === 'left' ? end : { kind: 'unsure' }
       if (taken.kind !== 'too-late') return end
       // Its call is under way after all, or over.
       job = taken.job
@@ -96,7 +129,7 @@ export async function endOfSyncCall(
       if (!isFinal(job) && now >= until) return { kind: 'running', job }
     } else {
       await clock.sleepUntil(Math.min(until, nextLookAt(job, now)), gone)
-      job = (await room.jobs.get(job))?.job ?? job
+      job = (await unlessFaulty(room, room.jobs.get(job)))?.job ?? job
     }
   }
   return { kind: 'finished', job, isNew }
@@ -117,12 +150,38 @@ async function endFor(
   const isOver = now >= wait.until
   if (job.phase.kind === 'running') return isOver ? { kind: 'running', job } : undefined
   if (!isOver && !(wait.isLookDue && job.phase.kind === 'waiting')) return undefined
-  const startAt = await estimateStart(room, job)
-  if (startAt === null) return { kind: 'stopped', why: await whyStopped(room, job) }
+  const startAt = await unlessFaulty(room, estimateStart(room, job))
+  if (startAt === undefined) return isOver ? { kind: 'busy', retryAfterMs: timing.syncFullMs } : undefined
+  if (startAt === null) {
+    const why = await unlessFaulty(room, whyStopped(room, job))
+    return { kind: 'stopped', why: why ?? 'nothing starts at present' }
+  }
   // By then a new call's turn would be near enough.
   const retryAfterMs = Math.max(1_000, startAt - now - timing.syncTurnMs)
   const isInTime = startAt <= Math.min(now + timing.syncTurnMs, wait.until)
   return isInTime && !isOver ? undefined : { kind: 'busy', retryAfterMs }
+}
+
+async function takeBack(room: Darkroom, job: JobRef): Promise<JobCancelled | undefined> {
+  return despiteFaults(room, async () => cancelJob(room, job, 'its sender was told not to wait for it'))
+}
+
+/** What storage answers within a few tries; undefined when it does not. */
+export async function despiteFaults<T>(room: Darkroom, act: () => Promise<T>): Promise<T | undefined> {
+  for (let tries = 1; tries < limits.syncFaultsMax; tries += 1) {
+    const answer = await unlessFaulty(room, act())
+    if (answer !== undefined) return answer
+    await room.clock.sleepUntil(room.clock.now() + timing.syncPollMs)
+  }
+  return unlessFaulty(room, act())
+}
+
+/** Undefined where storage fails: what that means, the caller knows. */
+async function unlessFaulty<T>(room: Darkroom, asked: Promise<T>): Promise<T | undefined> {
+  return asked.catch((error: unknown) => {
+    room.log.warn('storage failed while a call is waited for', { error: String(error) })
+    return undefined
+  })
 }
 
 function nextLookAt({ phase }: Job, now: number): number {

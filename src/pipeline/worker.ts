@@ -1,10 +1,11 @@
 import { isRecalled, mayStart, memberOf, raisedLead, takeFreshSlot } from '../core/budget.ts'
 import type { Inputs } from '../core/input-ref.ts'
-import { claimed, isFinal, succeeded, type Job } from '../core/job.ts'
+import { claimed, isFinal, isGivenUp, succeeded, type Job } from '../core/job.ts'
 import { jobId } from '../core/keys.ts'
 import { timing } from '../core/timing.ts'
 import type { InputImage, JobSnapshot, ModelAnswer, WorkMessage } from '../ports.ts'
 import { noticeLostTick } from './announce.ts'
+import { cancelGivenUp } from './batches.ts'
 import { answered, poolNamed, type Darkroom } from './darkroom.ts'
 import { noteService, handleFailure, noteLimit } from './failed-call.ts'
 import { keepLease, type Lease } from './lease.ts'
@@ -89,6 +90,10 @@ async function runLoaded(
     return giveBack(room, snapshot, 'its call may cost more than was reserved', dearer)
   const found = await completeFound(room, snapshot)
   if (found !== undefined) return found
+  if (isGivenUp(snapshot.job, room.clock.now())) {
+    const { kind } = await cancelGivenUp(room, snapshot.job)
+    return { kind: kind === 'cancelled' ? 'given-up' : 'stale' }
+  }
   const leaseUntil = room.clock.now() + timing.leaseMs
   const running = claimed(snapshot.job, { slotAt, deployment, leaseUntil })
   const mayWaitMs = claimMayWaitMs(room, slotAt)

@@ -72,7 +72,7 @@ const phaseSchema = z.discriminatedUnion('kind', [
     finishedAt: z.number(),
     failure: z.object({ kind: z.enum(failureKinds), code: z.string(), message: z.string() }),
   }),
-  z.object({ kind: z.literal('cancelled'), finishedAt: z.number() }),
+  z.object({ kind: z.literal('cancelled'), finishedAt: z.number(), reason: z.string().optional() }),
 ])
 
 /** What never changes after a job was accepted, without the prompt. */
@@ -112,6 +112,7 @@ const inputsSchema = z.object({ images: z.array(refSchema).readonly(), mask: ref
 const grantSchema = z.object({ slotAt: z.number().nullable(), deployment: z.string().nullable() })
 
 const progressSchema = z.object({
+  giveUpAt: z.number().nullable(),
   attempts: z.number(),
   attemptsForgiven: z.number(),
   failedAt: z.number().nullable(),
@@ -147,6 +148,7 @@ function writeInputs(inputs: Inputs | undefined): Values {
 /** What a change of a job may alter. */
 export function writeChangedJob(job: Job): Values {
   const {
+    giveUpAt,
     attempts,
     attemptsForgiven,
     failedAt,
@@ -157,6 +159,7 @@ export function writeChangedJob(job: Job): Values {
     requestIds,
   } = job
   const progress: z.infer<typeof progressSchema> = {
+    giveUpAt,
     attempts,
     attemptsForgiven,
     failedAt,

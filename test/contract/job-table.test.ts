@@ -76,6 +76,16 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     expect((await contentOf(batch)).counters).toMatchObject({ waiting: 1, failed: 1, lastFinishedAt: now })
   })
 
+  test('until when a job is waited for, and why it was cancelled, are read back', async () => {
+    const job = { ...jobOf(uniqueName('batch'), 'line-1'), giveUpAt: now + 1_000 }
+    await jobs.add(job)
+    const before = await read(job)
+    expect(before.job).toEqual(job)
+    const after = cancelled(job, { finishedAt: now + 2_000, reason: 'nobody waits' })!
+    await jobs.change(before, after)
+    expect((await read(job)).job).toEqual(after)
+  })
+
   test('a message that comes twice makes one job, counted once', async () => {
     const job = jobOf(uniqueName('batch'), 'line-1')
     const results = await Promise.all([jobs.add(job), jobs.add(job), jobsOn(table, 'other').add(job)])

@@ -9,6 +9,7 @@ import {
   postponed,
   rejectedJob,
   renewed,
+  isGivenUp,
   reopened,
   retried,
   snoozed,
@@ -93,6 +94,7 @@ describe('a new job', () => {
     now: t0,
   })
   const unsent = {
+    giveUpAt: null,
     output: null,
     onUnknown: null,
     attempts: 0,
@@ -227,6 +229,17 @@ describe('events', () => {
     expect(cancelled(job, { finishedAt: t0 + 7 })).toEqual({ ...job, phase })
   })
 
+  test('a job may be cancelled with a reason', () => {
+    const phase = { kind: 'cancelled', finishedAt: t0, reason: 'nobody waits' }
+    expect(cancelled(jobIn('slotted'), { finishedAt: t0, reason: 'nobody waits' })?.phase).toEqual(phase)
+  })
+
+  test('a job is given up after its time, where it has one', () => {
+    expect(isGivenUp({ giveUpAt: t0 }, t0)).toBe(false)
+    expect(isGivenUp({ giveUpAt: t0 }, t0 + 1)).toBe(true)
+    expect(isGivenUp({ giveUpAt: null }, t0 + 1)).toBe(false)
+  })
+
   test('a failure says why', () => {
     const end = { finishedAt: t0, failure: failureOfTest, requestId: 'r1' }
     expect(failed(jobIn('running'), end)).toMatchObject({
@@ -282,6 +295,7 @@ describe('a failed job that is asked for again', () => {
   })
 
   test('stays failed when it never was a job', () => {
+    expect(reopened({ ...failedWith('refused'), giveUpAt: t0 - 1 }, { now: t0 })?.giveUpAt).toBeNull()
     expect(reopened({ ...failedWith('refused'), request: null }, { now: t0 })).toBeUndefined()
   })
 })

@@ -5,6 +5,7 @@ import {
   imageBlobNames,
   imageBlobStems,
   inboxName,
+  isSyncLine,
   ownerOfInbox,
   indexRowOf,
   jobId,
@@ -142,6 +143,15 @@ describe('the inbox of an API key', () => {
     ['inbox-2026-11-23__studio_gpt-image-2', 'studio'],
   ])('is known by its name: %s', (name, owner) => {
     expect(ownerOfInbox(name)).toEqual({ owner })
+  })
+
+  test.each([
+    ['sync-2026-11-23', true],
+    ['sync-2026-11-23__studio', true],
+    ['inbox-2026-11-23', false],
+    ['sync-toys', false],
+  ])('is, or is not, a line of calls that are waited for: %s, %s', (name, isSync) => {
+    expect(isSyncLine(name)).toBe(isSync)
   })
 
   test.each(['inbox', 'inbox-toys', 'my-inbox-2026-11-23', 'inbox-2026-11-23x', 'toys'])(

@@ -6,6 +6,7 @@ import { limits } from '../../src/core/limits.ts'
 import { postEdit, postGeneration } from '../../src/http/images.ts'
 import { getJob } from '../../src/http/jobs.ts'
 import type { Call, Reply } from '../../src/http/reply.ts'
+import { cancelJob } from '../../src/pipeline/batches.ts'
 import { changeLedger } from '../../src/pipeline/ledgers.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { play } from '../pipeline/play.ts'
@@ -180,6 +181,42 @@ describe('POST /v1/images/generations', () => {
     expect(json.error.message).toContain(`/v1/jobs/${id}`)
     await play(world, [room], world.clock.now() + 300_000)
     expect((await ask(getJob, { params: { id } })).json.status).toBe('succeeded')
+  })
+
+  test('answers a job that somebody cancelled so that no client sends it again', async () => {
+    const work = generate({ prompt: 'a fox' })
+    world.clock.at(world.clock.now() + 300, () => {
+      void room.jobs
+        .list({ batch: 'sync-2026-11-23__shop', limit: 1 })
+        .then(async ([job]) => job && cancelJob(room, job))
+    })
+    const { status, headers, json } = await work
+    expect([status, json.error.code, headers['x-should-retry']]).toEqual([409, 'job_cancelled', 'false'])
+    expect(headers['x-darkroom-job']).toMatch(/^sync-2026-11-23__shop\./)
+  })
+
+  test('answers images that cannot be read now so that no client pays for them again', async () => {
+    let faults = 3
+    const open: typeof room.images.open = async (image) => {
+      faults -= 1
+      return faults < 0 ? world.images.open(image) : Promise.reject(new Error('503'))
+    }
+    room = { ...room, images: { ...room.images, open } }
+    expect((await generate({ prompt: 'a fox' })).status).toBe(200)
+    faults = 100
+    const { status, headers, json } = await generate({ prompt: 'a fox' })
+    expect([status, json.error.code, headers['x-should-retry']]).toEqual([503, 'images_unreadable', 'false'])
+    expect(json.error.message).toContain(`/v1/jobs/${headers['x-darkroom-job']}`)
+    expect(world.model.calls).toHaveLength(2)
+  })
+
+  test('answers 503, and names the job, when storage fails so that nobody knows', async () => {
+    const away = async (): Promise<never> => Promise.reject(new Error('503'))
+    const jobs = room.jobs
+    room = { ...room, jobs: { ...jobs, add: away, get: away } }
+    const { status, headers, json } = await generate({ prompt: 'a fox' })
+    expect([status, json.error.code, headers['x-should-retry']]).toEqual([503, 'unknown_outcome', 'false'])
+    expect(headers['x-darkroom-job']).toMatch(/^sync-2026-11-23__shop\.msg~request-/)
   })
 
   test('answers 404 when the images of a call that was made before are gone', async () => {

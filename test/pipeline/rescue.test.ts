@@ -40,7 +40,7 @@ test('a run is left alone while its lease lasts', async () => {
   const { world, room } = await diedAt('complete')
   const { leaseUntil } = await phaseOf(room, { key: 'cat' }, 'running')
   await world.clock.runUntil(leaseUntil)
-  expect(await world.clock.run(rescue(room))).toEqual({ unslotted: 0, recovered: 0, unknown: 0 })
+  expect(await world.clock.run(rescue(room))).toEqual({ unslotted: 0, recovered: 0, unknown: 0, givenUp: 0 })
 })
 
 test('a run whose lease was renewed since it was looked up is left alone', async () => {
@@ -58,7 +58,7 @@ test('a run whose lease was renewed since it was looked up is left alone', async
       },
     },
   })
-  expect(await world.clock.run(rescue(late))).toEqual({ unslotted: 0, recovered: 0, unknown: 0 })
+  expect(await world.clock.run(rescue(late))).toEqual({ unslotted: 0, recovered: 0, unknown: 0, givenUp: 0 })
   expect(await jobIn(room, 'cat')).toMatchObject({ possiblyRepeated: 0, phase: { kind: 'running' } })
 })
 

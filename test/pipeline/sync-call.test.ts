@@ -13,8 +13,9 @@ import {
   type SyncCall,
   type SyncEnd,
   type SyncWait,
+  type TakenCall,
 } from '../../src/pipeline/sync-call.ts'
-import type { SubmissionFault } from '../../src/core/submission-fault.ts'
+import { rescue } from '../../src/pipeline/rescue.ts'
 import { batchStatus } from '../../src/pipeline/status.ts'
 import { costs, deployment, newWorld, quota, roomIn, type World } from '../support/room.ts'
 import { fails, scriptedModel } from '../support/scripted-model.ts'
@@ -38,9 +39,10 @@ type Whole = SyncCall & SyncWait
 /** As the handler does it. */
 async function syncCall(
   place: Darkroom,
-  { arrivedAt, gone, ...call }: Whole,
-): Promise<SyncEnd | { kind: 'invalid'; fault: SubmissionFault }> {
+  { gone, ...call }: Whole,
+): Promise<SyncEnd | Exclude<TakenCall, { kind: 'taken' }>> {
   const taken = await takeSyncCall(place, call)
+  const { arrivedAt } = call
   return taken.kind === 'taken' ? endOfSyncCall(place, taken, { arrivedAt, gone }) : taken
 }
 
@@ -174,6 +176,110 @@ describe('at the end of the time', () => {
     })
     expect(await counts()).toMatchObject({ total: 1, cancelled: 1 })
   })
+})
+
+describe('storage that fails', () => {
+  const away = async (): Promise<never> => Promise.reject(new Error('503'))
+
+  /** The room, whose storage fails on some of what is asked of it from a time on. */
+  function faulty(fails: (keyof Darkroom['jobs'])[], from: number, until = Infinity): Darkroom {
+    const isAway = () => world.clock.now() >= from && world.clock.now() < until
+    const wrapped = Object.fromEntries(
+      fails.map((name) => {
+        const real: (...given: any[]) => Promise<any> = room.jobs[name]
+        return [name, async (...given: any[]) => (isAway() ? away() : real(...given))]
+      }),
+    )
+    return { ...room, jobs: { ...room.jobs, ...wrapped } }
+  }
+
+  test('for a while, when its job is looked at, changes nothing', async () => {
+    const place = faulty(['get', 'countBefore', 'change'], startAt + 500, startAt + 30_000)
+    const end = await ended(syncCall(place, callOf('a fox')))
+    expect(end).toMatchObject({ kind: 'finished', job: { phase: { kind: 'succeeded' } } })
+    expect(await counts()).toMatchObject({ total: 1, succeeded: 1 })
+    expect(world.model.calls).toHaveLength(1)
+  })
+
+  test('to the end of the time leaves a job that is not called afterwards', async () => {
+    await served('first')
+    await changeLedgerTo((ledger) => ({ ...ledger, pausedUntil: world.clock.now() + 400_000 }))
+    const from = world.clock.now()
+    const end = await ended(syncCall(faulty(['get', 'countBefore'], from), callOf('a fox')), 900_000)
+    expect(end.kind).toBe('unsure')
+    expect(end.tookMs).toBeLessThan(timing.syncTotalMs + 10_000)
+    expect(await counts()).toMatchObject({ total: 2, succeeded: 1, cancelled: 1 })
+    expect(world.model.calls).toHaveLength(1)
+  })
+
+  test('when the job was written, but the pacer could not be told, takes it back', async () => {
+    const error = new Error('503')
+    const place = { ...room, budgets: { ...room.budgets, readTick: async () => Promise.reject(error) } }
+    const work = syncCall(place, callOf('a fox')).catch((thrown: unknown) => ({ kind: 'thrown', thrown }))
+    expect(await ended(work)).toMatchObject({ kind: 'thrown', thrown: error })
+    expect(await counts()).toMatchObject({ total: 1, cancelled: 1 })
+  })
+
+  test('all along, says that nobody knows', async () => {
+    const place = faulty(['add', 'get'], startAt)
+    const end = await ended(syncCall(place, callOf('a fox', { requestId: 'mine' })))
+    expect(end).toMatchObject({ kind: 'unsure', job: { batch: day, key: 'msg~mine' } })
+  })
+
+  test('with an Idempotency-Key passes up: the same key meets the same job', async () => {
+    const place = faulty(['add'], startAt)
+    const work = syncCall(place, callOf('a fox', { idempotencyKey: 'order 17' })).catch(() => ({
+      kind: 'thrown',
+    }))
+    expect(await ended(work)).toMatchObject({ kind: 'thrown' })
+  })
+})
+
+describe('an instance that dies while a sender waits', () => {
+  const reason = expect.stringContaining('nobody waited') as unknown
+
+  test('leaves a job that is called in its time, but no later', async () => {
+    await served('first')
+    const taken = await world.clock.run(takeSyncCall(room, callOf('a fox')))
+    if (taken.kind !== 'taken') throw new Error(taken.kind)
+    await changeLedgerTo((ledger) => ({ ...ledger, pausedUntil: world.clock.now() + 400_000 }))
+    await play(world, [room], world.clock.now() + 900_000)
+    expect((await room.jobs.get(taken.job))?.job.phase).toMatchObject({ kind: 'cancelled', reason })
+    expect(world.model.calls).toHaveLength(1)
+  })
+
+  test('leaves a job that is found while all starts are paused', async () => {
+    await served('first')
+    await changeLedgerTo((ledger) => ({ ...ledger, pausedUntil: world.clock.now() + 40_000_000 }))
+    const taken = await world.clock.run(takeSyncCall(room, callOf('a fox')))
+    if (taken.kind !== 'taken') throw new Error(taken.kind)
+    await world.clock.runUntil(world.clock.now() + timing.syncTotalMs - 1_000)
+    expect((await world.clock.run(rescue(room))).givenUp).toBe(0)
+    await world.clock.runUntil(world.clock.now() + 2_000)
+    expect((await world.clock.run(rescue(room))).givenUp).toBe(1)
+    expect((await room.jobs.get(taken.job))?.job.phase).toMatchObject({ kind: 'cancelled', reason })
+  })
+
+  test('is of no matter to jobs that nobody waits for', async () => {
+    await takeMany(world, room, { count: 1, name: day })
+    await world.clock.runUntil(world.clock.now() + 2 * timing.syncTotalMs)
+    expect((await world.clock.run(rescue(room))).givenUp).toBe(0)
+  })
+})
+
+test('a call that comes back to wait is told of a pause as soon as it is back', async () => {
+  await served('first')
+  world.model.script.push(fails('throttled', { retryAfterMs: 1_000 }))
+  // While its call is under way.
+  const pausedUntil = world.clock.now() + 1_000_000
+  world.clock.at(
+    world.clock.now() + 16_500,
+    () => void changeLedgerTo((ledger) => ({ ...ledger, pausedUntil })),
+  )
+  const end = await ended(syncCall(room, callOf('a fox')))
+  expect(end.kind).toBe('busy')
+  // Its slot, and its call of 20 s.
+  expect(end.tookMs).toBeLessThan(24_000)
 })
 
 describe('where nothing starts', () => {

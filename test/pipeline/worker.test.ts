@@ -472,7 +472,12 @@ describe('a long call', () => {
     const work = runJob(room, message)
     for (let minute = 1; minute <= 8; minute += 1) {
       await world.clock.runUntil(message.slotAt + minute * 60_000)
-      expect(await world.clock.run(rescue(roomIn(world)))).toEqual({ unslotted: 0, recovered: 0, unknown: 0 })
+      expect(await world.clock.run(rescue(roomIn(world)))).toEqual({
+        unslotted: 0,
+        recovered: 0,
+        unknown: 0,
+        givenUp: 0,
+      })
     }
     answer(pictures(2, 'slow'))
     expect((await world.clock.run(work)).kind).toBe('succeeded')
