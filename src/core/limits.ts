@@ -30,6 +30,8 @@ export const limits = {
   inputsOfJobBytesMax: 200 * 1024 * 1024,
   /** Inputs of all jobs in hand on one instance; beyond it jobs wait again, before memory ends under calls that are paid. */
   inputsInHandBytesMax: 400 * 1024 * 1024,
+  /** Requests with images in them on one instance while they come: one of the largest, or many smaller ones. */
+  uploadsInHandBytesMax: 200 * 1024 * 1024,
   /** What is read of an image at intake: its size stands behind all that a camera writes before it. */
   inputHeadBytesMax: 256 * 1024,
   /** The name of a blob, half of what storage allows. */

@@ -78,6 +78,12 @@ export const timing = {
   syncFullMs: 20_000,
   /** How long a JSON body may take to come: 8 MiB at 1.2 Mbit/s. */
   bodyMs: 60_000,
+  /** An image to edit, or a job with images in it: 33 MB at 1.3 Mbit/s, within what a synchronous call may take. */
+  uploadMs: 200_000,
+  /** A file: a function may run for 30 minutes. */
+  fileUploadMs: 1_500_000,
+  /** Of each of them something must come within this time. */
+  uploadStallMs: 30_000,
   /** Why all requests are refused is told to the log this often. */
   refusalLogMs: 60_000,
   /** How long one run makes lines jobs before it hands over to the next: below what a function may run. */

@@ -4,7 +4,9 @@ import { readJson } from '../core/json.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import { faultOf } from './fault.ts'
-import { replyError, RequestRefused, type Reply } from './reply.ts'
+import { chunksInTime, type Patience } from './chunks.ts'
+import { handsFull, type Hands } from './hands.ts'
+import { replyError, RequestRefused, type ApiError, type Reply } from './reply.ts'
 
 export type Body<T> =
   { readonly kind: 'read'; readonly value: T } | { readonly kind: 'refused'; readonly reply: Reply }
@@ -32,30 +34,37 @@ export function tooLong(bytesMax: number = limits.requestBodyBytesMax): Reply {
   return replyError({ status: 413, code: 'request_too_large', message })
 }
 
-type Bounds = { readonly bytesMax: number; readonly withinMs: number }
+type Bounds = Patience & {
+  readonly bytesMax: number
+  /** Where what is larger than usual is held. */
+  readonly hands: Hands | undefined
+}
+
+const usual: Bounds = {
+  bytesMax: limits.requestBodyBytesMax,
+  hands: undefined,
+  withinMs: timing.bodyMs,
+  stallMs: timing.bodyMs,
+}
+
+/** For bodies with images in them. */
+export const uploadPatience: Patience = { withinMs: timing.uploadMs, stallMs: timing.uploadStallMs }
 
 /**
  * The body as text; undefined when it is longer than allowed. Throws `RequestRefused` for what is no JSON by its own
- * word (415), for a body that does not come in time (408) or to its end, and for bytes that are no UTF-8 (400).
+ * word (415), for a body that does not come in time (408) or to its end, for bytes that are no UTF-8 (400), and where
+ * there is no memory left for it (503).
  */
 export async function boundedText(
   request: Pick<HttpRequest, 'headers' | 'body'>,
-  bytesMax: number = limits.requestBodyBytesMax,
-  withinMs: number = timing.bodyMs,
+  own: Partial<Bounds> = {},
 ): Promise<string | undefined> {
+  const bounds = { ...usual, ...own }
   checkContentType(request.headers)
-  const isTooLong = Number(request.headers.get('content-length') ?? 0) > bytesMax
-  const bytes = await readBytes(request.body, { bytesMax: isTooLong ? 0 : bytesMax, withinMs })
-  if (isTooLong || bytes === undefined) return undefined
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error
-    throw new RequestRefused(
-      { status: 400, code: 'invalid_encoding', message: 'the body is not UTF-8' },
-      error,
-    )
-  }
+  const isTooLong = Number(request.headers.get('content-length') ?? 0) > bounds.bytesMax
+  const read = await readText(request.body, isTooLong ? { ...bounds, bytesMax: 0 } : bounds)
+  if (read.kind === 'refused') throw new RequestRefused(read.why)
+  return isTooLong || read.kind === 'too-long' ? undefined : read.text
 }
 
 /**
@@ -79,42 +88,68 @@ function checkContentType(headers: Pick<Headers, 'get'>): void {
 const jsonTypes =
   /^(|application\/([\w.-]+\+)?json|application\/(x-)?(ndjson|jsonl|json-lines)|application\/x-www-form-urlencoded|application\/octet-stream|text\/[\w.+-]+)$/
 
+type ReadText =
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'too-long' }
+  | { readonly kind: 'refused'; readonly why: ApiError }
+
 /**
- * Undefined when there are more than allowed. A little of what is too long is read to its end, and thrown away: who is
- * cut off while sending does not hear why.
+ * Each piece is made text as it comes: that of a large body as a whole would keep the event loop busy. A little of what
+ * is refused is read to its end, and thrown away: who is cut off while sending does not hear why.
  */
-async function readBytes(
-  body: HttpRequest['body'],
-  { bytesMax, withinMs }: Bounds,
-): Promise<Uint8Array | undefined> {
-  if (body === null) return new Uint8Array()
-  const reader = body.getReader()
-  const late = Promise.withResolvers<never>()
-  const timer = setTimeout(() => late.reject(tooSlow(withinMs)), withinMs)
-  const chunks: Uint8Array[] = []
+async function readText(body: HttpRequest['body'], bounds: Bounds): Promise<ReadText> {
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+  let text = ''
   let sizeBytes = 0
+  let drainedBytes = 0
+  let refusal: Exclude<ReadText, { kind: 'text' }> | undefined
   try {
-    while (sizeBytes <= bytesMax + limits.drainedBytesMax) {
-      const read = await Promise.race([reader.read(), late.promise])
-      if (read.done) break
-      const chunk: unknown = read.value
-      if (!(chunk instanceof Uint8Array)) throw new TypeError('a body of something else than bytes')
+    for await (const chunk of chunksInTime(body, bounds)) {
       sizeBytes += chunk.length
-      if (sizeBytes <= bytesMax) chunks.push(chunk)
+      refusal ??= refusalOf(sizeBytes, chunk.length, bounds)
+      const piece = refusal === undefined ? decoded(decoder, chunk) : undefined
+      if (piece !== undefined) text += piece
+      else {
+        refusal ??= notUtf8
+        text = ''
+        drainedBytes += chunk.length
+        if (drainedBytes > limits.drainedBytesMax) break
+      }
     }
   } catch (error) {
     if (error instanceof RequestRefused) throw error
     // Whatever it is: the client has left, or its framing is broken.
     const message = 'the body did not come to its end'
     throw new RequestRefused({ status: 400, code: 'incomplete_body', message }, error)
-  } finally {
-    clearTimeout(timer)
-    reader.releaseLock()
   }
-  return sizeBytes > bytesMax ? undefined : Buffer.concat(chunks)
+  if (refusal !== undefined) return refusal
+  const end = decoded(decoder)
+  return end === undefined ? notUtf8 : { kind: 'text', text: text + end }
 }
 
-function tooSlow(withinMs: number): RequestRefused {
-  const message = `the body did not come within ${withinMs / 1_000} s`
-  return new RequestRefused({ status: 408, code: 'request_timeout', message })
+/** A body of the usual size needs no room of its own; of a larger one all that is beyond it, as text and once more as it is read. */
+function refusalOf(
+  sizeBytes: number,
+  chunkBytes: number,
+  { bytesMax, hands }: Bounds,
+): Exclude<ReadText, { kind: 'text' }> | undefined {
+  if (sizeBytes > bytesMax) return { kind: 'too-long' }
+  const beyond = Math.min(chunkBytes, sizeBytes - limits.requestBodyBytesMax)
+  const isHeld = hands === undefined || beyond <= 0 || hands.take(2 * beyond)
+  return isHeld ? undefined : { kind: 'refused', why: handsFull }
+}
+
+const notUtf8 = {
+  kind: 'refused',
+  why: { status: 400, code: 'invalid_encoding', message: 'the body is not UTF-8' },
+} as const
+
+/** Without a piece: what is left at the end. */
+function decoded(decoder: InstanceType<typeof TextDecoder>, piece?: Uint8Array): string | undefined {
+  try {
+    return piece === undefined ? decoder.decode() : decoder.decode(piece, { stream: true })
+  } catch (error) {
+    if (error instanceof TypeError) return undefined
+    throw error
+  }
 }

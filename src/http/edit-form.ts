@@ -2,6 +2,8 @@ import type { HttpRequest } from '@azure/functions'
 import type { AskedRef } from '../core/input-ref.ts'
 import { limits } from '../core/limits.ts'
 import type { AskedRequest, Submission } from '../core/submission.ts'
+import { uploadPatience } from './body.ts'
+import type { Hands } from './hands.ts'
 import { readMultipart, type FieldPart } from './multipart.ts'
 import { replyError, type ApiError, type Call, type Reply } from './reply.ts'
 
@@ -9,14 +11,11 @@ export function isForm({ headers }: Pick<HttpRequest, 'headers'>): boolean {
   return /^multipart\//i.test(headers.get('content-type') ?? '')
 }
 
-/** The memory that an instance has for images: `take` answers whether there is as much left. */
-export type Hands = { take(bytes: number): boolean }
-
 /** The body of a call, read. */
 export type ReadCall =
   | { readonly kind: 'read'; readonly submission: Submission }
   | { readonly kind: 'refused'; readonly reply: Reply }
-  /** This instance has as many images in hand as its memory allows. */
+  /** This instance has as many requests in hand as its memory allows. */
   | { readonly kind: 'full' }
 
 const bounds = {
@@ -24,6 +23,7 @@ const bounds = {
   // A prompt in four-byte characters.
   fieldBytesMax: 4 * limits.promptCharsMax,
   filesMax: limits.inputImagesMax + 1,
+  ...uploadPatience,
 }
 
 /** The form that the model's API takes: `image` or `image[]`, once or more, `mask`, and the other fields as text. */

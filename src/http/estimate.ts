@@ -6,7 +6,7 @@ import { reply, replyError, seconds, usd, type Call, type Reply } from './reply.
 /** POST /v1/estimate: a job, or the lines of a batch file; nothing is stored or spent. */
 export async function postEstimate({ request, room, caller }: Call): Promise<Reply> {
   const bytesMax = limits.estimateBodyBytesMax
-  const text = await boundedText(request, bytesMax)
+  const text = await boundedText(request, { bytesMax })
   if (text === undefined) return tooLong(bytesMax)
   const made = await forecast(room, text, breathe, caller)
   return made.kind === 'invalid'

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { mayUse, type Caller } from '../core/caller.ts'
 import { timeOfId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
+import { timing } from '../core/timing.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import { filePurposes, type KeptContent, type StoredFile } from '../ports.ts'
 import { faultOf, quoted } from './fault.ts'
@@ -21,7 +22,13 @@ const sizeBytesMax = { batch: limits.batchFileBytesMax, vision: limits.visionFil
 
 /** POST /v1/files: the content goes to storage while it comes; what is to be said of it may stand before or behind it. */
 export async function postFile({ request, room, caller }: Call): Promise<Reply> {
-  const bounds = { fieldsMax: limits.uploadFieldsMax, fieldBytesMax: limits.uploadFieldBytesMax, filesMax: 1 }
+  const bounds = {
+    fieldsMax: limits.uploadFieldsMax,
+    fieldBytesMax: limits.uploadFieldBytesMax,
+    filesMax: 1,
+    withinMs: timing.fileUploadMs,
+    stallMs: timing.uploadStallMs,
+  }
   const read = await readMultipart(request, bounds, async ({ name, filename, content }): Promise<Upload> => {
     const kept = await room.files.keep({ content, sizeBytesMax: sizeBytesMax.batch })
     return { name, filename, kept }

@@ -6,7 +6,6 @@ import { imagesFacts } from '../core/result-line.ts'
 import type { SubmissionFault } from '../core/submission-fault.ts'
 import type { ParsedSubmission } from '../core/submission-parser.ts'
 import { timing } from '../core/timing.ts'
-import type { Darkroom } from '../pipeline/darkroom.ts'
 import type { TakenRequest } from '../pipeline/intake.ts'
 import type { JobRef } from '../ports.ts'
 import {
@@ -18,8 +17,9 @@ import {
   type SyncEnd,
 } from '../pipeline/sync-call.ts'
 import { base64Of } from './base64.ts'
-import { boundedText, tooLong } from './body.ts'
-import { isForm, readEditForm, type Hands, type ReadCall } from './edit-form.ts'
+import { boundedText, tooLong, uploadPatience } from './body.ts'
+import { isForm, readEditForm, type ReadCall } from './edit-form.ts'
+import { handsFull, handsOf, type Hands } from './hands.ts'
 import { jobExists, readIdempotencyKey } from './idempotency-key.ts'
 import { statusOfFault } from './jobs.ts'
 import { replyError, type ApiError, type Call, type Reply } from './reply.ts'
@@ -63,9 +63,9 @@ async function readEditJson(
   hands: Hands,
 ): Promise<ReadCall> {
   const bytesMax = limits.jobBodyBytesMax
-  const text = await boundedText(request, bytesMax)
+  const text = await boundedText(request, { bytesMax, hands, ...uploadPatience })
   if (text === undefined) return { kind: 'refused', reply: tooLong(bytesMax) }
-  return hands.take(text.length) ? readSubmission(room.parse(text, 'call')) : { kind: 'full' }
+  return readSubmission(room.parse(text, 'call'))
 }
 
 function readSubmission(parsed: ParsedSubmission): ReadCall {
@@ -110,7 +110,7 @@ async function take(
   const hands = handsOf(room)
   try {
     const body = await read(call, hands)
-    if (body.kind === 'full') return { kind: 'reply', reply: busyReply(timing.syncFullMs) }
+    if (body.kind === 'full') return { kind: 'reply', reply: replyError(handsFull) }
     if (body.kind === 'refused') return { kind: 'reply', reply: body.reply }
     const { submission } = body
     const taken = await takeSyncCall(room, { submission, ...waited, requestId: id, caller })
@@ -118,22 +118,6 @@ async function take(
     return { kind: 'reply', reply: taken.kind === 'unsure' ? unsure(taken.job) : faultReply(taken.fault) }
   } finally {
     hands.empty()
-  }
-}
-
-function handsOf({ seen }: Darkroom): Hands & { empty(): void } {
-  let inHand = 0
-  return {
-    take(bytes) {
-      if (seen.inputBytes + bytes > limits.inputsInHandBytesMax) return false
-      seen.inputBytes += bytes
-      inHand += bytes
-      return true
-    },
-    empty() {
-      seen.inputBytes -= inHand
-      inHand = 0
-    },
   }
 }
 
@@ -159,13 +143,10 @@ async function endReply(call: Call, job: Job, end: SyncEnd): Promise<Reply> {
   }
 }
 
-/** OpenAI's clients read the milliseconds, all others the seconds. */
 function busyReply(retryAfterMs: number): Reply {
   const seconds = Math.ceil(retryAfterMs / 1_000)
   const message = `the budget is taken for longer than a call can wait; try again in ${seconds} s`
-  const refusal = replyError({ status: 429, code: 'rate_limit_exceeded', message })
-  const waits = { 'retry-after': String(seconds), 'retry-after-ms': String(1_000 * seconds) }
-  return { ...refusal, headers: { ...refusal.headers, ...waits } }
+  return replyError({ status: 429, code: 'rate_limit_exceeded', message, retryAfterMs })
 }
 
 async function finishedReply(

@@ -7,10 +7,11 @@ import type { ImageRequest } from '../core/submission.ts'
 import { callMsUnseen } from '../core/estimate.ts'
 import type { JobRef } from '../ports.ts'
 import { cancelJob } from '../pipeline/batches.ts'
-import { takeRequest } from '../pipeline/intake.ts'
+import { takeRequest, type TakenRequest } from '../pipeline/intake.ts'
 import { mayReach } from '../pipeline/owners.ts'
 import { estimateStart, imageContent, jobStatus } from '../pipeline/status.ts'
-import { boundedText, tooLong } from './body.ts'
+import { boundedText, tooLong, uploadPatience } from './body.ts'
+import { handsOf } from './hands.ts'
 import { quoted } from './fault.ts'
 import { jobExists, readIdempotencyKey } from './idempotency-key.ts'
 import {
@@ -31,9 +32,15 @@ export async function postJob({ request, room, id, caller }: Call): Promise<Repl
   if (given.kind === 'refused') return given.reply
   const { idempotencyKey } = given
   const bytesMax = limits.jobBodyBytesMax
-  const text = await boundedText(request, bytesMax)
-  if (text === undefined) return tooLong(bytesMax)
-  const taken = await takeRequest(room, { text, idempotencyKey, requestId: id, caller })
+  const hands = handsOf(room)
+  let taken: TakenRequest
+  try {
+    const text = await boundedText(request, { bytesMax, hands, ...uploadPatience })
+    if (text === undefined) return tooLong(bytesMax)
+    taken = await takeRequest(room, { text, idempotencyKey, requestId: id, caller })
+  } finally {
+    hands.empty()
+  }
   if (taken.kind === 'invalid') {
     return replyError({ status: statusOfFault[taken.fault.code] ?? 400, ...taken.fault })
   }

@@ -1,9 +1,10 @@
 import type { Readable } from 'node:stream'
 import { Busboy, type BusboyInstance } from '@fastify/busboy'
 import type { HttpRequest } from '@azure/functions'
-import type { ApiError } from './reply.ts'
+import { chunksInTime, type Patience } from './chunks.ts'
+import { RequestRefused, type ApiError } from './reply.ts'
 
-export type MultipartBounds = {
+export type MultipartBounds = Patience & {
   readonly fieldsMax: number
   readonly fieldBytesMax: number
   readonly filesMax: number
@@ -43,13 +44,16 @@ export async function readMultipart<T>(
   const parser = parserOf(contentType, bounds)
   if (parser === undefined) return { ...refused('its content type names no boundary'), files: [] }
   const collected = collect(parser, readFile)
-  const fault = await feed(parser, request.body).catch((error: unknown) => collected.broken(error))
+  const fault = await feed(parser, chunksInTime(request.body, bounds)).catch((error: unknown) =>
+    collected.broken(error),
+  )
   // None of those that read files may go on when the request is answered.
   const settled = await Promise.allSettled(collected.files)
   const files = settled.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
   for (const each of settled) {
     if (each.status === 'rejected' && !(each.reason instanceof BrokenBody)) throw each.reason
   }
+  if (fault?.cause instanceof RequestRefused) return { kind: 'refused', fault: fault.cause.answer, files }
   if (fault !== undefined) return { ...refused(fault.message), files }
   const { fields, excess } = collected
   return excess === undefined ? { kind: 'read', fields, files } : { ...refused(excess), files }
@@ -142,13 +146,13 @@ async function* partContent(stream: Readable): AsyncIterable<Uint8Array> {
 }
 
 /** Writes the body into the parser as fast as its parts are taken; throws when it breaks off, or is faulty. */
-async function feed(parser: BusboyInstance, body: HttpRequest['body']): Promise<undefined> {
+async function feed(parser: BusboyInstance, body: AsyncIterable<Uint8Array>): Promise<undefined> {
   const parsed = new Promise<void>((resolve, reject) => {
     parser.once('finish', resolve)
     parser.on('error', reject)
   })
   const write = async (): Promise<void> => {
-    for await (const chunk of body ?? []) {
+    for await (const chunk of body) {
       await new Promise<void>((resolve, reject) => {
         parser.write(chunk, (error) => (error === undefined || error === null ? resolve() : reject(error)))
       })

@@ -10,6 +10,8 @@ export type ApiError = {
   readonly message: string
   readonly param?: string | null
   readonly code?: string | null
+  /** When it may be sent again. */
+  readonly retryAfterMs?: number
 }
 
 export type Reply = {
@@ -24,9 +26,16 @@ export function reply(status: number, body: object, headers: Record<string, stri
   return { status, headers: { 'cache-control': 'no-store', ...headers }, jsonBody: body }
 }
 
-export function replyError({ status, message, param = null, code = null }: ApiError): Reply {
+export function replyError({ status, message, param = null, code = null, retryAfterMs }: ApiError): Reply {
   const type = status >= 500 ? 'server_error' : 'invalid_request_error'
-  return reply(status, { error: { message, type, param, code } })
+  return reply(status, { error: { message, type, param, code } }, waits(retryAfterMs))
+}
+
+/** OpenAI's clients read the milliseconds, all others the seconds. */
+function waits(retryAfterMs: number | undefined): Record<string, string> {
+  if (retryAfterMs === undefined) return {}
+  const seconds = Math.ceil(retryAfterMs / 1_000)
+  return { 'retry-after': String(seconds), 'retry-after-ms': String(1_000 * seconds) }
 }
 
 export function notFound(what: string): Reply {

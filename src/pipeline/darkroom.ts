@@ -100,6 +100,8 @@ export type Seen = {
   inputBytes: number
   /** Events of webhooks under way, by the receiver's host. */
   readonly deliveries: Map<string, number>
+  /** Of the large requests that are being sent to it. */
+  uploadBytes: number
   /** Synchronous calls that it waits for. */
   syncCalls: number
   /** When this instance was last so full that its messages had to wait for it. */
@@ -133,6 +135,7 @@ export function nothingSeen(): Seen {
     running: 0,
     inputBytes: 0,
     deliveries: new Map(),
+    uploadBytes: 0,
     syncCalls: 0,
     crowdedAt: -Infinity,
     ledgers: new Map(),

@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { limits } from '../../src/core/limits.ts'
+import { nothingSeen } from '../../src/pipeline/darkroom.ts'
 import { boundedText } from '../../src/http/body.ts'
+import { handsOf } from '../../src/http/hands.ts'
 import { RequestRefused } from '../../src/http/reply.ts'
 
 function request(body: ReadableStream | string | null, headers: Record<string, string> = {}) {
@@ -46,21 +48,47 @@ describe('boundedText', () => {
   })
 
   test('is exact about its bound', async () => {
-    expect(await boundedText(request('12345'), 5)).toBe('12345')
-    expect(await boundedText(request('123456'), 5)).toBeUndefined()
-    expect(await boundedText(request('x', { 'content-length': '6' }), 5)).toBeUndefined()
+    expect(await boundedText(request('12345'), { bytesMax: 5 })).toBe('12345')
+    expect(await boundedText(request('123456'), { bytesMax: 5 })).toBeUndefined()
+    expect(await boundedText(request('x', { 'content-length': '6' }), { bytesMax: 5 })).toBeUndefined()
   })
 
   test('stops reading what has no end', async () => {
     const mib = 1024 * 1024
     const endless = pieces(Array.from({ length: 1_000 }, () => mib))
-    expect(await boundedText(request(endless.stream), 10)).toBeUndefined()
+    expect(await boundedText(request(endless.stream), { bytesMax: 10 })).toBeUndefined()
+    expect(endless.pulled()).toBeLessThanOrEqual(limits.drainedBytesMax / mib + 3)
+  })
+
+  test('takes what is larger than usual into its hands while it comes, and is refused when there is no room', async () => {
+    const seen = nothingSeen()
+    const large = limits.requestBodyBytesMax + 1_000
+    const hands = handsOf({ seen })
+    const bounds = { bytesMax: 2 * large, hands }
+    expect(await boundedText(request('x'.repeat(large)), bounds)).toHaveLength(large)
+    expect(seen.uploadBytes).toBe(2_000)
+    hands.empty()
+    expect(seen.uploadBytes).toBe(0)
+    seen.uploadBytes = limits.uploadsInHandBytesMax - 1_999
+    expect(await refusal(boundedText(request('x'.repeat(large)), bounds))).toEqual([503, 'instance_full'])
+    expect(await boundedText(request('x'.repeat(large - 1_000)), bounds)).toHaveLength(large - 1_000)
+  })
+
+  test('a body that is refused is read no further than its sender needs to hear it', async () => {
+    const mib = 1024 * 1024
+    const seen = { ...nothingSeen(), uploadBytes: limits.uploadsInHandBytesMax }
+    const endless = pieces(Array.from({ length: 1_000 }, () => mib))
+    const bounds = { bytesMax: 900 * mib, hands: handsOf({ seen }) }
+    expect(await refusal(boundedText(request(endless.stream), bounds))).toEqual([503, 'instance_full'])
     expect(endless.pulled()).toBeLessThanOrEqual(limits.drainedBytesMax / mib + 3)
   })
 
   test('does not wait for ever', async () => {
     const slow = pieces(['{"prom'], 'waits')
-    expect(await refusal(boundedText(request(slow.stream), 100, 20))).toEqual([408, 'request_timeout'])
+    expect(await refusal(boundedText(request(slow.stream), { withinMs: 20 }))).toEqual([
+      408,
+      'request_timeout',
+    ])
   })
 
   test('says when the client has left', async () => {

@@ -172,6 +172,23 @@ describe('POST /v1/jobs', () => {
     expect((await post('{}', { 'content-length': String(long.length) })).status).toBe(413)
   })
 
+  it('answers 400 to what might be base64, but is too long for a queue', async () => {
+    const { status, json } = await post(`e${'A'.repeat(12 * 2 ** 20 - 1)}`)
+    expect([status, json.error.code]).toEqual([400, 'invalid_json'])
+  })
+
+  it('holds what comes only while it comes, and answers 503 when there is no room for it', async () => {
+    const image = `data:image/png;base64,${'A'.repeat(2 * limits.requestBodyBytesMax)}`
+    expect((await post({ prompt: 'a hat', image })).status).toBe(400)
+    expect(room.seen.uploadBytes).toBe(0)
+    room.seen.uploadBytes = limits.uploadsInHandBytesMax
+    await expect(post({ prompt: 'a hat', image })).rejects.toMatchObject({
+      answer: { status: 503, code: 'instance_full' },
+    })
+    expect((await post({ prompt: 'a fox' })).status).toBe(202)
+    expect(room.seen.uploadBytes).toBe(limits.uploadsInHandBytesMax)
+  })
+
   it.each(['', 'x'.repeat(257), 'schlüssel'])('answers 400 to the Idempotency-Key %j', async (key) => {
     const { status, json } = await post({ prompt: 'a fox' }, { 'idempotency-key': key })
     expect([status, json.error.param]).toEqual([400, 'Idempotency-Key'])

@@ -43,6 +43,8 @@ async function ask(
     ...(body === undefined ? {} : { body: typeof body === 'string' ? { string: body } : { bytes: body } }),
   })
   const work = handle({ request, room, id: `request-${(requests += 1)}`, caller: shop })
+  // Looked at when the time has passed.
+  work.catch(() => {})
   await play(world, [room], world.clock.now() + 300_000)
   const reply = await work
   const { body: content } = reply
@@ -275,7 +277,7 @@ describe('POST /v1/images/edits', () => {
       ['0', upload(image)],
       ['1', upload(mask)],
     ])
-    expect(room.seen.inputBytes).toBe(0)
+    expect(room.seen.uploadBytes).toBe(0)
     expect(room.seen.syncCalls).toBe(0)
   })
 
@@ -299,7 +301,7 @@ describe('POST /v1/images/edits', () => {
     })
     expect(answer.status).toBe(200)
     expect(world.inputs.blobs.size).toBe(2)
-    expect(room.seen.inputBytes).toBe(0)
+    expect(room.seen.uploadBytes).toBe(0)
   })
 
   test('takes an Idempotency-Key with the same images again, and refuses it with others', async () => {
@@ -338,24 +340,46 @@ describe('POST /v1/images/edits', () => {
     expect([answer.json.error.param, answer.json.error.code]).toEqual([param, code])
     expect(world.jobs.partitions()).toEqual([])
     expect(world.inputs.blobs.size).toBe(0)
-    expect(room.seen.inputBytes).toBe(0)
+    expect(room.seen.uploadBytes).toBe(0)
   })
 
   test('answers 413 to an image that passes its bound', async () => {
     const large = new Uint8Array(limits.inputImageBytesMax + 1)
     const answer = await edit([prompt, ['image', large]])
     expect([answer.status, answer.json.error.code]).toEqual([413, 'image_too_large'])
-    expect(room.seen.inputBytes).toBe(0)
+    expect(room.seen.uploadBytes).toBe(0)
   })
 
-  test('answers 429 while the instance has its hands full, of calls or of images', async () => {
-    room.seen.inputBytes = limits.inputsInHandBytesMax - 10
-    expect((await edit([prompt, ['image', upload(image)]])).status).toBe(429)
-    expect(room.seen.inputBytes).toBe(limits.inputsInHandBytesMax - 10)
-    room.seen.inputBytes = 0
+  test('answers 429 while the instance has its hands full of calls', async () => {
     room.seen.syncCalls = limits.syncCallsMax
     const answer = await edit([prompt, ['image', upload(image)]])
     expect([answer.status, answer.headers['retry-after']]).toEqual([429, '20'])
     expect(world.jobs.partitions()).toEqual([])
+  })
+
+  test('answers 503 while the instance has its hands full of what comes', async () => {
+    room.seen.uploadBytes = limits.uploadsInHandBytesMax - 10
+    const headers = { 'retry-after': '20', 'retry-after-ms': '20000' }
+    expect(await edit([prompt, ['image', upload(image)]])).toMatchObject({ status: 503, headers })
+    const body = JSON.stringify({
+      prompt: 'add a hat',
+      image: dataUrl(Buffer.alloc(limits.requestBodyBytesMax)),
+    })
+    await expect(ask(postEdit, { body })).rejects.toMatchObject({
+      answer: { status: 503, code: 'instance_full' },
+    })
+    expect(room.seen.uploadBytes).toBe(limits.uploadsInHandBytesMax - 10)
+    expect(world.jobs.partitions()).toEqual([])
+    // What is small is taken all the same.
+    const small = JSON.stringify({ prompt: 'add a hat', image: dataUrl(image) })
+    expect((await ask(postEdit, { body: small })).status).toBe(200)
+  })
+
+  test('of what comes the workers’ memory is left alone', async () => {
+    room.seen.inputBytes = limits.inputsInHandBytesMax
+    const work = edit([prompt, ['image', upload(png({ width: 512, height: 512 }))]])
+    room.seen.inputBytes = 0
+    expect((await work).status).toBe(200)
+    expect([room.seen.inputBytes, room.seen.uploadBytes]).toEqual([0, 0])
   })
 })

@@ -1,9 +1,9 @@
 import { buffer } from 'node:stream/consumers'
 import * as fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { readMultipart, type FilePart, type Multipart } from '../../src/http/multipart.ts'
 
-const bounds = { fieldsMax: 3, fieldBytesMax: 20, filesMax: 2 }
+const bounds = { fieldsMax: 3, fieldBytesMax: 20, filesMax: 2, withinMs: 60_000, stallMs: 60_000 }
 const form = 'multipart/form-data; boundary=xx'
 
 type Read = {
@@ -218,4 +218,43 @@ test('whatever the bytes, there is an answer', async () => {
     }),
     { numRuns: 500 },
   )
+})
+
+describe('a body that comes too slowly', () => {
+  beforeEach(() => {
+    vi.useFakeTimers()
+  })
+
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
+  /** A piece of the file every so many milliseconds, for ever. */
+  function dripping(everyMs: number) {
+    const pieces = async function* () {
+      yield Buffer.from('--xx\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n')
+      while (true) {
+        await new Promise((resolve) => setTimeout(resolve, everyMs))
+        yield Buffer.from('x')
+      }
+    }
+    return { headers: new Headers({ 'content-type': form }), body: ReadableStream.from(pieces()) }
+  }
+
+  test.each([
+    [40_000, 'nothing came of the body for 30 s', 30_000],
+    [20_000, 'the body did not come within 200 s', 200_000],
+  ])('is refused: a piece every %i ms', async (everyMs, message, afterMs) => {
+    let read: Multipart<unknown> | undefined
+    const slow = { ...bounds, withinMs: 200_000, stallMs: 30_000 }
+    void readMultipart(dripping(everyMs), slow, whole).then((done) => (read = done))
+    await vi.advanceTimersByTimeAsync(afterMs - 1)
+    expect(read).toBeUndefined()
+    await vi.advanceTimersByTimeAsync(2)
+    expect(read).toEqual({
+      kind: 'refused',
+      fault: { status: 408, code: 'request_timeout', message },
+      files: [],
+    })
+  })
 })

@@ -1,0 +1,39 @@
+import { limits } from '../core/limits.ts'
+import { timing } from '../core/timing.ts'
+import type { Darkroom } from '../pipeline/darkroom.ts'
+import type { ApiError } from './reply.ts'
+
+/**
+ * The memory that an instance has for requests while they come. It is not that of the jobs it runs: who sends slowly, or
+ * much, must not keep them waiting.
+ */
+export type Hands = {
+  /** Whether there is as much left; it is then taken. */
+  take(bytes: number): boolean
+  /** To be called when the request is in hand no longer. */
+  empty(): void
+}
+
+export function handsOf({ seen }: Pick<Darkroom, 'seen'>): Hands {
+  let inHand = 0
+  return {
+    take(bytes) {
+      if (seen.uploadBytes + bytes > limits.uploadsInHandBytesMax) return false
+      seen.uploadBytes += bytes
+      inHand += bytes
+      return true
+    },
+    empty() {
+      seen.uploadBytes -= inHand
+      inHand = 0
+    },
+  }
+}
+
+/** Nothing was begun, so it may be sent again. */
+export const handsFull: ApiError = {
+  status: 503,
+  code: 'instance_full',
+  message: `this instance has as many large requests in hand as its memory allows; try again in ${timing.syncFullMs / 1_000} s`,
+  retryAfterMs: timing.syncFullMs,
+}
