@@ -14,10 +14,13 @@ export type PictureFacts = {
   readonly hasAlpha: boolean
 }
 
-/** Facts of one input. `picture` is undefined where it is no image that we know, and `unknown` while nobody has seen it. */
+/**
+ * Facts of one input. `picture` is undefined where it is no image that we know, `unknown` while nobody has seen it, and
+ * `cut` where its end is missing.
+ */
 export type InputFacts = {
   readonly sizeBytes: number
-  readonly picture: PictureFacts | 'unknown' | undefined
+  readonly picture: PictureFacts | 'unknown' | 'cut' | undefined
 }
 
 /**
@@ -35,6 +38,8 @@ export function inputFacts({
   if (format === undefined) return { sizeBytes, picture: undefined }
   const size = sizeOf(bytes)
   const whenOpen = bytes.length < sizeBytes ? 'unknown' : undefined
+  if (whenOpen === undefined && size !== undefined && !hasEnd[format](bytes))
+    return { sizeBytes, picture: 'cut' }
   if (size === undefined) return { sizeBytes, picture: whenOpen }
   const hasAlpha = format === 'png' ? pngHasAlpha(bytes) : false
   // Its transparency may be told further on than was read.
@@ -85,8 +90,9 @@ function imageFault(facts: InputFacts, formats: readonly string[]): InputFault |
     return { code: 'image_too_large', got: `${sizeBytes} bytes`, wanted }
   }
   if (picture === 'unknown') return undefined
-  if (picture !== undefined && formats.includes(picture.format)) return undefined
-  return { code: 'invalid_image', got: describe(facts), wanted: `an image that is ${formats.join(' or ')}` }
+  if (typeof picture === 'object' && formats.includes(picture.format)) return undefined
+  const whole = picture === 'cut' ? 'a whole image' : 'an image'
+  return { code: 'invalid_image', got: describe(facts), wanted: `${whole} that is ${formats.join(' or ')}` }
 }
 
 /** `first` is what the mask belongs to; undefined where its facts are not known yet. */
@@ -97,13 +103,14 @@ function maskFault(facts: InputFacts, first: InputFacts | undefined): InputFault
     return { code: 'invalid_mask', got: `${sizeBytes} bytes`, wanted: `less than ${bytesMax} bytes` }
   }
   if (picture === 'unknown') return undefined
+  if (picture === 'cut') return { code: 'invalid_mask', got: describe(facts), wanted: 'a whole png' }
   if (picture?.format !== 'png') return { code: 'invalid_mask', got: describe(facts), wanted: 'a png' }
   if (!picture.hasAlpha) {
     const wanted = 'one whose transparent areas say what is edited'
     return { code: 'invalid_mask', got: 'a png without an alpha channel', wanted }
   }
   const image = first?.picture
-  if (image === undefined || image === 'unknown') return undefined
+  if (typeof image !== 'object') return undefined
   if (picture.width === image.width && picture.height === image.height) return undefined
   return {
     code: 'invalid_mask',
@@ -113,7 +120,10 @@ function maskFault(facts: InputFacts, first: InputFacts | undefined): InputFault
 }
 
 function describe({ sizeBytes, picture }: InputFacts): string {
-  return typeof picture === 'object' ? `a ${picture.format}` : `${sizeBytes} bytes that are no image`
+  if (typeof picture === 'object') return `a ${picture.format}`
+  return picture === 'cut'
+    ? `an image that is cut off after ${sizeBytes} bytes`
+    : `${sizeBytes} bytes that are no image`
 }
 
 const signatures = [
@@ -139,17 +149,55 @@ function sizeOf(bytes: Uint8Array): { readonly width: number; readonly height: n
 }
 
 /**
+ * Whether the bytes go up to the picture's own end; what follows it is left unread by all. Cheap, and so no proof that
+ * what lies before it is sound.
+ */
+const hasEnd: Readonly<Record<PictureFormat, (bytes: Uint8Array) => boolean>> = {
+  // Its header, and behind it the four bytes of its checksum.
+  png: (bytes) => pngChunk(bytes.subarray(0, -4), ['IEND']) !== undefined,
+  jpeg: jpegHasEnd,
+  webp: (bytes) => 8 + view(bytes).getUint32(4, true) <= bytes.length,
+}
+
+/** The last marker `FFD9`; one that stands before the pixels is that of a thumbnail. Source: ITU T.81, B.1.1 and B.2. */
+function jpegHasEnd(bytes: Uint8Array): boolean {
+  const scanAt = jpegScanAt(bytes)
+  for (let at = bytes.lastIndexOf(0xd9); at > scanAt; at = bytes.lastIndexOf(0xd9, at - 1)) {
+    if (bytes[at - 1] === 0xff) return true
+  }
+  return false
+}
+
+/** Where the first scan begins: behind the segments, each of which says its length. */
+function jpegScanAt(bytes: Uint8Array): number {
+  const segments = view(bytes)
+  for (let at = 2; at + 4 <= bytes.length; at += 2 + segments.getUint16(at + 2)) {
+    if (bytes[at + 1] === 0xda) return at
+  }
+  return bytes.length
+}
+
+/**
  * By its colour type, else by a chunk `tRNS`, which stands before the first `IDAT`. Undefined where neither was reached.
  * Source: W3C, PNG specification, 11.2.1 and 11.3.1.
  */
 function pngHasAlpha(bytes: Uint8Array): boolean | undefined {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const colourType = bytes[25] ?? 0
   if (colourType === 4 || colourType === 6) return true
-  for (let at = 8; at + 8 <= bytes.length; at += 12 + view.getUint32(at)) {
+  const kind = pngChunk(bytes, ['tRNS', 'IDAT'])
+  return kind === undefined ? undefined : kind === 'tRNS'
+}
+
+/** The first chunk of one of these kinds whose header is there. */
+function pngChunk(bytes: Uint8Array, kinds: readonly string[]): string | undefined {
+  const chunks = view(bytes)
+  for (let at = 8; at + 8 <= bytes.length; at += 12 + chunks.getUint32(at)) {
     const kind = String.fromCharCode(...bytes.subarray(at + 4, at + 8))
-    if (kind === 'tRNS') return true
-    if (kind === 'IDAT') return false
+    if (kinds.includes(kind)) return kind
   }
   return undefined
+}
+
+function view(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

@@ -57,11 +57,59 @@ describe('what the bytes of an image tell', () => {
     expect(factsOf(jpeg.subarray(0, 30), 5_000)).toEqual({ sizeBytes: 5_000, picture: 'unknown' })
     const opaque = png({ ...size, colourType: 2, before: [['iCCP', Buffer.alloc(500)]] })
     expect(factsOf(opaque.subarray(0, 100), 5_000).picture).toBe('unknown')
-    expect(factsOf(opaque.subarray(0, 100)).picture).toMatchObject({ hasAlpha: false })
+    expect(factsOf(opaque.subarray(0, 100)).picture).toBe('cut')
     expect(factsOf(png(size).subarray(0, 40), 5_000).picture).toMatchObject({ hasAlpha: true })
     expect(factsOf(png(size).subarray(0, 25), 5_000).picture).toBe('unknown')
     // What is surely no image is known at once.
     expect(factsOf(Buffer.from('a fox'), 5_000).picture).toBeUndefined()
+  })
+})
+
+describe('an image that is cut off', () => {
+  const thumbnail = Buffer.from([0xff, 0xe1, 0x00, 0x06, 0xff, 0xd8, 0xff, 0xd9])
+  const withThumbnail = Buffer.concat([jpeg.subarray(0, 2), thumbnail, jpeg.subarray(2)])
+
+  test.each([
+    ['png', png(size)],
+    ['jpeg', jpeg],
+    ['jpeg with a thumbnail that has an end of its own', withThumbnail],
+    ['webp', webp],
+  ])('%s', (_, whole) => {
+    expect(factsOf(whole).picture).toMatchObject(size)
+    // What stands behind its end is nobody's business.
+    expect(factsOf(Buffer.concat([whole, Buffer.from('\xd9 more', 'latin1')])).picture).toMatchObject(size)
+    for (const missing of [2, 16, 30]) {
+      const cut = whole.subarray(0, whole.length - missing)
+      expect(factsOf(cut).picture, `${missing} bytes`).toBe('cut')
+      expect(factsOf(cut, whole.length).picture).not.toBe('cut')
+    }
+  })
+
+  test('before its first scan', () => {
+    const scanAt = jpeg.indexOf(Buffer.from([0xff, 0xda]))
+    expect(factsOf(jpeg.subarray(0, scanAt)).picture).toBe('cut')
+  })
+
+  test('a png that ends before any pixels is opaque', () => {
+    const whole = png({ ...size, colourType: 2 })
+    const header = whole.subarray(0, whole.indexOf('IDAT') - 4)
+    const bare = Buffer.concat([header, whole.subarray(-12)])
+    expect(factsOf(bare).picture).toMatchObject({ hasAlpha: false })
+  })
+
+  test('is told as such', () => {
+    const cut = factsOf(png(size).subarray(0, 60))
+    expect(inputsFault({ images: [cut], mask: null }, formats)).toEqual({
+      param: 'image',
+      code: 'invalid_image',
+      message:
+        'image: got an image that is cut off after 60 bytes; allowed: a whole image that is png or jpeg',
+    })
+    expect(inputsFault({ images: [factsOf(jpeg)], mask: cut }, formats)).toEqual({
+      param: 'mask',
+      code: 'invalid_mask',
+      message: 'mask: got an image that is cut off after 60 bytes; allowed: a whole png',
+    })
   })
 })
 

@@ -189,6 +189,23 @@ test.each<[string, { readonly body: string; readonly headers?: Record<string, st
   expect({ status, code: body.error.code }).toEqual({ status: 400, code: 'invalid_request_error' })
 })
 
+test('a damaged picture is refused, and the next request is served', async () => {
+  const deployment = await start({ pictures: 'drawn' })
+  const torn = Buffer.from(fox)
+  // Sound to its end, but for its pixels.
+  torn.fill(7, fox.indexOf('IDAT') + 4, fox.length - 16)
+  torn.fill(7, 16, 33)
+  torn.set(fox.subarray(16, 26), 16)
+  const damaged = [fox.subarray(0, 60), fox.subarray(0, fox.length - 6), jpeg.subarray(0, jpeg.length - 2)]
+  for (const image of [...damaged, torn]) {
+    const { status, body } = await edit(deployment, [prompt, ['image', image]])
+    expect([status, body.error?.param]).toEqual([400, 'image'])
+  }
+  const { status, body } = await edit(deployment, [prompt, ['image', fox], ['mask', torn]])
+  expect([status, body.error?.param]).toEqual([400, 'mask'])
+  expect((await edit(deployment, [prompt, ['image', fox]])).status).toBe(200)
+})
+
 test('there are no edits on the v1 path', async () => {
   const deployment = await start()
   const { status } = await edit(deployment, [prompt, ['image', fox]], { path: '/openai/v1/images/edits' })

@@ -73,6 +73,18 @@ async function drawInputs(
   context.restore()
 }
 
+/** Whether what an edit starts from can be drawn. */
+export async function isReadable(bytes: Buffer): Promise<boolean> {
+  try {
+    await loadImage(bytes)
+    return true
+  } catch (error) {
+    // The decoder's word for all that it cannot read.
+    if (error instanceof Error && 'code' in error && error.code === 'InvalidArg') return false
+    throw error
+  }
+}
+
 /**
  * One colour in the asked size and format, encoded once: for benchmarks and tests, where the picture must cost nothing.
  * The mark makes its bytes differ from those of every other: what follows a picture's end is left unread by all.

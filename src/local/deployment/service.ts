@@ -12,7 +12,7 @@ import type { Fault } from './faults.ts'
 import { planFault } from './faults.ts'
 import type { Generation } from './generation.ts'
 import { readGeneration } from './generation.ts'
-import { drawPicture, plainPicture } from './pictures.ts'
+import { drawPicture, isReadable, plainPicture } from './pictures.ts'
 import type { Addressed, DeploymentSettings } from './settings.ts'
 import { settingsOf } from './settings.ts'
 import { usageOf } from './tokens.ts'
@@ -102,6 +102,9 @@ export function createService({
       const read = readGeneration(asked.body, visit.door, now)
       if (read.kind === 'refused') return refuse(read.answer)
 
+      const broken = now.pictures === 'drawn' ? await faultInPixels(asked.inputs) : undefined
+      if (broken !== undefined) return refuse(broken)
+
       const generation = { ...read.generation, inputs: asked.inputs }
       const earlier = countEarlier(generation.prompt)
       const chance = chanceFrom(now.seed, 'service', generation.prompt, earlier)
@@ -137,6 +140,17 @@ function refusedAtDoor(visit: Visit, now: DeploymentSettings): ErrorAnswer | und
   if (now.retired) return answers.deploymentNotFound()
   if (judgement?.kind !== 'throttled') return undefined
   return answers.rateLimitReached(now.deployment, door.apiVersion || 'v1', judgement.retryAfterMs)
+}
+
+/** A picture may look whole and be none. */
+async function faultInPixels(inputs: EditInputs | undefined): Promise<ErrorAnswer | undefined> {
+  for (const bytes of picturesIn(inputs)) {
+    if (await isReadable(bytes)) continue
+    return bytes === inputs?.mask
+      ? answers.invalidValue('mask', 'Invalid mask image format: the file cannot be read.')
+      : answers.invalidValue('image', 'Invalid image file or mode: the file cannot be read.')
+  }
+  return undefined
 }
 
 type Context = DeploymentSettings & { readonly requestId: string }
