@@ -18,12 +18,19 @@ export async function announce(room: Darkroom, ref: BatchRef): Promise<void> {
   await nudge(room, ref.pool)
 }
 
-/** Sees to it that the batch's flow stands in the pool, awake; answers it as it stood some moments ago at most. */
-export async function wake(room: Darkroom, { pool, batch }: BatchRef): Promise<Flow> {
+/**
+ * Sees to it that the batch's flow stands in the pool, awake; answers it as it stood `knownMs` ago at most, by default
+ * some moments.
+ */
+export async function wake(
+  room: Darkroom,
+  { pool, batch }: BatchRef,
+  knownMs: number = timing.flowKnownMs,
+): Promise<Flow> {
   const { flows } = room.seen
   const now = room.clock.now()
   const known = flows.get(batch)
-  if (known !== undefined && now - known.since < timing.flowKnownMs) {
+  if (known !== undefined && now - known.since < knownMs) {
     return known.woken
   }
   const woken = changeFlow(room, { pool, batch }, (flow) =>

@@ -145,7 +145,9 @@ export async function takeSubmission(
     const earlier = await room.jobs.get({ batch: inboxOf(room, submission, now - dayMs, asked), key })
     if (earlier !== undefined) return taken(earlier.job, false)
   }
-  const accepted = await accept(room, submission, { ...place, caller, giveUpAt: asked.giveUpAt })
+  // Its sender is told at once that the batch was cancelled, be it by another instance a moment ago.
+  const asOfNow = { flowKnownMs: 0, giveUpAt: asked.giveUpAt }
+  const accepted = await accept(room, submission, { ...place, caller, ...asOfNow })
   return accepted.kind === 'accepted'
     ? taken(accepted.job, accepted.isNew)
     : { kind: 'invalid', fault: accepted.fault }
@@ -185,12 +187,17 @@ type Acceptance =
   | { readonly kind: 'accepted'; readonly job: Job; readonly isNew: boolean }
   | { readonly kind: 'rejected'; readonly fault: SubmissionFault }
 
-type Place = JobRef & { readonly caller: Caller; readonly giveUpAt?: number | undefined }
+type Place = JobRef & {
+  readonly caller: Caller
+  readonly giveUpAt?: number | undefined
+  /** How old what it is refused for may be. */
+  readonly flowKnownMs?: number
+}
 
 async function accept(
   room: Darkroom,
   submission: Submission,
-  { batch, key, caller, giveUpAt }: Place,
+  { batch, key, caller, giveUpAt, flowKnownMs }: Place,
 ): Promise<Acceptance> {
   const { pool, customId, metadata, priority } = submission
   const before = await lookBefore(room, submission, { batch, key, caller })
@@ -218,7 +225,7 @@ async function accept(
     now,
   })
   // Before the job: one without a flow would be seen by nobody if this instance died here.
-  const flow = await wake(room, job)
+  const flow = await wake(room, job, flowKnownMs)
   if (flow.decision?.kind === 'cancelled' && (await room.jobs.get(job)) === undefined) {
     // The flow that was made for it goes again.
     await nudge(room, pool)

@@ -1,5 +1,6 @@
 import { localCaller } from '../../src/core/caller.ts'
 import { expect, test } from 'vitest'
+import { cancelBatch } from '../../src/pipeline/batches.ts'
 import { takeMessage, takePoisoned, takeRequest } from '../../src/pipeline/intake.ts'
 import { assertRowsAgree } from '../support/laws.ts'
 import { batch, jobIn, messageOf, newWorld, roomIn, workOf } from '../support/room.ts'
@@ -167,4 +168,22 @@ test('messages that come together open their batch and wake its flow once, and a
   expect(kinds(await take())).toEqual(['fulfilled'])
   expect([opened, woken]).toEqual([2, 2])
   expect(assertRowsAgree(batch, world.jobs.rows(batch)).jobs).toHaveLength(32)
+})
+
+test('what is asked for over HTTP in a batch that was cancelled a moment ago, elsewhere too, is refused', async () => {
+  const world = newWorld()
+  const [here, there] = [roomIn(world), roomIn(world)]
+  const ask = (customId: string) => {
+    const text = JSON.stringify({ prompt: 'a cat', batch, custom_id: customId })
+    const asked = { idempotencyKey: undefined, requestId: customId, caller: localCaller }
+    return world.clock.run(takeRequest(here, { text, ...asked }))
+  }
+  expect(await ask('first')).toMatchObject({ kind: 'taken', isNew: true })
+  // This instance believes for a while what it has seen of the flow.
+  void cancelBatch(there, batch, 'enough')
+  await world.clock.runUntil(world.clock.now() + 100)
+  expect(await ask('second')).toMatchObject({ kind: 'invalid', fault: { code: 'batch_cancelled' } })
+  await world.clock.runUntil(world.clock.now() + 3_600_000)
+  expect(await ask('third')).toMatchObject({ kind: 'invalid', fault: { code: 'batch_cancelled' } })
+  expect(assertRowsAgree(batch, world.jobs.rows(batch)).jobs).toHaveLength(1)
 })
