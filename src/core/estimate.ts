@@ -73,8 +73,8 @@ export function estimateFinishAt(
   batch: { readonly flow: Flow; readonly counts: JobCounts; readonly counters: Counters },
   now: number,
 ): number {
-  const { flow, counts, counters } = batch
-  const callMs = counts.succeeded > 0 ? counters.callMs / counts.succeeded : callMsUnseen
+  const { flow, counts } = batch
+  const callMs = meanCallMs(batch)
   if (counts.waiting === 0) return now + callMs
   const weight = weightOf(flow)
   const weights = expected.others.reduce((total, other) => total + other.weight, weight)
@@ -82,4 +82,14 @@ export function estimateFinishAt(
   const slotsGiven = Math.max(0, expected.nextStartAt - now) * expected.startsPerMs
   const slotted = Math.min(counts.waiting, Math.floor((slotsGiven * weight) / weights))
   return servedAt(expected, { weight, jobs: Math.max(0, counts.waiting - slotted - 1) }) + callMs
+}
+
+export function meanCallMs({
+  counts,
+  counters,
+}: {
+  readonly counts: JobCounts
+  readonly counters: Counters
+}): number {
+  return counts.succeeded > 0 ? counters.callMs / counts.succeeded : callMsUnseen
 }

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { isSubmitted } from '../core/batch-order.ts'
 import { mayUse } from '../core/caller.ts'
 import { type Decision } from '../core/fairness.ts'
+import { meanCallMs } from '../core/estimate.ts'
 import { ownerOfInbox } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import { capUsdSchema } from '../core/money.ts'
@@ -13,7 +14,7 @@ import { mayReach } from '../pipeline/owners.ts'
 import { batchStatus, type BatchStatus } from '../pipeline/status.ts'
 import { batchBody, type BatchDetails } from './batch-body.ts'
 import { readBody } from './body.ts'
-import { notFound, reply, replyError, retryAfter, usd, type Call, type Reply } from './reply.ts'
+import { notFound, pollSoonMs, reply, replyError, retryAfter, usd, type Call, type Reply } from './reply.ts'
 
 /** GET /v1/batches/{name} */
 export async function getBatch({ request, room, caller }: Call): Promise<Reply> {
@@ -21,10 +22,23 @@ export async function getBatch({ request, room, caller }: Call): Promise<Reply> 
   const isTheirs = name !== undefined && (await mayReach(room, caller, name))
   const status = isTheirs ? await batchStatus(room, name) : undefined
   if (status === undefined) return noBatch(request.params)
-  const { status: state, estimatedFinishAt } = status
+  const { status: state } = status
   const isFinished = state === 'completed' || state === 'cancelled' || state === 'failed'
-  const headers = isFinished ? {} : { 'retry-after': retryAfter(estimatedFinishAt, room.clock.now()) }
+  const headers = isFinished
+    ? {}
+    : { 'retry-after': retryAfter(worthAskingAt(status, room.clock.now()), room.clock.now()) }
   return reply(200, batchBody(status, await detailsOf(room, status)), headers)
+}
+
+/**
+ * When the batch may be done; null: when a person acts. Its last calls may be over at any moment: how long calls take
+ * is a guess.
+ */
+function worthAskingAt(batch: BatchStatus, now: number): number | null {
+  const { status, counts, estimatedFinishAt } = batch
+  const isEnding = counts.waiting === 0 && counts.running > 0
+  if (isEnding || status !== 'in_progress') return now + pollSoonMs
+  return estimatedFinishAt === null ? null : Math.max(now + pollSoonMs, estimatedFinishAt - meanCallMs(batch))
 }
 
 /** Faults, and tries of a webhook, are read only where there may be any. */

@@ -4,7 +4,6 @@ import { jobId, parseJobId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import { usageBody } from '../core/result-line.ts'
 import type { ImageRequest } from '../core/submission.ts'
-import { callMsUnseen } from '../core/estimate.ts'
 import type { JobRef } from '../ports.ts'
 import { cancelJob } from '../pipeline/batches.ts'
 import { takeRequest, type TakenRequest } from '../pipeline/intake.ts'
@@ -17,6 +16,7 @@ import { jobExists, readIdempotencyKey } from './idempotency-key.ts'
 import {
   exactSeconds,
   notFound,
+  pollSoonMs,
   reply,
   replyError,
   retryAfter,
@@ -76,14 +76,12 @@ export async function getJob(call: Call): Promise<Reply> {
   if (status === undefined) return noJob(call)
   const { job, estimatedStartAt } = status
   const isFinished = !['queued', 'running'].includes(stateOf(job))
-  // One that runs is asked for again when a call as fast as there is may be over.
-  const readyAt =
-    (estimatedStartAt ?? room.clock.now()) + (job.phase.kind === 'running' ? pollSoonMs : callMsUnseen)
+  const startAt = job.phase.kind === 'running' ? room.clock.now() : estimatedStartAt
+  // Not when a call as long as usual will be over: many are faster.
+  const readyAt = startAt === null ? null : startAt + pollSoonMs
   const headers = isFinished ? {} : { 'retry-after': retryAfter(readyAt, room.clock.now()) }
   return reply(200, jobBody(request.url, job, estimatedStartAt), headers)
 }
-
-const pollSoonMs = 3_000
 
 /** The job that the path names; undefined when it is none of the caller's. */
 async function jobAskedFor({ request, room, caller }: Call): Promise<JobRef | undefined> {

@@ -103,3 +103,6 @@ export function retryAfter(readyAt: number | null, now: number): string {
 }
 
 const retryAfterMaxSeconds = 60
+
+/** What is about to be done is asked for again so soon. */
+export const pollSoonMs = 2_000

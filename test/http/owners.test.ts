@@ -1,6 +1,7 @@
 import functions from '@azure/functions'
 import { beforeEach, describe, expect, it, test } from 'vitest'
 import { localCaller, type Caller } from '../../src/core/caller.ts'
+import { claimed } from '../../src/core/job.ts'
 import { getBatch, patchBatch, postCancel, postPause, postResume } from '../../src/http/batches.ts'
 import { getBudget } from '../../src/http/budget.ts'
 import { postEstimate } from '../../src/http/estimate.ts'
@@ -8,7 +9,7 @@ import { getImage, getJob, postCancelJob, postJob } from '../../src/http/jobs.ts
 import type { Call, Reply } from '../../src/http/reply.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { takeMessage } from '../../src/pipeline/intake.ts'
-import { newWorld, roomIn, type World } from '../support/room.ts'
+import { deployment, newWorld, roomIn, type World } from '../support/room.ts'
 
 const studio: Caller = { key: 'studio', isAdmin: false, isReadOnly: false }
 const agency: Caller = { key: 'agency', isAdmin: false, isReadOnly: false }
@@ -205,11 +206,23 @@ describe('a poll says when to ask again', () => {
     for (const { headers } of [job, batch]) {
       const seconds = Number(headers['retry-after'])
       expect(seconds).toBeGreaterThanOrEqual(1)
-      expect(seconds).toBeLessThanOrEqual(60)
+      // Not when a call as long as usual would be over.
+      expect(seconds).toBeLessThan(10)
     }
     await ask(studio, postPause, { params: { name: 'toys' }, body: {} })
     const paused = await ask(studio, getBatch, { params: { name: 'toys' } })
     expect(paused.headers['retry-after']).toBe('60')
+  })
+
+  it('soon, of calls that may be over at any moment', async () => {
+    await post(studio, { batch: 'toys', custom_id: 'bear' })
+    const before = (await room.jobs.get({ batch: 'toys', key: 'bear' }))!
+    const slotAt = world.clock.now()
+    const running = claimed(before.job, { slotAt, deployment, leaseUntil: slotAt + 60_000 })!
+    expect(await room.jobs.change(before, running)).toBeDefined()
+    const job = await ask(studio, getJob, { params: { id: 'toys.bear' } })
+    const batch = await ask(studio, getBatch, { params: { name: 'toys' } })
+    expect([job.headers['retry-after'], batch.headers['retry-after']]).toEqual(['2', '2'])
   })
 
   it('and not of what is over', async () => {
