@@ -57,8 +57,8 @@ export async function darkroom(): Promise<Darkroom> {
 /** Who may come in; known without storage. Throws when the settings have faults. */
 export function door(): Door {
   if (front === undefined) {
-    const { apiKeys: keys, isOnAzure, corsOrigins } = settingsNow()
-    front = { keys, isOnAzure, corsOrigins, now: Date.now, warn: (message) => log.warn(message) }
+    const { apiKeys: keys, azureSigns, corsOrigins } = settingsNow()
+    front = { keys, azureSigns, corsOrigins, now: Date.now, warn: (message) => log.warn(message) }
   }
   return front
 }
@@ -66,8 +66,8 @@ export function door(): Door {
 /** What HTTP goes by, before anything of a request is done. */
 export type Door = {
   readonly keys: readonly ApiKey[]
-  /** Whether others than this machine's user can reach the service. */
-  readonly isOnAzure: boolean
+  /** The variables that say that this runs on Azure, where others than this machine's user can reach it; null: none. */
+  readonly azureSigns: string | null
   /** The web pages that may call it from a browser; `*` stands for all. */
   readonly corsOrigins: readonly string[]
   readonly now: () => number

@@ -49,8 +49,8 @@ export type Settings = {
   readonly batchShares: Shares
   readonly apiKeys: readonly ApiKey[]
   readonly corsOrigins: readonly string[]
-  /** Whether this runs on Azure, where others than this machine's user can reach it. */
-  readonly isOnAzure: boolean
+  /** What says that this runs on Azure, where others than this machine's user can reach it; null: it does not. */
+  readonly azureSigns: string | null
   readonly webhooks: WebhookSettings
   /** Hosts whose images edits may start from. */
   readonly inputHosts: readonly HostPattern[]
@@ -133,8 +133,19 @@ const keyNames: readonly string[] = ['AZURE_OPENAI_API_KEY', 'AZURE_API_KEY']
 
 const defaultDeployment = 'gpt-image-1'
 
-/** What the platform sets for an app in any of its plans. Source: the Functions host's `EnvironmentSettingNames`. */
-const azureNames = ['WEBSITE_INSTANCE_ID', 'WEBSITE_SITE_NAME', 'CONTAINER_NAME', 'WEBSITE_POD_NAME'] as const
+/**
+ * What the platform sets beside `WEBSITE_SITE_NAME` for each instance, by plan. Alone none of them tells: containers
+ * everywhere have a CONTAINER_NAME. Source: the Functions host's `EnvironmentSettingNames`.
+ */
+const azureInstanceNames = ['WEBSITE_INSTANCE_ID', 'WEBSITE_POD_NAME', 'CONTAINER_NAME'] as const
+
+/** The variables that say so, where this runs on Azure. Core Tools, and our own commands, call themselves Development. */
+function azureSigns(environment: Environment): string | null {
+  const isSet = (name: string): boolean => (environment[name] ?? '') !== ''
+  if (environment['AZURE_FUNCTIONS_ENVIRONMENT'] === 'Development' || !isSet('WEBSITE_SITE_NAME')) return null
+  const instance = azureInstanceNames.find(isSet)
+  return instance === undefined ? null : `WEBSITE_SITE_NAME and ${instance}`
+}
 
 /** The settings that were made. One left empty, as the example file leaves them, was not. */
 type Made = Readonly<Record<string, string>>
@@ -168,7 +179,7 @@ export function readSettings(environment: Environment): Settings {
     batchShares: values.BATCH_SHARES ?? {},
     apiKeys: apiKeys.keys,
     corsOrigins: values.CORS_ORIGINS ?? [],
-    isOnAzure: azureNames.some((name) => (environment[name] ?? '') !== ''),
+    azureSigns: azureSigns(environment),
     webhooks: { secrets: values.WEBHOOK_SECRETS ?? [], hosts: values.WEBHOOK_HOSTS ?? [] },
     inputHosts: values.INPUT_HOSTS ?? [],
   }

@@ -73,10 +73,10 @@ function keyOf(keys: readonly ApiKey[], presented: string): ApiKey | undefined {
 
 /** Whoever reaches the service may then do all, so it answers nobody but this machine's own user. */
 function admitWithoutKeys(door: Door, { headers, url }: Asking, isOpen: boolean): Admission {
-  if (door.isOnAzure) {
+  if (door.azureSigns !== null) {
     if (isOpen) return { kind: 'caller', caller: nobody }
     tellKeysAreMissing(door)
-    const message = 'the service has no API keys yet, and answers nobody; its log says what to do'
+    const message = `the service runs on Azure (${door.azureSigns} are set) without API keys, and so answers nobody; its log says what to do`
     return refused({ status: 503, code: 'keys_not_set', message })
   }
   // A page that has its own name point to this machine is told by the name it asks for.
@@ -118,7 +118,7 @@ function tellKeysAreMissing(door: Door): void {
   if (now - (toldAt.get(door) ?? -Infinity) < timing.refusalLogMs) return
   toldAt.set(door, now)
   door.warn(
-    'requests are refused: DARKROOM_API_KEYS is not set, and on Azure anyone could ask; make a key with npm run key and set it',
+    `requests are refused: DARKROOM_API_KEYS is not set, and on Azure, where ${door.azureSigns} are set, anyone could ask; make a key with npm run key and set it`,
   )
 }
 

@@ -8,7 +8,7 @@ import { queueNames } from '../storage/queues.ts'
 import { startAzurite } from './azurite.ts'
 import { demoPrompts } from './demo-prompts.ts'
 import { startDeployment } from './deployment/deployment.ts'
-import { rootDir, runCommand, startInstance } from './instance.ts'
+import { CommandError, rootDir, runCommand, startInstance } from './instance.ts'
 import { useSimulated } from './simulated.ts'
 
 const batch = 'demo'
@@ -100,7 +100,9 @@ async function watch(url: string): Promise<{ counts: Counts; saved: number }> {
     await new Promise((resolve) => setTimeout(resolve, 500))
     const response = await fetch(`${url}/v1/batches/${batch}`)
     if (response.status === 404) continue
-    const status = batchSchema.parse(await response.json())
+    const body: unknown = await response.json()
+    if (!response.ok) throw new CommandError(refusalText(response.status, body))
+    const status = batchSchema.parse(body)
     counts = status.counts
     const left = status.estimated_finish_at === null ? 0 : status.estimated_finish_at - Date.now() / 1_000
     bar.update(counts.succeeded + counts.failed, {
@@ -120,6 +122,13 @@ async function watch(url: string): Promise<{ counts: Counts; saved: number }> {
     )
   }
   return { counts, saved: demoPrompts.length - unsaved.size }
+}
+
+const errorSchema = z.object({ error: z.object({ message: z.string() }) })
+
+function refusalText(status: number, body: unknown): string {
+  const { data } = errorSchema.safeParse(body)
+  return `demo: the service answered ${status}: ${data?.error.message ?? JSON.stringify(body)}`
 }
 
 async function getJob(url: string, id: string): Promise<z.infer<typeof jobSchema>> {

@@ -8,7 +8,9 @@ export async function startDevelopmentStorage(location: string): Promise<Azurite
   if (!made.every((value) => value.includes(developmentStorage))) return undefined
   process.env['AzureWebJobsStorage'] = developmentStorage
   if (await azuriteAnswers(usualPorts)) {
-    console.log('darkroom: using the Azurite that runs already')
+    console.log(
+      'darkroom: using the Azurite that runs already; its queues and jobs are shared by all who use it',
+    )
     return undefined
   }
   return startAzurite({ location, ports: usualPorts })

@@ -54,6 +54,8 @@ export async function startInstance(
   instance: InstanceSettings,
   log: (line: string) => void,
 ): Promise<LocalHost> {
+  // As Core Tools call themselves: whatever else is set, this is not Azure.
+  process.env['AZURE_FUNCTIONS_ENVIRONMENT'] = 'Development'
   const settings = readSettings(process.env)
   await buildBundle()
   const { queues } = await connectStorage(settings.storage, async () => {
@@ -66,6 +68,11 @@ export async function startInstance(
 /** What the functions and the host say, but for what only helps to mend them. */
 export function logToTerminal(line: string): void {
   if (!/^\[(debug|trace)\]/.test(line)) console.log(line)
+}
+
+/** What whoever runs a command can do something about: told without a stack. */
+export class CommandError extends Error {
+  override readonly name = 'CommandError'
 }
 
 /**
@@ -84,11 +91,19 @@ export async function runCommand(about: string, command: () => Promise<void>): P
   try {
     await command()
   } catch (error) {
-    if (!(error instanceof SettingsError)) throw error
-    console.error(error.message)
+    const message =
+      error instanceof CommandError || error instanceof SettingsError ? error.message : portTaken(error)
+    if (message === undefined) throw error
+    console.error(message)
     // What was started beside it, storage for one, would keep the process alive.
     process.exit(1)
   }
+}
+
+function portTaken(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error) || error.code !== 'EADDRINUSE') return undefined
+  const port = 'port' in error ? String(error.port) : 'wanted'
+  return `darkroom: the port ${port} is taken, perhaps by another npm start; PORT=7072, say, lets the functions listen elsewhere. An Azurite that runs already is then shared: all who use it work on the same queues and jobs.`
 }
 
 /**

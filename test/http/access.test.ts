@@ -18,7 +18,7 @@ function doorWith(more: Partial<Door>): Door & { readonly warnings: string[] } {
   const warnings: string[] = []
   return {
     keys,
-    isOnAzure: true,
+    azureSigns: 'WEBSITE_SITE_NAME and WEBSITE_POD_NAME',
     corsOrigins: [],
     now: () => 0,
     warn: (message) => void warnings.push(message),
@@ -91,13 +91,13 @@ describe('with keys', () => {
   })
 
   test('they are wanted on this machine as well', () => {
-    const here = doorWith({ isOnAzure: false })
+    const here = doorWith({ azureSigns: null })
     expect(outcome(ask(here, {}, { url: 'http://127.0.0.1:7071/' }))).toEqual([401, 'invalid_api_key'])
   })
 })
 
 describe('without keys', () => {
-  const here = doorWith({ keys: [], isOnAzure: false })
+  const here = doorWith({ keys: [], azureSigns: null })
 
   test.each(['http://127.0.0.1:7071/x', 'http://localhost/x', 'http://[::1]:80/x', 'http://127.8.9.1/x'])(
     'whoever asks for %s may do all',

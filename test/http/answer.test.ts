@@ -21,7 +21,7 @@ let lines: string[]
 
 beforeEach(() => {
   lines = []
-  door = { keys: [], isOnAzure: false, corsOrigins: [], now: () => 0, warn() {} }
+  door = { keys: [], azureSigns: null, corsOrigins: [], now: () => 0, warn() {} }
 })
 
 type Asked = {

@@ -31,7 +31,7 @@ const door: Door = {
     keyOf('wall', { isReadOnly: true }),
     keyOf('ops', { isAdmin: true }),
   ],
-  isOnAzure: true,
+  azureSigns: 'WEBSITE_SITE_NAME and WEBSITE_POD_NAME',
   corsOrigins: ['https://studio.example.com'],
   now: () => 0,
   warn() {},

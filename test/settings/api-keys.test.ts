@@ -98,10 +98,16 @@ describe('CORS_ORIGINS', () => {
   )
 })
 
-test.each(['WEBSITE_INSTANCE_ID', 'WEBSITE_SITE_NAME', 'CONTAINER_NAME', 'WEBSITE_POD_NAME'])(
-  'with %s it runs on Azure',
+test.each(['WEBSITE_INSTANCE_ID', 'CONTAINER_NAME', 'WEBSITE_POD_NAME'])(
+  'with WEBSITE_SITE_NAME and %s it runs on Azure, with one of them alone, or in development, it does not',
   (name) => {
-    expect(readSettings({ ...sound, [name]: 'x' }).isOnAzure).toBe(true)
-    expect(readSettings({ ...sound, [name]: '' }).isOnAzure).toBe(false)
+    const signs = (set: Record<string, string>) => readSettings({ ...sound, ...set }).azureSigns
+    const both = { WEBSITE_SITE_NAME: 'darkroom', [name]: 'x' }
+    expect(signs(both)).toBe(`WEBSITE_SITE_NAME and ${name}`)
+    expect(signs({ [name]: 'x' })).toBeNull()
+    expect(signs({ WEBSITE_SITE_NAME: 'darkroom' })).toBeNull()
+    expect(signs({ ...both, [name]: '' })).toBeNull()
+    expect(signs({ ...both, AZURE_FUNCTIONS_ENVIRONMENT: 'Development' })).toBeNull()
+    expect(signs({ ...both, AZURE_FUNCTIONS_ENVIRONMENT: 'Production' })).not.toBeNull()
   },
 )
