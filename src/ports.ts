@@ -345,6 +345,9 @@ export type InputStore = {
   ): Promise<{ readonly bytes: Uint8Array; readonly sizeBytes: number } | undefined>
   /** One of that name is replaced. */
   keep(name: string, bytes: Uint8Array): Promise<void>
+  /** Names of images that were kept for jobs before a time. */
+  keptBefore(at: number): AsyncIterable<string>
+  remove(name: string): Promise<void>
   /** 128 bits in hex that tell the bytes from all others; made beside the event loop, which has slots to keep. */
   fingerprint(bytes: Uint8Array): Promise<string>
 }

@@ -85,15 +85,32 @@ export function inputBlobName(
   job: { readonly batch: string; readonly key: string },
   { index, fingerprint }: { readonly index: number; readonly fingerprint: string },
 ): string {
-  // The content is in the name: sent again with another image, the job meets its old one untouched. And nobody guesses
-  // the name of what another one sent.
-  return `${job.batch}/${job.key}-in-${index}-${fingerprint}`
+  // What it is made of is in the name: sent again with another image, the job meets its old one untouched.
+  return `${keptPrefix}${job.batch}/${job.key}-in-${index}-${fingerprint}`
 }
+
+/** The job that an image was kept for; undefined for a name that `inputBlobName` does not give. */
+export function jobOfInput(name: string): { readonly batch: string; readonly key: string } | undefined {
+  const [, batch, key] = /^~kept\/([^/]+)\/([^/]+)-in-\d+-[0-9a-f]+$/.exec(name) ?? []
+  return batch === undefined || key === undefined ? undefined : { batch, key }
+}
+
+/**
+ * Where images of jobs are kept. No reference may point there: whoever knows another key's batch and the address of its
+ * image could otherwise guess the name.
+ */
+export const keptPrefix = '~kept/'
 
 function readText(text: string, { hosts, decodeBase64 }: InputRules): ReadRef {
   if (/^data:/i.test(text)) return readDataUrl(text, decodeBase64)
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) return readAddress(text, hosts)
   if (isFileId(text)) return { kind: 'ref', ref: { kind: 'file', id: text } }
+  if (text.startsWith(keptPrefix)) {
+    return fault(
+      text,
+      `names that do not begin with ${keptPrefix}, where images of jobs are kept; send the image itself`,
+    )
+  }
   return isBlobName(text) ? { kind: 'ref', ref: { kind: 'blob', name: text } } : fault(text, refForms)
 }
 

@@ -180,6 +180,8 @@ export const limits = {
   syncFaultsMax: 4,
   /** Calls with one Idempotency-Key that may have been taken back, one after the other. */
   syncTriesMax: 20,
+  /** Images of finished jobs that are looked at, and removed, at a time. */
+  sweptAtOnce: 16,
   /** Expired files that one run removes: a minute's work, every hour. */
   expiredFilesMax: 5_000,
 

@@ -90,6 +90,10 @@ export const timing = {
   registerMs: 240_000,
   /** The longest that a request to retry jobs is waited for; the rest goes on in the background. */
   retryWaitMs: 10_000,
+  /** How long images that a job brought with it are kept when it is finished: it may be asked for again meanwhile. */
+  inputsKeptMs: 30 * 24 * 3_600_000,
+  /** How long one run removes them: the next is an hour later, and a function may run for 30 minutes. */
+  sweepMs: 240_000,
   /** A batch whose lease is not renewed for this long is taken over; renewed at half. */
   batchLeaseMs: 60_000,
   /** Whoever takes a batch begins with it himself; this long after, the queue sees to it. */

@@ -1,7 +1,7 @@
 import { buffer } from 'node:stream/consumers'
 import { webcrypto } from 'node:crypto'
 import { RestError } from '@azure/storage-blob'
-import { inputContainer } from '../core/input-ref.ts'
+import { inputContainer, keptPrefix } from '../core/input-ref.ts'
 import type { InputStore } from '../ports.ts'
 import type { StorageConnection } from './connection.ts'
 
@@ -27,6 +27,16 @@ export function azureInputStore({ blobs }: Pick<StorageConnection, 'blobs'>): In
 
     async keep(name, bytes) {
       await container.getBlockBlobClient(name).uploadData(bytes)
+    },
+
+    async *keptBefore(at) {
+      for await (const { name, properties } of container.listBlobsFlat({ prefix: keptPrefix })) {
+        if (properties.lastModified.getTime() < at) yield name
+      }
+    },
+
+    async remove(name) {
+      await container.getBlobClient(name).deleteIfExists()
     },
 
     async fingerprint(bytes) {

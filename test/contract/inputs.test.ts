@@ -35,6 +35,23 @@ describe.each(stores)('input images in $name', ({ makeInputs }) => {
     expect(await inputs.read(name, 1_000)).toMatchObject({ sizeBytes: 3 })
   })
 
+  test('that were kept for jobs are listed by their time, and go', async () => {
+    const kept = `~kept/${uniqueName('batch')}/a-in-0-ab`
+    const others = uniqueName('own')
+    for (const name of [kept, others]) await inputs.keep(name, bytes)
+    const before = async (at: number): Promise<string[]> => {
+      const names: string[] = []
+      for await (const name of inputs.keptBefore(at)) names.push(name)
+      return names
+    }
+    expect(await before(Date.now() + 60_000)).toContain(kept)
+    expect(await before(Date.now() + 60_000)).not.toContain(others)
+    expect(await before(Date.now() - 60_000)).not.toContain(kept)
+    await inputs.remove(kept)
+    await inputs.remove(kept)
+    expect(await inputs.read(kept, 1)).toBeUndefined()
+  })
+
   test('have a fingerprint of their content', async () => {
     expect(await inputs.fingerprint(new TextEncoder().encode('abc'))).toBe('ba7816bf8f01cfea414140de5dae2223')
     expect(await inputs.fingerprint(bytes)).toBe(await inputs.fingerprint(bytes.slice()))

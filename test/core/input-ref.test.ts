@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { readHostPatterns, type HostPattern } from '../../src/core/destination.ts'
 import {
   inputBlobName,
+  jobOfInput,
   inputCount,
   isSameInputs,
   readRef,
@@ -97,6 +98,15 @@ describe('a reference', () => {
     expect(JSON.stringify(found)).not.toContain('sig=')
   })
 
+  test.each(['~kept/animals/fox-in-0-ab12', '~kept/x'])(
+    '%s is kept for a job, and nobody may refer to it',
+    (name) => {
+      expect(read(name)).toMatchObject({ kind: 'fault', wanted: expect.stringContaining('~kept/') })
+      expect(read({ image_url: name })).toMatchObject({ kind: 'fault' })
+      expect(read(name.slice(1))).toEqual({ kind: 'blob', name: name.slice(1) })
+    },
+  )
+
   test('to another host says so when no host is allowed', () => {
     expect(read('https://img.example.com/a.png', [])).toMatchObject({
       shown: 'https://img.example.com/a.png',
@@ -157,5 +167,11 @@ test('inputs are the same when all of them are, in their order', () => {
 
 test('the blob of an image that came with its job is named after both', () => {
   const name = inputBlobName({ batch: 'animals', key: 'fox' }, { index: 2, fingerprint: 'ab12' })
-  expect(name).toBe('animals/fox-in-2-ab12')
+  expect(name).toBe('~kept/animals/fox-in-2-ab12')
+  expect(jobOfInput(name)).toEqual({ batch: 'animals', key: 'fox' })
+  const alike = { batch: 'a-in-0', key: 'b-in-1-ab' }
+  expect(jobOfInput(inputBlobName(alike, { index: 16, fingerprint: 'ab12' }))).toEqual(alike)
+  for (const other of ['animals/fox-in-2-ab12', '~kept/fox.png', '~kept/a/b/c-in-0-ab']) {
+    expect(jobOfInput(other)).toBeUndefined()
+  }
 })

@@ -80,7 +80,7 @@ it('an edit by data URL goes through POST /v1/jobs, as large as a photograph is'
   }
   const taken = await room.post('/v1/jobs', body)
   expect(taken.status).toBe(202)
-  expect(taken.body.request.image[0]).toMatch(/^edits\/own-in-0-[0-9a-f]{32}$/)
+  expect(taken.body.request.image[0]).toMatch(/^~kept\/edits\/own-in-0-[0-9a-f]{32}$/)
   expect(await finished('edits.own')).toMatchObject({ status: 'succeeded' })
   expect(requestsFor(prompt).map(({ inputSha256 }) => inputSha256)).toEqual([
     [sha256(large), sha256(fox), sha256(mask)],

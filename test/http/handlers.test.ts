@@ -147,7 +147,7 @@ describe('POST /v1/jobs', () => {
     expect(status).toBe(202)
     expect(json.request).toEqual({ prompt: 'a hat', image: ['fox.png'], mask: 'hat.png' })
     const whole = await post({ prompt: 'a hat', batch: 'animals', custom_id: 'own', image: dataUrl(png()) })
-    expect(whole.json.request.image).toEqual([expect.stringMatching(/^animals\/own-in-0-/)])
+    expect(whole.json.request.image).toEqual([expect.stringMatching(/^~kept\/animals\/own-in-0-/)])
   })
 
   it('refuses an edit from the file of another key as from one that is not there', async () => {

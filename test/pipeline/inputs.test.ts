@@ -118,7 +118,7 @@ describe('an edit', () => {
     expect(order).toEqual(['before', 'before'])
     const { request } = await jobIn(room, 'cat')
     const names = [0, 2].map((index) =>
-      expect.stringMatching(new RegExp(`^${batch}/cat-in-${index}-[0-9a-f]{32}$`)),
+      expect.stringMatching(new RegExp(`^~kept/${batch}/cat-in-${index}-[0-9a-f]{32}$`)),
     )
     expect(request?.inputs).toEqual({
       images: [

@@ -152,7 +152,10 @@ describe('edits in a submitted batch', () => {
       fox.length,
       fox.length,
     ])
-    expect([...world.inputs.blobs.keys()]).toEqual(['mask.png', expect.stringMatching(`^${batch}/a-in-0-`)])
+    expect([...world.inputs.blobs.keys()]).toEqual([
+      'mask.png',
+      expect.stringMatching(`^~kept/${batch}/a-in-0-`),
+    ])
   })
 
   test('whose images cannot be right fail the file before a cent is spent, each with its line', async () => {

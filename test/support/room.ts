@@ -66,7 +66,7 @@ export function newWorld(startAt?: number): World {
     fileTable: memoryTable(),
     batchTable: memoryTable(),
     fileContents: memoryFileContents(),
-    inputs: memoryInputs(),
+    inputs: memoryInputs(() => clock.now()),
     messages: memoryMessages(),
     model: scriptedModel(clock),
     webhooks: memoryWebhooks(),
