@@ -206,6 +206,13 @@ describe('events', () => {
     expect(failed(jobIn('running'), { finishedAt: t0, failure })?.unsureMicroUsd).toBe(microUsd)
   })
 
+  test('an answer that is found late tells when it came, and one that is not does not', () => {
+    const answer = { finishedAt: t0 + 9_000, images: [image], usage, costMicroUsd: 5_000 }
+    const late = succeeded(jobIn('running'), { ...answer, answeredAt: t0 })
+    expect(late?.phase).toMatchObject({ finishedAt: t0 + 9_000, answeredAt: t0 })
+    expect(succeeded(jobIn('running'), answer)?.phase).not.toHaveProperty('answeredAt')
+  })
+
   test('an answer that comes after a rescue takes back the repeat that has not taken place', () => {
     const answer = { finishedAt: t0, images: [image], usage, costMicroUsd: 5_000, requestId: 'r1' }
     const fields = { attempts: 1, possiblyRepeated: 1, unsureMicroUsd: 10_000 }
