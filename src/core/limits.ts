@@ -61,7 +61,7 @@ export const limits = {
   /** Faults of a batch file that are told; there may be as many as lines. */
   faultsKeptMax: 1_000,
   /** Jobs of a batch file that are on their way into the job table at once: a few transactions. */
-  registeringAtOnce: 196,
+  registeringAtOnce: 98,
   /** A page of jobs or batches: each batch of a list takes six reads. */
   jobsPerPageMax: 1_000,
   batchesPerPageMax: 100,
