@@ -33,7 +33,11 @@ export type HookOutcome =
 export async function deliverHook(room: Darkroom, message: HookMessage): Promise<HookOutcome> {
   const webhook = await webhookOf(room, message.batch)
   if (webhook === null) return { kind: 'dropped', why: 'its batch has no webhook' }
-  if (message.kind === 'event') return deliver(room, webhook, message)
+  if (message.kind === 'event') {
+    return (
+      (message.tries === 1 ? await untrueEnd(room, message) : undefined) ?? deliver(room, webhook, message)
+    )
+  }
   const { batch } = message
   const stored = await room.jobs.get(message)
   const ended = stored && endOf(stored.job, message)
@@ -41,6 +45,26 @@ export async function deliverHook(room: Darkroom, message: HookMessage): Promise
   const event = ended === 'another' ? undefined : jobEvent(ended, webhook.origin)
   if (event === undefined) return { kind: 'dropped', why: 'the job ended in another way, which was told' }
   return deliver(room, webhook, { kind: 'event', batch, event, tries: 1 })
+}
+
+/**
+ * The end of a batch is told before it is written. Should jobs of it have been asked for again between, it was none, and
+ * its next end is told by itself.
+ */
+async function untrueEnd(
+  room: Darkroom,
+  message: Extract<HookMessage, { kind: 'event' }>,
+): Promise<HookOutcome | undefined> {
+  const { batch, event } = message
+  const progress = (await room.jobs.readBatch(batch))?.progress
+  if (progress?.kind === 'finalizing') {
+    const dueAt = room.clock.now() + timing.hookSettleMs
+    await room.messages.sendHook(message, dueAt)
+    return { kind: 'unfinished', dueAt }
+  }
+  const wentOn = progress?.kind === 'registering' || progress?.kind === 'registered'
+  const fileId = progress?.kind === 'finished' ? (progress.outputFileId ?? progress.errorFileId ?? '') : ''
+  return wentOn || !event.body.includes(fileId) ? { kind: 'dropped', why: 'the batch went on' } : undefined
 }
 
 /**

@@ -265,6 +265,24 @@ describe('the end of a job', () => {
 })
 
 describe('the end of a batch', () => {
+  it('is not told where jobs were asked for again before it was written', async () => {
+    await tellBatchEnd(room, end)
+    const registered = { kind: 'registered', validatedAt: 1, total: 4 } as const
+    await room.jobs.changeBatch(batch, (stored) => ({ ...stored, progress: registered }))
+    const [sent] = world.messages.hooks.splice(0)
+    expect(await deliverHook(room, sent!.message)).toMatchObject({ kind: 'dropped' })
+    const finalizing = { ...registered, kind: 'finalizing', finalizingAt: 2 } as const
+    const files = { outputFileId: end.outputFileId, errorFileId: end.errorFileId }
+    await room.jobs.changeBatch(batch, (stored) => ({ ...stored, progress: { ...finalizing, ...files } }))
+    expect(await deliverHook(room, sent!.message)).toMatchObject({ kind: 'unfinished' })
+    const others = { kind: 'finished', finishedAt: 3, outputFileId: 'file-another' } as const
+    await room.jobs.changeBatch(batch, (stored) => ({
+      ...stored,
+      progress: { ...finalizing, ...files, ...others },
+    }))
+    expect(await deliverHook(room, sent!.message)).toMatchObject({ kind: 'dropped' })
+  })
+
   it('is told with its counts, under one id however often it is announced', async () => {
     await addJob('goes')
     await world.clock.run(cancelJob(room, { batch, key: 'goes' }))
