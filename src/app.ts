@@ -27,6 +27,7 @@ import {
 import { azureTable } from './storage/azure-table.ts'
 import { batchList } from './storage/batch-list.ts'
 import { budgetTable } from './storage/budget-table.ts'
+import { blobLinks } from './storage/blob-links.ts'
 import { connectStorage, type StorageConnection } from './storage/connection.ts'
 import { correctedClock } from './storage/corrected-clock.ts'
 import { azureFileContents, fileContainer } from './storage/file-contents.ts'
@@ -117,7 +118,7 @@ async function open(settings: Settings): Promise<Darkroom> {
     images: azureImageStore(storage, clock),
     files: fileStore({
       table: azureTable(storage.table(tableNames.files)),
-      contents: azureFileContents(storage.blobs),
+      contents: azureFileContents(storage.blobs, blobLinks(storage, clock)),
       clock,
       newId: randomUUID,
     }),

@@ -396,6 +396,11 @@ export type FileStore = {
     id: string,
     range?: { readonly from: number; readonly before: number },
   ): Promise<AsyncIterable<Uint8Array> | undefined>
+  /** A link to its bytes for a quarter of an hour, which reads and nothing else; undefined where storage can sign none. */
+  link(
+    id: string,
+    facts: { readonly contentType: string; readonly disposition: string },
+  ): Promise<string | undefined>
   remove(id: string): Promise<boolean>
   /** Removes what has expired, up to a bound; answers how many. */
   removeExpired(): Promise<number>

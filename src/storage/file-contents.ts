@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import { RestError, type BlobServiceClient } from '@azure/storage-blob'
 import { bytesOf } from './blob-bytes.ts'
+import type { BlobLinks } from './blob-links.ts'
 
 export const fileContainer = 'files'
 
@@ -14,9 +15,14 @@ export type FileContents = {
   }): Promise<number | undefined>
   /** The bytes from `from` up to, and without, `before`; undefined when there are none. */
   read(id: string, range?: ByteRange): Promise<AsyncIterable<Uint8Array> | undefined>
+  /** A link to them for a quarter of an hour; undefined where storage can sign none. */
+  link(id: string, facts: LinkFacts): Promise<string | undefined>
   /** False when there were none. */
   remove(id: string): Promise<boolean>
 }
+
+/** What the answer to a link says of the file. */
+export type LinkFacts = { readonly contentType: string; readonly disposition: string }
 
 export type ByteRange = { readonly from: number; readonly before: number }
 
@@ -25,7 +31,7 @@ const blockBytes = 4 * 1024 * 1024
 const blocksAtOnce = 2
 
 /** Contents as block blobs. The container must exist. */
-export function azureFileContents(blobs: BlobServiceClient): FileContents {
+export function azureFileContents(blobs: BlobServiceClient, linkTo?: BlobLinks): FileContents {
   const container = blobs.getContainerClient(fileContainer)
   return {
     async write({ id, content, sizeBytesMax }) {
@@ -62,6 +68,8 @@ export function azureFileContents(blobs: BlobServiceClient): FileContents {
       const blob = container.getBlobClient(id)
       return (await blob.exists()) ? bytesOf(blob, range) : undefined
     },
+
+    link: async (id, facts) => linkTo?.({ container: fileContainer, blob: id, ...facts }),
 
     async remove(id) {
       const { succeeded } = await container.getBlobClient(id).deleteIfExists()

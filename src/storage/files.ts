@@ -90,6 +90,8 @@ export function fileStore(parts: {
 
     read: async (id, range) => contents.read(id, range),
 
+    link: async (id, facts) => contents.link(id, facts),
+
     async remove(id) {
       if (timeOfId(id) === undefined) return false
       await contents.remove(id)

@@ -1,17 +1,11 @@
 import { createHash } from 'node:crypto'
 import { buffer } from 'node:stream/consumers'
 import {
-  BlobSASPermissions,
-  generateBlobSASQueryParameters,
   RestError,
-  SASProtocol,
-  StorageSharedKeyCredential,
   type BlobItem,
   type BlobRequestConditions,
-  type BlobServiceClient,
   type BlockBlobClient,
   type ContainerClient,
-  type UserDelegationKey,
 } from '@azure/storage-blob'
 import { z } from 'zod'
 import type { Image } from '../core/job.ts'
@@ -19,20 +13,15 @@ import { imageBlobNames, imageBlobStems, jobId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import type { Clock, ImageStore, ImageOwner } from '../ports.ts'
 import { bytesOf } from './blob-bytes.ts'
+import { blobLinks } from './blob-links.ts'
 import type { StorageConnection } from './connection.ts'
 
 export const imageContainer = 'images'
 
-/** How long a link to an image works. */
-const linkMs = 15 * 60_000
-
 /** Pictures in the container `images`; the facts of their call are in each blob's metadata. */
-export function azureImageStore(
-  { blobs, signing }: StorageConnection,
-  clock: Pick<Clock, 'now'>,
-): ImageStore {
-  const container = blobs.getContainerClient(imageContainer)
-  const signer = signing === 'none' ? undefined : linkSigner(blobs, signing, clock)
+export function azureImageStore(connection: StorageConnection, clock: Pick<Clock, 'now'>): ImageStore {
+  const container = connection.blobs.getContainerClient(imageContainer)
+  const link = blobLinks(connection, clock)
 
   return {
     async save({ job, facts, images }) {
@@ -83,7 +72,10 @@ export function azureImageStore(
 
     async read(image) {
       const client = container.getBlobClient(image.blob)
-      if (signer !== undefined) return { kind: 'link', url: `${client.url}?${await signer(image)}` }
+      const { blob, contentType } = image
+      if (link !== undefined) {
+        return { kind: 'link', url: await link({ container: imageContainer, blob, contentType }) }
+      }
       try {
         const { readableStreamBody } = await client.download()
         return readableStreamBody && { kind: 'bytes', bytes: await buffer(readableStreamBody) }
@@ -202,36 +194,4 @@ async function listBelow(
 function parseMetadata({ metadata }: { metadata?: Record<string, string> | undefined }): unknown {
   const text = metadata?.['darkroom']
   return text === undefined ? undefined : JSON.parse(text)
-}
-
-type Signer = (image: Image) => Promise<string>
-
-function linkSigner(
-  blobs: BlobServiceClient,
-  signing: 'account-key' | 'user-delegation',
-  clock: Pick<Clock, 'now'>,
-): Signer {
-  let delegation: { readonly key: UserDelegationKey; readonly until: number } | undefined
-  return async (image) => {
-    const now = clock.now()
-    const parameters = {
-      containerName: imageContainer,
-      blobName: image.blob,
-      permissions: BlobSASPermissions.parse('r'),
-      protocol: SASProtocol.Https,
-      // Clocks differ a little: a link must not begin in the future.
-      startsOn: new Date(now - 5 * 60_000),
-      expiresOn: new Date(now + linkMs),
-      contentType: image.contentType,
-    }
-    if (signing === 'account-key' && blobs.credential instanceof StorageSharedKeyCredential) {
-      return generateBlobSASQueryParameters(parameters, blobs.credential).toString()
-    }
-    if (delegation === undefined || delegation.until < now + linkMs) {
-      const until = now + 4 * linkMs
-      const key = await blobs.getUserDelegationKey(new Date(now - 5 * 60_000), new Date(until))
-      delegation = { key, until }
-    }
-    return generateBlobSASQueryParameters(parameters, delegation.key, blobs.accountName).toString()
-  }
 }

@@ -23,6 +23,10 @@ export function memoryFileContents(): MemoryFileContents {
       const bytes = blobs.get(id)
       return bytes && pieces(bytes.subarray(range?.from ?? 0, range?.before))
     },
+    async link() {
+      return undefined
+    },
+
     async remove(id) {
       return blobs.delete(id)
     },
