@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream'
+import { randomUUID } from 'node:crypto'
 import { RestError, type BlobServiceClient } from '@azure/storage-blob'
 import { bytesOf } from './blob-bytes.ts'
 import type { BlobLinks } from './blob-links.ts'
@@ -26,7 +26,7 @@ export type LinkFacts = { readonly contentType: string; readonly disposition: st
 
 export type ByteRange = { readonly from: number; readonly before: number }
 
-/** What an upload holds in memory: two blocks. A blob of 200 MB then has 50 of the 50,000 blocks that it may have. */
+/** What an upload holds in memory: these, and one that is being filled. A blob of 200 MB then has 50 of the 50,000 blocks that it may have. */
 const blockBytes = 4 * 1024 * 1024
 const blocksAtOnce = 2
 
@@ -37,14 +37,27 @@ export function azureFileContents(blobs: BlobServiceClient, linkTo?: BlobLinks):
     async write({ id, content, sizeBytesMax }) {
       const blob = container.getBlockBlobClient(id)
       const counted = countBytes(content, sizeBytesMax)
-      const stopping = new AbortController()
+      const mark = randomUUID()
+      const names: string[] = []
+      const underWay = new Set<Promise<void>>()
       try {
-        await blob.uploadStream(Readable.from(counted.chunks()), blockBytes, blocksAtOnce, {
-          abortSignal: stopping.signal,
-        })
+        for await (const block of blocksOf(counted.chunks())) {
+          const name = Buffer.from(`${mark}-${String(names.length).padStart(5, '0')}`).toString('base64')
+          names.push(name)
+          const staging: Promise<void> = blob.stageBlock(name, block, block.length).then(() => {
+            underWay.delete(staging)
+          })
+          // It stays where it is waited for, and its fault is met there.
+          staging.catch(() => {})
+          underWay.add(staging)
+          if (underWay.size >= blocksAtOnce) await Promise.race(underWay)
+        }
+        await Promise.all(underWay)
+        await blob.commitBlockList(names)
         return counted.sizeBytes()
       } catch (error) {
-        stopping.abort()
+        // One that came to storage behind the end would stay.
+        await Promise.allSettled(underWay)
         await dropBlocks()
         if (error instanceof PastBound) return undefined
         throw error
@@ -81,6 +94,20 @@ export function azureFileContents(blobs: BlobServiceClient, linkTo?: BlobLinks):
 /** What storage answers when a blob is there that should not be, or is not the one that it should be. */
 const isThere: ReadonlySet<number> = new Set([409, 412])
 
+async function* blocksOf(chunks: AsyncIterable<Uint8Array>): AsyncIterable<Buffer> {
+  let parts: Uint8Array[] = []
+  let sizeBytes = 0
+  for await (const chunk of chunks) {
+    parts.push(chunk)
+    sizeBytes += chunk.length
+    if (sizeBytes < blockBytes) continue
+    yield Buffer.concat(parts)
+    parts = []
+    sizeBytes = 0
+  }
+  if (sizeBytes > 0) yield Buffer.concat(parts)
+}
+
 /** Content with more bytes than were allowed. */
 export class PastBound extends Error {}
 
@@ -88,15 +115,14 @@ export class PastBound extends Error {}
 export function countBytes(
   content: AsyncIterable<Uint8Array>,
   sizeBytesMax: number,
-): { chunks(): AsyncIterable<Buffer>; sizeBytes(): number } {
+): { chunks(): AsyncIterable<Uint8Array>; sizeBytes(): number } {
   let sizeBytes = 0
   return {
     async *chunks() {
       for await (const chunk of content) {
         sizeBytes += chunk.length
         if (sizeBytes > sizeBytesMax) throw new PastBound(`the content passes ${sizeBytesMax} bytes`)
-        // The storage client's upload copies chunks as only Buffers let themselves be.
-        yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+        yield chunk
       }
     },
     sizeBytes: () => sizeBytes,

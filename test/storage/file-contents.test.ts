@@ -50,13 +50,25 @@ test.each(['before the empty blob', 'after it'])(
   },
 )
 
-test('blocks of a file that nobody wrote are dropped', async () => {
+test('blocks of a file that nobody wrote are dropped, also one that is slow to come', async () => {
   const blobs = BlobServiceClient.fromConnectionString(inject('azurite'))
   const container = blobs.getContainerClient(fileContainer)
   await container.createIfNotExists()
   const id = `file-${randomUUID()}`
+  // oxlint-disable-next-line typescript/unbound-method -- called on the client that it is mocked for
+  const { stageBlock } = BlockBlobClient.prototype
+  let staged = 0
+  vi.spyOn(BlockBlobClient.prototype, 'stageBlock').mockImplementationOnce(async function (
+    this: any,
+    ...args
+  ) {
+    for (let turn = 0; turn < 5; turn += 1) await container.exists()
+    staged += 1
+    return stageBlock.apply(this, args)
+  })
   const failing = azureFileContents(blobs).write({ id, content: breakingOff(), sizeBytesMax: 1e9 })
   await expect(failing).rejects.toThrow('the sender has left')
+  expect(staged).toBe(1)
   const left: string[] = []
   for await (const { name } of container.listBlobsFlat({ prefix: id, includeUncommitedBlobs: true }))
     left.push(name)
