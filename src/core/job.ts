@@ -30,6 +30,8 @@ export type Job = {
   readonly attempts: number
   /** Those before somebody asked for it again: they do not count against the most that are allowed. */
   readonly attemptsForgiven: number
+  /** Tries to have what its call is made of that came to nothing, since somebody asked for it. */
+  readonly postponements: number
   /** When it failed, where somebody asked for it again since: that it failed may still have to be told. */
   readonly failedAt: number | null
   /** Calls made although an earlier one may have been paid for. */
@@ -185,12 +187,12 @@ export function retried(
 }
 
 /**
- * What the call is made of could not be had now, so nothing was sent. It counts as an attempt all the same: one whose
- * image cannot be fetched must come to an end.
+ * What the call is made of could not be had now, so nothing was sent, and no attempt is counted. It is counted by itself:
+ * a job whose image cannot be fetched must come to an end.
  */
 export function postponed(job: Job, { dueAt }: { dueAt: number }): Job | undefined {
   const next = enter(job, 'postponed', { kind: 'waiting', dueAt })
-  return next && { ...next, attempts: job.attempts + 1 }
+  return next && { ...next, postponements: job.postponements + 1 }
 }
 
 /**
@@ -267,6 +269,7 @@ export function reopened(job: Job, { now }: { now: number }): Job | undefined {
       ...next,
       giveUpAt: null,
       attemptsForgiven: job.attempts,
+      postponements: 0,
       failedAt: finishedAt,
       possiblyRepeated: job.possiblyRepeated + (isUnknown ? 1 : 0),
       slotAt: null,
@@ -298,6 +301,7 @@ function blankJob({ now, ...fields }: NewJob): Omit<Job, 'phase'> {
     createdAt: now,
     attempts: 0,
     attemptsForgiven: 0,
+    postponements: 0,
     failedAt: null,
     possiblyRepeated: 0,
     unsureMicroUsd: 0,

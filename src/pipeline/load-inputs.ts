@@ -47,7 +47,8 @@ export async function endUnsent(
   const { job } = snapshot
   const finishedAt = room.clock.now()
   const { kind, code } = loaded.failure
-  const attempts = job.attempts - job.attemptsForgiven + 1
+  // As many tries as a call gets.
+  const attempts = job.postponements + 1
   const { attemptsMax, onUnknown } = room
   const decision = decide(kind, { attempts, attemptsMax, onUnknown }, room.chance())
   const dueAt = decision.kind === 'retry' ? finishedAt + decision.delayMs : undefined

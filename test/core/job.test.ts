@@ -99,6 +99,7 @@ describe('a new job', () => {
     onUnknown: null,
     attempts: 0,
     attemptsForgiven: 0,
+    postponements: 0,
     failedAt: null,
     possiblyRepeated: 0,
     unsureMicroUsd: 0,

@@ -322,11 +322,12 @@ describe('an image at another host', () => {
     await take({ image: url })
     const on = answering({ kind: 'failed', code: 'timeout' }, answer(503))
     expect(await run('cat', on)).toMatchObject({ kind: 'retried', code: 'input_unreachable' })
-    expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 1, possiblyRepeated: 0 })
+    expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 0, postponements: 1 })
     expect((await run('cat', on)).kind).toBe('retried')
     expect(await run('cat', on)).toEqual({ kind: 'failed', code: 'input_unreachable' })
     const { failure } = await phaseOf(room, { key: 'cat' }, 'failed')
     expect(failure.message).toBe('image: img.example.com answered 503')
+    expect((await jobIn(room, 'cat')).attempts).toBe(0)
     expect(world.model.calls).toEqual([])
   })
 
