@@ -20,7 +20,8 @@ export type Destinations = {
 
 export type Destination =
   | { readonly kind: 'destination'; readonly url: URL; readonly isTrusted: boolean }
-  | { readonly kind: 'refused'; readonly why: string }
+  /** `mayBeTrusted`: unless the operator answers for its host. */
+  | { readonly kind: 'refused'; readonly why: string; readonly mayBeTrusted?: true }
 
 /**
  * An address that may be asked, or why not, as a half sentence after `the address`. What its host resolves to is for
@@ -33,10 +34,10 @@ export function readDestination(address: string, { hosts, trusted }: Destination
   if (!/^https?:$/.test(url.protocol)) return refused('must begin with https://')
   if (url.username !== '' || url.password !== '') return refused('must not hold a user name or a password')
   if (isAmong(trusted, url)) return { kind: 'destination', url, isTrusted: true }
-  if (url.protocol === 'http:') return refused('must begin with https://')
+  if (url.protocol === 'http:') return untrusted('must begin with https://')
   if (hosts !== 'any' && !isAmong(hosts, url)) return refused('is not at a host that this service may ask')
-  if (hosts === 'any' && url.port !== '') return refused('must not name a port: only 443 may be asked')
-  if (!mayBePublic(url)) return refused('is not a public one')
+  if (hosts === 'any' && url.port !== '') return untrusted('must not name a port: only 443 may be asked')
+  if (!mayBePublic(url)) return untrusted('is not a public one')
   return { kind: 'destination', url, isTrusted: false }
 }
 
@@ -109,6 +110,10 @@ function hostOf(url: URL): string {
 
 function bare(host: string): string {
   return host.replace(/^\[(.*)\]$/, '$1')
+}
+
+function untrusted(why: string): Destination {
+  return { kind: 'refused', why, mayBeTrusted: true }
 }
 
 function refused(why: string): Destination {

@@ -53,7 +53,8 @@ export function checkInputCombinations(body: InputValues, context: Context): voi
       context.addIssue({
         code: 'custom',
         path: [field],
-        input: 'it without an image',
+        input: body[field],
+        params: { got: 'no image beside it' },
         message: 'only beside image, which is what an edit starts from',
       })
     }

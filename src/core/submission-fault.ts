@@ -12,7 +12,16 @@ export type SubmissionFault = {
 /** One sentence a person can act on: field, value got, what is allowed. The prompt itself is never quoted. */
 export function describeIssue(
   issue: z.core.$ZodIssue,
-  { names, bodyNames }: { readonly names: readonly string[]; readonly bodyNames: readonly string[] },
+  {
+    names,
+    bodyNames,
+    text,
+  }: {
+    readonly names: readonly string[]
+    readonly bodyNames: readonly string[]
+    /** What was given, where that was read as something else. */
+    readonly text?: string | undefined
+  },
 ): SubmissionFault {
   const path = issue.path.map(String)
   if (issue.code === 'unrecognized_keys') {
@@ -25,15 +34,24 @@ export function describeIssue(
     }
   }
   const param = named(path.join('.'))
-  const found = issue.input
+  const found = text ?? issue.input
   // A body that is no object may be the prompt itself.
   const mayBePrompt = path.at(-1) === 'prompt' || path.at(-1) === 'body'
-  const got = found === undefined ? 'it is missing' : `got ${mayBePrompt ? sizeOf(found) : quote(found)}`
+  const got =
+    found === undefined
+      ? 'it is missing'
+      : `got ${gotBy(issue) ?? (mayBePrompt ? sizeOf(found) : quote(found))}`
   return {
     param: param === '' ? null : param,
     code: found === undefined ? 'missing_required_parameter' : 'invalid_value',
     message: `${param === '' ? 'the body' : param}: ${got}; allowed: ${allowedBy(issue)}`,
   }
+}
+
+/** Where the value itself does not say what is wrong with it. */
+function gotBy(issue: z.core.$ZodIssue): string | undefined {
+  const got = issue.code === 'custom' ? issue.params?.['got'] : undefined
+  return typeof got === 'string' ? got : undefined
 }
 
 function allowedBy(issue: z.core.$ZodIssue): string {
@@ -47,7 +65,9 @@ function allowedBy(issue: z.core.$ZodIssue): string {
       return issue.origin === 'string' ? `at least ${issue.minimum} character` : `at least ${issue.minimum}`
     case 'invalid_type':
       if (issue.expected === 'int') return 'a whole number'
-      return issue.expected === 'record' || issue.expected === 'object' ? 'an object' : `a ${issue.expected}`
+      return issue.expected === 'record' || issue.expected === 'object'
+        ? 'an object'
+        : withArticle(issue.expected)
     case 'invalid_key':
       return `keys of 1 to ${limits.metadataKeyCharsMax} characters`
     case 'invalid_format':
@@ -58,6 +78,10 @@ function allowedBy(issue: z.core.$ZodIssue): string {
     case 'unrecognized_keys':
       return issue.message
   }
+}
+
+function withArticle(kind: string): string {
+  return `${/^[aeiou]/.test(kind) ? 'an' : 'a'} ${kind}`
 }
 
 /** The name of an unknown field, or of a pair of metadata, may be of any length. */

@@ -38,7 +38,9 @@ export type BatchEnd = {
 /** Why no webhook can go to that address, as a sentence; undefined: one can. */
 export function webhookUrlFault(url: string, destinations: Destinations): string | undefined {
   const read = readDestination(url, destinations)
-  return read.kind === 'refused' ? `the address ${read.why}` : undefined
+  if (read.kind !== 'refused') return undefined
+  const wayOut = read.mayBeTrusted === true ? ', unless the setting WEBHOOK_HOSTS names its host' : ''
+  return `the address ${read.why}${wayOut}`
 }
 
 /** `origin`: scheme and host under which the batch was submitted. */

@@ -5,6 +5,7 @@ import { limits } from '../core/limits.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import { admit, type Door } from './access.ts'
 import { corsHeaders, preflightHeaders } from './cors.ts'
+import { isKnown } from './etag.ts'
 import { asReply, notFound, replyError, RequestRefused, type Reply } from './reply.ts'
 import { methodsOf, type Route } from './routes.ts'
 
@@ -128,8 +129,6 @@ function tagged(request: HttpRequest, reply: Reply): Reply {
   const body = JSON.stringify(reply.jsonBody)
   const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`
   const headers = { ...reply.headers, 'cache-control': 'private, no-cache', etag }
-  const known = (request.headers.get('if-none-match') ?? '').split(',').map((tag) => tag.trim())
-  // Weak ones count as well: a proxy that packs the body makes them so.
-  if (known.some((tag) => tag === '*' || tag.replace(/^W\//, '') === etag)) return { status: 304, headers }
+  if (isKnown(request, etag)) return { status: 304, headers }
   return { status: 200, headers: { ...headers, 'content-type': 'application/json' }, body }
 }

@@ -38,6 +38,9 @@ export function batchBody(status: BatchStatus, { faults = [], deliveries }: Batc
     },
     metadata: order?.metadata ?? null,
     name: order?.name ?? null,
+    output_prefix: order?.outputPrefix ?? null,
+    on_unknown: order?.onUnknown ?? null,
+    output_expires_after: expiryBody(order?.outputExpiresAfterMs ?? null),
     webhook: order?.webhook ? webhookBody(order.webhook, deliveries) : null,
     faults: progress?.kind === 'failed' ? progress.faults : 0,
     progress: progressBody(status),
@@ -56,6 +59,11 @@ export function batchBody(status: BatchStatus, { faults = [], deliveries }: Batc
     estimated_finish_at: seconds(status.estimatedFinishAt),
     ...targetBody(status),
   }
+}
+
+/** As it was asked for. */
+function expiryBody(expiresAfterMs: number | null): object | null {
+  return expiresAfterMs === null ? null : { anchor: 'created_at', seconds: expiresAfterMs / 1_000 }
 }
 
 /** How many of its file's lines are jobs; their number is known when all of them were found right. */

@@ -6,6 +6,7 @@ import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import { filePurposes, type KeptContent, type StoredFile } from '../ports.ts'
+import { isKnown } from './etag.ts'
 import { faultOf, quoted } from './fault.ts'
 import { withImages } from './inline-images.ts'
 import { readMultipart, type FieldPart } from './multipart.ts'
@@ -81,7 +82,7 @@ function readUpload(fields: readonly FieldPart[], upload: Upload | undefined): A
     return refused({ param: twice.name, message: `${twice.name}: it is given twice; allowed: once` })
   const given = Object.fromEntries(fields.map(({ name, value }) => [name, value]))
   const parsed = fieldsSchema.safeParse(given, { reportInput: true })
-  if (!parsed.success) return refused(faultOf(parsed.error, fieldNames))
+  if (!parsed.success) return refused(faultOf(parsed.error, fieldNames, given))
   const { purpose, [anchorName]: anchor, [secondsName]: expirySeconds } = parsed.data
   if ((anchor === undefined) !== (expirySeconds === undefined)) {
     const param = anchor === undefined ? anchorName : secondsName
@@ -159,8 +160,12 @@ export async function getFileContent(call: Call): Promise<Reply> {
     if (location !== undefined) return { status: 302, headers: { location, 'cache-control': 'no-store' } }
   }
   const { sizeBytes } = file
-  // Whoever asks for a range on a condition gets the whole: there is no validator that could hold.
-  const wanted = request.headers.has('if-range') ? null : request.headers.get('range')
+  // A file never changes, so its id stands for what is in it.
+  const etag = `"${file.id}"`
+  const kept = { etag, 'cache-control': 'private, max-age=3600' }
+  if (isKnown(request, etag)) return { status: 304, headers: kept }
+  const condition = request.headers.get('if-range')
+  const wanted = condition === null || condition.trim() === etag ? request.headers.get('range') : null
   const range = readRange(wanted, sizeBytes)
   if (range === 'unsatisfiable') {
     const message = `Range: got ${quoted(wanted ?? '')}; the file has ${sizeBytes} bytes`
@@ -177,7 +182,7 @@ export async function getFileContent(call: Call): Promise<Reply> {
       'content-length': String(before - from),
       'content-disposition': attachment(file.filename),
       'accept-ranges': 'bytes',
-      'cache-control': 'private, max-age=3600',
+      ...kept,
       'x-content-type-options': 'nosniff',
       ...(range === undefined ? {} : { 'content-range': `bytes ${from}-${before - 1}/${sizeBytes}` }),
     },

@@ -8,9 +8,10 @@ import type { JobRef } from '../ports.ts'
 import { cancelJob } from '../pipeline/batches.ts'
 import { takeRequest, type TakenRequest } from '../pipeline/intake.ts'
 import { mayReach } from '../pipeline/owners.ts'
-import { estimateStart, imageContent, jobStatus } from '../pipeline/status.ts'
+import { estimateStart, imageOfJob, jobStatus } from '../pipeline/status.ts'
 import { boundedText, tooLong, uploadPatience } from './body.ts'
 import { handsOf } from './hands.ts'
+import { isKnown } from './etag.ts'
 import { quoted } from './fault.ts'
 import { jobExists, readIdempotencyKey } from './idempotency-key.ts'
 import {
@@ -110,14 +111,17 @@ export async function getImage(call: Call): Promise<Reply> {
   const { request, room } = call
   const { id = '', k = '' } = request.params
   const ref = await jobAskedFor(call)
-  const found = ref && /^\d{1,2}$/.test(k) ? await imageContent(room, ref, Number(k)) : undefined
-  if (found === undefined) return notFound(`image ${quoted(k)} of job ${quoted(id)}`)
-  const { content, contentType } = found
+  const image = ref && /^\d{1,2}$/.test(k) ? await imageOfJob(room, ref, Number(k)) : undefined
+  const etag = `"${image?.sha256 ?? ''}"`
+  const kept = { etag, 'cache-control': 'private, max-age=3600' }
+  if (image !== undefined && isKnown(request, etag)) return { status: 304, headers: kept }
+  const content = image && (await room.images.read(image))
+  if (image === undefined || content === undefined) return notFound(`image ${quoted(k)} of job ${quoted(id)}`)
   if (content.kind === 'link')
     return { status: 302, headers: { location: content.url, 'cache-control': 'no-store' } }
   return {
     status: 200,
-    headers: { 'content-type': contentType, 'cache-control': 'private, max-age=3600' },
+    headers: { 'content-type': image.contentType, 'content-length': String(content.bytes.length), ...kept },
     body: content.bytes,
   }
 }
@@ -163,6 +167,7 @@ function requestBody({ inputs, ...parameters }: ImageRequest): object {
 function imageBody(url: string, job: Job, image: Image, k: number): object {
   return {
     url: new URL(`/v1/jobs/${jobId(job)}/images/${k}`, url).href,
+    blob: image.blob,
     content_type: image.contentType,
     bytes: image.sizeBytes,
     width: image.width,

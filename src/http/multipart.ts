@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream'
 import { Busboy, type BusboyInstance } from '@fastify/busboy'
 import type { HttpRequest } from '@azure/functions'
 import { chunksInTime, type Patience } from './chunks.ts'
+import { quoted } from './fault.ts'
 import { RequestRefused, type ApiError } from './reply.ts'
 
 export type MultipartBounds = Patience & {
@@ -38,7 +39,8 @@ export async function readMultipart<T>(
 ): Promise<Multipart<T>> {
   const contentType = request.headers.get('content-type') ?? ''
   if (!/^multipart\/form-data\s*(?:;|$)/i.test(contentType)) {
-    const message = `the content type is ${contentType === '' ? 'missing' : 'another'}; wanted multipart/form-data`
+    const got = contentType === '' ? 'it is missing' : `got ${quoted(contentType)}`
+    const message = `Content-Type: ${got}; allowed: multipart/form-data`
     return { kind: 'refused', fault: { status: 415, code: 'unsupported_media_type', message }, files: [] }
   }
   const parser = parserOf(contentType, bounds)

@@ -11,8 +11,9 @@ export function readQuery<T>(
   request: HttpRequest,
   schema: z.ZodType<T> & { readonly shape: object },
 ): Query<T> {
-  const parsed = schema.safeParse(Object.fromEntries(request.query), { reportInput: true })
+  const texts = Object.fromEntries(request.query)
+  const parsed = schema.safeParse(texts, { reportInput: true })
   if (parsed.success) return { kind: 'read', value: parsed.data }
-  const fault = faultOf(parsed.error, Object.keys(schema.shape))
+  const fault = faultOf(parsed.error, Object.keys(schema.shape), texts)
   return { kind: 'refused', reply: replyError({ status: 400, ...fault }) }
 }

@@ -26,8 +26,9 @@ export function reply(status: number, body: object, headers: Record<string, stri
   return { status, headers: { 'cache-control': 'no-store', ...headers }, jsonBody: body }
 }
 
+/** The types are OpenAI's own; of too many requests, `requests`. */
 export function replyError({ status, message, param = null, code = null, retryAfterMs }: ApiError): Reply {
-  const type = status >= 500 ? 'server_error' : 'invalid_request_error'
+  const type = status >= 500 ? 'server_error' : status === 429 ? 'requests' : 'invalid_request_error'
   return reply(status, { error: { message, type, param, code } }, waits(retryAfterMs))
 }
 

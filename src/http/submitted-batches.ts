@@ -171,6 +171,10 @@ export async function getResults(call: Call): Promise<Reply> {
   const query = readQuery(request, resultsQuery)
   if (query.kind === 'refused') return query.reply
   const { format, part, images } = query.value
+  if (images === 'b64' && format !== 'jsonl') {
+    const message = `images: got "b64" with format ${format}; allowed: with jsonl only`
+    return replyError({ status: 400, param: 'images', code: 'invalid_value', message })
+  }
   const { batch } = status
   const results = { batch, part, origin: new URL(request.url).origin }
   const download = (contentType: string, body: AsyncIterable<Uint8Array>): Reply => ({

@@ -67,7 +67,7 @@ async function follow(
   let address = request.url
   for (let redirects = 0; ; redirects++) {
     const at = readDestination(address, destinations)
-    if (at.kind === 'refused') return at
+    if (at.kind === 'refused') return { kind: 'refused', why: at.why }
     const answer = await once(request, { url: at.url, signal, agent })
     const next = answer.kind === 'answer' ? nextAddress(request, answer, at.url) : undefined
     if (next === undefined) return answer

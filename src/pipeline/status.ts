@@ -5,9 +5,9 @@ import { spacingMs, startsLastMinute, type Ledger } from '../core/budget.ts'
 import { jobCounts, noCounters, ratePerMinute, type Counters, type JobCounts } from '../core/counters.ts'
 import { estimateFinishAt, estimateStartAt, outlook } from '../core/estimate.ts'
 import { isHalted, termsOf, type Terms } from '../core/fairness.ts'
-import type { Job } from '../core/job.ts'
+import type { Image, Job } from '../core/job.ts'
 import { limits } from '../core/limits.ts'
-import type { Batch, ImageContent, JobRef } from '../ports.ts'
+import type { Batch, JobRef } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
 import { flowOf, ledgersNow, viewPool } from './pool-view.ts'
 
@@ -143,14 +143,8 @@ export async function budgetStatus(room: Darkroom): Promise<readonly DeploymentS
   return pools.flat()
 }
 
-/** The image's content; undefined when the job, or that image of it, does not exist. */
-export async function imageContent(
-  room: Darkroom,
-  ref: JobRef,
-  index: number,
-): Promise<{ readonly contentType: string; readonly content: ImageContent } | undefined> {
+/** Undefined when the job, or that image of it, does not exist. */
+export async function imageOfJob(room: Darkroom, ref: JobRef, index: number): Promise<Image | undefined> {
   const stored = await room.jobs.get(ref)
-  const image = stored?.job.phase.kind === 'succeeded' ? stored.job.phase.images[index] : undefined
-  const content = image && (await room.images.read(image))
-  return image && content && { contentType: image.contentType, content }
+  return stored?.job.phase.kind === 'succeeded' ? stored.job.phase.images[index] : undefined
 }

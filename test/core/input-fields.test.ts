@@ -78,8 +78,8 @@ describe('a fault names the field', () => {
       'images',
       'got an array; allowed: images, or image in its place',
     ],
-    [{ mask: 'cat.png' }, 'mask', 'got "it without an image"; allowed: only beside image'],
-    [{ input_fidelity: 'low' }, 'input_fidelity', 'got "it without an image"; allowed: only beside image'],
+    [{ mask: 'cat.png' }, 'mask', 'got no image beside it; allowed: only beside image'],
+    [{ input_fidelity: 'low' }, 'input_fidelity', 'got no image beside it; allowed: only beside image'],
     [
       { image: Array.from({ length: 16 }, () => `https://img.example.com/${'a'.repeat(2_000)}`) },
       'image',

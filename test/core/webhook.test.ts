@@ -202,7 +202,10 @@ describe('an address for a webhook', () => {
   it('is a public one by https, or one that the operator answers for', () => {
     const any = { hosts: 'any', trusted: [] } as const
     expect(webhookUrlFault('https://hooks.example.com/x?y', any)).toBeUndefined()
-    expect(webhookUrlFault('http://hooks.example.com/', any)).toBe('the address must begin with https://')
+    expect(webhookUrlFault('http://hooks.example.com/', any)).toBe(
+      'the address must begin with https://, unless the setting WEBHOOK_HOSTS names its host',
+    )
+    expect(webhookUrlFault('ftp://hooks.example.com/', any)).toBe('the address must begin with https://')
     const trusted = [{ name: '10.0.0.7', isSuffix: false, port: '8080' }]
     expect(webhookUrlFault('http://10.0.0.7:8080/', { ...any, trusted })).toBeUndefined()
   })

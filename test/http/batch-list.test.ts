@@ -1,7 +1,9 @@
 import functions from '@azure/functions'
 import { expect, test } from 'vitest'
+import { plainTerms } from '../../src/core/fairness.ts'
 import { localCaller } from '../../src/core/caller.ts'
-import { getBatches } from '../../src/http/submitted-batches.ts'
+import { getBatch } from '../../src/http/batches.ts'
+import { getBatches, getResults } from '../../src/http/submitted-batches.ts'
 import { newWorld, roomIn } from '../support/room.ts'
 
 test.each(['a/b', 'a#b', 'a?b', 'a\\b', '../b', 'ä'])(
@@ -16,3 +18,48 @@ test.each(['a/b', 'a#b', 'a?b', 'a\\b', '../b', 'ä'])(
     expect(answer.jsonBody).toMatchObject({ error: { param: 'after', code: 'invalid_value' } })
   },
 )
+
+test('a batch shows what it was ordered with, and its results refuse images where they cannot stand', async () => {
+  const world = newWorld()
+  const room = roomIn(world)
+  const order = {
+    filesOf: null,
+    inputFileId: 'file-1',
+    endpoint: '/v1/images/generations',
+    completionWindow: '24h',
+    name: null,
+    metadata: null,
+    outputExpiresAfterMs: 7_200_000,
+    onUnknown: 'fail',
+    outputPrefix: 'toys/',
+    webhook: null,
+    origin: 'https://darkroom.example.com',
+  } as const
+  await room.jobs.openBatch({
+    batch: 'batch_1',
+    pool: 'pool',
+    createdAt: world.clock.now(),
+    owner: null,
+    terms: plainTerms,
+    order,
+    progress: { kind: 'validating' },
+    workedOnUntil: 0,
+  })
+  const ask = async (handle: typeof getBatch, query = '') => {
+    const url = `https://darkroom.example.com/v1/batches/batch_1${query}`
+    const request = new functions.HttpRequest({ url, method: 'GET', params: { name: 'batch_1' } })
+    return handle({ request, room, id: 'r', caller: localCaller })
+  }
+  const batch = await ask(getBatch)
+  expect(batch.headers['retry-after']).toBe('2')
+  expect(batch.jsonBody).toMatchObject({
+    output_prefix: 'toys/',
+    on_unknown: 'fail',
+    output_expires_after: { anchor: 'created_at', seconds: 7_200 },
+  })
+  for (const format of ['csv', 'zip']) {
+    const refused = await ask(getResults, `/results?format=${format}&images=b64`)
+    expect([refused.status, refused.jsonBody]).toMatchObject([400, { error: { param: 'images' } }])
+  }
+  expect((await ask(getResults, '/results?images=b64')).status).toBe(200)
+})

@@ -234,7 +234,7 @@ describe('GET /v1/files', () => {
   test.each([
     ['limit=0', 'limit', 'at least 1'],
     ['limit=10001', 'limit', 'at most 10000'],
-    ['limit=ten', 'limit', 'a number'],
+    ['limit=ten', 'limit', 'got "ten"; allowed: a number'],
     ['limit=1.5', 'limit', 'a whole number'],
     ['order=up', 'order', 'asc, desc'],
     ['purpose=any', 'purpose', 'batch, vision, batch_output'],
@@ -288,6 +288,12 @@ describe('a file', () => {
     expect(await content({ range: 'bytes=8-14', 'if-range': '"etag"' })).toMatchObject({
       status: 200,
       text: lines[1],
+    })
+    const { etag } = (await content({})).headers
+    expect(await content({ range: 'bytes=8-14', 'if-range': etag! })).toMatchObject({ status: 206 })
+    expect(await content({ 'if-none-match': `"other", W/${etag}` })).toMatchObject({
+      status: 304,
+      headers: { etag },
     })
     expect(await content({ range: 'bytes=16-' })).toMatchObject({
       status: 416,

@@ -227,6 +227,7 @@ describe('a finished job', () => {
       images: [
         {
           url: 'https://darkroom.example.com/v1/jobs/animals.fox/images/0',
+          blob: expect.stringMatching(/fox/),
           content_type: 'image/png',
           bytes: 3,
         },
@@ -249,8 +250,14 @@ describe('a finished job', () => {
       ask(getImage, { path: `/v1/jobs/animals.fox/images/${k}`, params: { id: 'animals.fox', k } })
     expect(await image('0')).toMatchObject({
       status: 200,
-      headers: { 'content-type': 'image/png' },
+      headers: { 'content-type': 'image/png', 'content-length': '3', etag: expect.stringMatching(/^"\w+"$/) },
       body: new Uint8Array([1, 2, 3]),
+    })
+    const { etag } = (await image('0')).headers
+    const again = { path: '/v1/jobs/animals.fox/images/0', params: { id: 'animals.fox', k: '0' } }
+    expect(await ask(getImage, { ...again, headers: { 'if-none-match': etag! } })).toMatchObject({
+      status: 304,
+      headers: { etag },
     })
     for (const k of ['1', '-1', 'x', '000']) expect((await image(k)).status).toBe(404)
   })

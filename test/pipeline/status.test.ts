@@ -7,7 +7,7 @@ import type { Darkroom } from '../../src/pipeline/darkroom.ts'
 import { takeMessage } from '../../src/pipeline/intake.ts'
 import { changeLedger } from '../../src/pipeline/ledgers.ts'
 import { forecast } from '../../src/pipeline/forecast.ts'
-import { batchStatus, budgetStatus, imageContent, jobStatus } from '../../src/pipeline/status.ts'
+import { batchStatus, budgetStatus, imageOfJob, jobStatus } from '../../src/pipeline/status.ts'
 import { runJob } from '../../src/pipeline/worker.ts'
 import {
   batch,
@@ -89,13 +89,12 @@ test('a finished batch is completed, with its rate and its images', async () => 
     ratePerMinute: 1,
     counters: { images: 2, callMs: 20_000, spentMicroUsd: 10_000, unsureMicroUsd: 0, reservedMicroUsd: 0 },
   })
-  const found = await imageContent(room, { batch, key: 'cat' }, 1)
-  expect(found?.contentType).toBe('image/png')
-  expect(found?.content.kind === 'bytes' && new TextDecoder().decode(found.content.bytes)).toBe(
-    'call 1, image 1',
-  )
-  expect(await imageContent(room, { batch, key: 'cat' }, 2)).toBeUndefined()
-  expect(await imageContent(room, { batch, key: 'dog' }, 0)).toBeUndefined()
+  const found = (await imageOfJob(room, { batch, key: 'cat' }, 1))!
+  expect(found.contentType).toBe('image/png')
+  const content = await room.images.read(found)
+  expect(content?.kind === 'bytes' && new TextDecoder().decode(content.bytes)).toBe('call 1, image 1')
+  expect(await imageOfJob(room, { batch, key: 'cat' }, 2)).toBeUndefined()
+  expect(await imageOfJob(room, { batch, key: 'dog' }, 0)).toBeUndefined()
 })
 
 test('every deployment of a pool is told, with the quota that it draws on, before the first tick and after', async () => {
