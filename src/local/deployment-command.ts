@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { readJson } from '../core/json.ts'
 import type { DeploymentOptions } from './deployment/deployment.ts'
 import { startDeployment } from './deployment/deployment.ts'
-import { ratedFaults } from './deployment/faults.ts'
+import { faults, ratedFaults } from './deployment/faults.ts'
 import { changeSettings, defaultSettings } from './deployment/settings.ts'
 
 /**
@@ -12,9 +12,8 @@ import { changeSettings, defaultSettings } from './deployment/settings.ts'
  */
 async function run(): Promise<void> {
   if (process.argv.length > 2) {
-    const names = Object.keys(environmentSchema.shape).join(', ')
     console.log(
-      `npm run deployment: a simulated deployment, until it is stopped. It goes by the environment: ${names}.`,
+      `npm run deployment: a simulated deployment, until it is stopped. It goes by the environment:\n${settingsText()}\nA prompt with [fault:NAME] fails so, with [fault:NAME:xN] N times; NAME is slow:SECONDS, or one of\n  ${faults.join(', ')}`,
     )
     process.exitCode = process.argv[2] === '--help' ? 0 : 1
     return
@@ -29,6 +28,30 @@ async function run(): Promise<void> {
   console.log(`deployment: ready on ${deployment.endpoint}`)
   await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')])
   await deployment.stop()
+}
+
+/** With the form, or the default, of each. */
+function settingsText(): string {
+  const notes: Readonly<Record<keyof typeof environmentSchema.shape, string>> = {
+    DEPLOYMENT_PORT: 'where it listens; default: a free port',
+    DEPLOYMENT_NAME: `its name; default: ${defaultSettings.deployment}`,
+    DEPLOYMENT_MODEL: `which sizes and qualities it takes; default: ${defaultSettings.model}`,
+    DEPLOYMENT_RPM: `requests a minute; default: ${defaultSettings.rpm}`,
+    DEPLOYMENT_OTHERS: 'further deployments: [{"deployment":"second","model":"gpt-image-2","rpm":30}]',
+    DEPLOYMENT_WINDOWS_MS: `windows over which the rate is judged; default: ${defaultSettings.windowsMs.join(',')}`,
+    DEPLOYMENT_COUNT_REJECTED: `whether requests that got a 429 count; default: ${defaultSettings.countRejected}`,
+    DEPLOYMENT_API_KEY: `the key that it wants; default: ${defaultSettings.apiKey}`,
+    DEPLOYMENT_API_VERSIONS: `the versions that it takes; default: ${defaultSettings.apiVersions.join(',')}`,
+    DEPLOYMENT_LATENCY_MS: `how long a call takes; default: ${defaultSettings.latencyMs.min}-${defaultSettings.latencyMs.max}`,
+    DEPLOYMENT_PICTURES: `drawn or plain; default: ${defaultSettings.pictures}`,
+    DEPLOYMENT_SEED: `equal seeds give equal pictures and faults; default: ${defaultSettings.seed}`,
+    DEPLOYMENT_FAULTS: `shares, as serverError=0.05,dropped=0.02, of ${ratedFaults.map(([name]) => name).join(', ')}`,
+    DEPLOYMENT_RETRY_AFTER: `body or headers: where a 429 says how long to wait; default: ${defaultSettings.retryAfter}`,
+    DEPLOYMENT_CAPACITY: 'requests at once before "high demand"; default: no end',
+  }
+  return Object.entries(notes)
+    .map(([name, note]) => `  ${name.padEnd(26)} ${note}`)
+    .join('\n')
 }
 
 function optionsFrom(

@@ -84,6 +84,14 @@ describe('with keys', () => {
     }
   })
 
+  test('one that may only read, of all there is, is an admin as well', () => {
+    const all = doorWith({ keys: [key('wall', { isReadOnly: true, isAdmin: true })] })
+    const caller = { key: 'wall', isAdmin: true, isReadOnly: true }
+    expect(outcome(ask(all, { 'api-key': 'dk_wall' }))).toEqual(caller)
+    const post = ask(all, { 'api-key': 'dk_wall' }, { method: 'POST' })
+    expect(outcome(post)).toEqual([403, 'permission_denied'])
+  })
+
   test('an open route wants none, and gives no rights', () => {
     const nobody = { key: null, isAdmin: false, isReadOnly: true }
     expect(outcome(ask(door, {}, { isOpen: true }))).toEqual(nobody)
