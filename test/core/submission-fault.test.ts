@@ -19,3 +19,13 @@ test('a bound that is itself not allowed is told as such', () => {
     'cap: got 0; allowed: more than 0',
   )
 })
+
+test('a kind of value has its article, and what was given stands as it was before it was read', () => {
+  const schema = z.object({ kinds: z.array(z.string()), limit: z.coerce.number() })
+  const parsed = schema.safeParse({ kinds: 'all', limit: 'abc' }, { reportInput: true })
+  const told = parsed.error!.issues.map((issue) => {
+    const text = issue.path[0] === 'limit' ? 'abc' : undefined
+    return describeIssue(issue, { names: [], bodyNames: [], text }).message
+  })
+  expect(told).toEqual(['kinds: got "all"; allowed: an array', 'limit: got "abc"; allowed: a number'])
+})
