@@ -12,7 +12,7 @@ const bundle = join(rootDir, 'dist/functions.cjs')
  * `@azure/functions-core` exists only inside a host, which supplies it when it loads the file.
  * The file is swapped in whole, so a host that starts during a build reads the old bundle or the new one.
  */
-export async function buildBundle(): Promise<string> {
+async function buildBundle(): Promise<string> {
   const result = await build({
     entryPoints: [entry],
     outfile: bundle,
@@ -36,4 +36,4 @@ export async function buildBundle(): Promise<string> {
   return bundle
 }
 
-if (import.meta.main) process.stdout.write(`built ${await buildBundle()}\n`)
+process.stdout.write(`built ${await buildBundle()}\n`)

@@ -1,9 +1,12 @@
+import { execFile } from 'node:child_process'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { z } from 'zod'
-import { buildBundle } from '../../build.ts'
 import { readSettings, SettingsError } from '../settings.ts'
 import { connectStorage } from '../storage/connection.ts'
 import { startHost, type LocalHost } from './host/host.ts'
+
+const run = promisify(execFile)
 
 export const rootDir = join(import.meta.dirname, '../..')
 
@@ -57,7 +60,8 @@ export async function startInstance(
   // As Core Tools call themselves: whatever else is set, this is not Azure.
   process.env['AZURE_FUNCTIONS_ENVIRONMENT'] = 'Development'
   const settings = readSettings(process.env)
-  await buildBundle()
+  // In a process of its own: what it takes would stay with the host.
+  await run(process.execPath, [join(rootDir, 'build.ts')])
   const { queues } = await connectStorage(settings.storage, async () => {
     const { DefaultAzureCredential } = await import('@azure/identity')
     return new DefaultAzureCredential()
