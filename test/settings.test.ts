@@ -68,7 +68,7 @@ describe('the names of the settings', () => {
 
   it('and with the list of the README in the place of a deployment it lacks nothing', () => {
     const readme = readFileSync(join(root, 'README.md'), 'utf8')
-    const section = readme.slice(readme.indexOf('### Several deployments'))
+    const [, section = ''] = /^### Several deployments\n(.*?)^#{2,3} /ms.exec(readme) ?? []
     const list = /```json\n(.*?)```/s.exec(section)?.[1] ?? ''
     const example: { Values: Record<string, string> } = JSON.parse(
       readFileSync(join(root, 'local.settings.json.example'), 'utf8'),
