@@ -76,6 +76,12 @@ describe('every reply', () => {
       'error request request-1 failed',
       'error request request-1: 500 internal_error (GET v1/things)',
     ])
+    // Done or not: a client that sends it again by itself might pay for it twice.
+    const post = { ...failing, method: 'POST' as const }
+    const retryOf = async (headers = {}): Promise<unknown> =>
+      (await answer(service, post, incoming({ method: 'POST', headers }))).headers['x-should-retry']
+    expect([failed.headers['x-should-retry'], await retryOf()]).toEqual([undefined, 'false'])
+    expect(await retryOf({ 'idempotency-key': 'order-17' })).toBeUndefined()
     const unset = {
       ...service,
       door: () => {

@@ -1,6 +1,6 @@
 import { localCaller } from '../../src/core/caller.ts'
 import { expect, test } from 'vitest'
-import { cancelBatch } from '../../src/pipeline/batches.ts'
+import { cancelBatch, openBatch } from '../../src/pipeline/batches.ts'
 import { takeMessage, takePoisoned, takeRequest } from '../../src/pipeline/intake.ts'
 import { assertRowsAgree } from '../support/laws.ts'
 import { batch, jobIn, messageOf, newWorld, roomIn, workOf } from '../support/room.ts'
@@ -186,4 +186,26 @@ test('what is asked for over HTTP in a batch that was cancelled a moment ago, el
   await world.clock.runUntil(world.clock.now() + 3_600_000)
   expect(await ask('third')).toMatchObject({ kind: 'invalid', fault: { code: 'batch_cancelled' } })
   expect(assertRowsAgree(batch, world.jobs.rows(batch)).jobs).toHaveLength(1)
+})
+
+test('the queue keeps out of a key’s batch, and what it rejects there shows nothing to the key', async () => {
+  const world = newWorld()
+  const room = roomIn(world, { isTenant: (owner) => owner === 'shop' })
+  await openBatch(room, { pool: 'pool', batch }, 'shop')
+  for (const message of [
+    messageOf('cat'),
+    { ...messageOf('dog'), text: JSON.stringify({ batch, size: 1 }) },
+  ]) {
+    const { job, fault } = await world.clock.run(takeMessage(room, message))
+    expect(fault).toBeDefined()
+    expect(job.batch).toMatch(/^inbox-/)
+  }
+  expect(assertRowsAgree(batch, world.jobs.rows(batch)).jobs).toEqual([])
+})
+
+test('the queue may go on with a batch that an admin’s key has opened', async () => {
+  const world = newWorld()
+  const room = roomIn(world, { isTenant: (owner) => owner === 'shop' })
+  await openBatch(room, { pool: 'pool', batch }, 'ops')
+  expect((await world.clock.run(takeMessage(room, messageOf('cat')))).job.batch).toBe(batch)
 })

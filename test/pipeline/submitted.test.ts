@@ -289,6 +289,9 @@ describe('a submitted batch', () => {
     await playBatches(30_000)
     expect(world.model.calls).toEqual([])
     expect((await batchStatus(room, status.batch))!.status).toBe('failed')
+    // Nor can anything be decided for it: a flow that was made for it would never go.
+    expect(await world.clock.run(pauseBatch(room, status.batch, 'wait'))).toEqual({ kind: 'finished-before' })
+    expect((await room.budgets.read('pool')).flows).toEqual([])
   })
 
   test('fails when it is empty, is no UTF-8, or its file is gone', async () => {
