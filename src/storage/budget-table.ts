@@ -4,7 +4,7 @@ import type { Level } from '../core/level.ts'
 import { limits } from '../core/limits.ts'
 import type { Ledger } from '../core/budget.ts'
 import type { BudgetTable, Pool, TickState, Versioned } from '../ports.ts'
-import { termsSchema } from './job-rows.ts'
+import { termsSchema } from './batch-rows.ts'
 import type { Entity, Table, Values, Write } from './table.ts'
 
 /** The budget table, PartitionKey = pool: a row for each ledger and flow, and the tick. */

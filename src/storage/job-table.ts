@@ -11,30 +11,20 @@ import {
 } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
-import { emptyHookLog } from '../core/webhook.ts'
 import type { Clock, IndexedJob, JobSnapshot, JobTable, SlotGrant, WaitingJob } from '../ports.ts'
+import { batchRow, readBatch } from './batch-rows.ts'
+import { batchTable } from './batch-table.ts'
 import {
-  batchRow,
   briefValues,
   countRows,
-  faultRow,
-  hookRow,
   jobRow,
   jobRows,
-  readBatch,
   readCounters,
-  readFault,
-  readHookLog,
   readJob,
-  writeBatch,
-  writeBatchChange,
   writeChangedJob,
-  writeFault,
-  writeHookLog,
   writeNewJob,
   writePhase,
   writePlacedJob,
-  writeTerms,
 } from './job-rows.ts'
 import { partitionWriter, type RowChange } from './partition-writer.ts'
 import type { Entity, Table, Values, Write } from './table.ts'
@@ -58,6 +48,8 @@ export function jobTable(
   }
 
   return {
+    ...batchTable(table),
+
     async add(job) {
       const { batch, key } = job
       const changeId = newId()
@@ -199,70 +191,6 @@ export function jobTable(
         ...(isBrief ? { only: briefValues } : {}),
       })
       return rows.map((entity) => readJob({ batch, key: entity.row.slice(jobRow('').length) }, entity))
-    },
-
-    async openBatch(batch) {
-      const partition = batch.batch
-      const values = writeBatch(batch)
-      const result = await table.transact(partition, [{ kind: 'insert', row: batchRow, values }])
-      if (result.kind === 'committed') return batch
-      const entity = await table.get({ partition, row: batchRow })
-      return entity === undefined ? batch : readBatch(partition, entity)
-    },
-
-    async saveTerms(batch, terms) {
-      await table.transact(batch, [{ kind: 'merge', row: batchRow, values: writeTerms(terms) }])
-    },
-
-    async changeBatch(batch, change) {
-      for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
-        const entity = await table.get({ partition: batch, row: batchRow })
-        const before = entity && readBatch(batch, entity)
-        const after = before && change(before)
-        if (after === undefined) return before
-        const result = await table.transact(batch, [
-          { kind: 'merge', row: batchRow, values: writeBatchChange(after), version: entity?.version },
-        ])
-        if (result.kind === 'committed') return after
-      }
-      throw new Error(`batch ${batch} could not be changed; too many writers`)
-    },
-
-    async saveFaults(batch, faults) {
-      const writes = faults.map((fault, index): Write => {
-        return { kind: 'insert', row: faultRow(index), values: writeFault(fault) }
-      })
-      // A conflict: an earlier try has written these, and the file is the same.
-      for (let first = 0; first < writes.length; first += limits.transactionEntitiesMax) {
-        await table.transact(batch, writes.slice(first, first + limits.transactionEntitiesMax))
-      }
-    },
-
-    async faults(batch) {
-      const range = { partition: batch, from: 'fault:', before: 'fault;' }
-      return (await table.range({ ...range, limit: limits.faultsKeptMax })).map(readFault)
-    },
-
-    async readBatch(batch) {
-      const entity = await table.get({ partition: batch, row: batchRow })
-      return entity && readBatch(batch, entity)
-    },
-
-    async readHookLog(batch) {
-      const entity = await table.get({ partition: batch, row: hookRow })
-      return entity && readHookLog(entity)
-    },
-
-    async changeHookLog(batch, change) {
-      for (let tries = 0; tries < limits.deliveryNoteTriesMax; tries += 1) {
-        const before = await table.get({ partition: batch, row: hookRow })
-        const values = writeHookLog(change(before === undefined ? emptyHookLog : readHookLog(before)))
-        const write: Write =
-          before === undefined
-            ? { kind: 'insert', row: hookRow, values }
-            : { kind: 'merge', row: hookRow, values, version: before.version }
-        if ((await table.transact(batch, [write])).kind === 'committed') return
-      }
     },
 
     async getBatch(batch) {

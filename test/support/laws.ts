@@ -4,7 +4,8 @@ import { jobCounts, sum, type Counters } from '../../src/core/counters.ts'
 import { isFinal, type Image, type Job, type Usage } from '../../src/core/job.ts'
 import { indexRowOf, parseIndexRow } from '../../src/core/keys.ts'
 import type { JobRef } from '../../src/ports.ts'
-import { batchRow, readCounters, readJob } from '../../src/storage/job-rows.ts'
+import { batchRow } from '../../src/storage/batch-rows.ts'
+import { readCounters, readJob } from '../../src/storage/job-rows.ts'
 import type { Entity } from '../../src/storage/table.ts'
 
 /** The laws of design, section 7: each is one named assertion, the same in every test. */
