@@ -1,16 +1,20 @@
 import type { LineFault } from './core/batch-line.ts'
 import type { BatchOrder } from './core/batch-order.ts'
 import type { BatchProgress } from './core/batch-progress.ts'
-import type { Ledger } from './core/budget.ts'
 import type { Counters } from './core/counters.ts'
 import type { Failure, FailureKind, ModelFailure } from './core/failure.ts'
 import type { IndexKind } from './core/keys.ts'
-import type { Flow, Terms } from './core/fairness.ts'
+import type { Terms } from './core/fairness.ts'
 import type { Image, Job, Usage } from './core/job.ts'
 import type { PictureFormat } from './core/input-picture.ts'
 import type { Inputs } from './core/input-ref.ts'
 import type { ImageRequest, Priority } from './core/submission.ts'
 import type { HookEvent, HookLog, WebhookAnswer } from './core/webhook.ts'
+
+// What they need for budgets, files, and addresses that others gave us stands by itself.
+export type * from './ports/budget.ts'
+export * from './ports/files.ts'
+export type * from './ports/outgoing.ts'
 
 /** What the pipeline needs from the world. Every method may throw for a broken world; what is expected is returned. */
 
@@ -153,65 +157,6 @@ export type SlotGrant = WaitingJob & {
   readonly deployment: string
 }
 
-/** When a pool's next tick is due; `epoch` counts ticks, so that of two only one lives. */
-export type TickState = {
-  readonly epoch: number
-  readonly dueAt: number | null
-  /** The tick left slots within its horizon: a job that comes may start before the next one. */
-  readonly hasRoom: boolean
-  readonly virtualTime: number
-  /** Who ran it, and since when nobody else has run one: all starts are then made by one clock. */
-  readonly instance: string
-  readonly aloneSince: number
-  /** Tells whose commit it was, when its answer was lost. */
-  readonly mark: string
-}
-
-/** A pool's rows, each as it stood when it was read. */
-export type Pool = {
-  readonly ledgers: readonly Versioned<Ledger>[]
-  readonly flows: readonly Versioned<Flow>[]
-  readonly tick: Versioned<TickState> | undefined
-}
-
-export type Versioned<T> = { readonly value: T; readonly version: string }
-
-export type PoolChange = {
-  readonly pool: string
-  /** `before` undefined: the row is new. */
-  readonly ledgers: readonly { readonly before: Versioned<Ledger> | undefined; readonly after: Ledger }[]
-  readonly flows: readonly { readonly before: Versioned<Flow>; readonly after: Flow }[]
-  readonly tick: { readonly before: Versioned<TickState> | undefined; readonly after: TickState }
-}
-
-/** The budgets of pools. All changes compare and set. */
-export type BudgetTable = {
-  read(pool: string): Promise<Pool>
-  readLedgers(pool: string): Promise<readonly Versioned<Ledger>[]>
-  /** All or nothing; `conflict` when any of the rows was changed since it was read. */
-  commit(change: PoolChange): Promise<'committed' | 'conflict'>
-  readTick(pool: string): Promise<TickState | undefined>
-  readLedger(ref: { pool: string; quota: string }): Promise<Versioned<Ledger> | undefined>
-  changeLedger(change: {
-    pool: string
-    before: Versioned<Ledger>
-    after: Ledger
-  }): Promise<'committed' | 'conflict'>
-  readFlow(ref: { pool: string; batch: string }): Promise<Versioned<Flow> | undefined>
-  /**
-   * Changes a batch's flow against what it is now, or what `fresh` makes when it has none. `change` answers undefined to
-   * leave it alone, and may be asked several times. Answers the flow as it stands in the end.
-   */
-  changeFlow(order: {
-    pool: string
-    batch: string
-    fresh: () => Promise<Flow>
-    change: (flow: Flow) => Flow | undefined
-  }): Promise<Flow>
-  /** Takes the flow out of the pool, unless it was changed since it was read. */
-  removeFlow(flow: { pool: string; before: Versioned<Flow> }): Promise<void>
-}
-
 /** Sent by the pacer, one for each slot; visible at `wakeAt`. */
 export type WorkMessage = JobRef & {
   readonly pool: string
@@ -351,117 +296,6 @@ export type InputStore = {
   /** 128 bits in hex that tell the bytes from all others; made beside the event loop, which has slots to keep. */
   fingerprint(bytes: Uint8Array): Promise<string>
 }
-
-export const filePurposes = ['batch', 'vision', 'batch_output'] as const
-
-export type FilePurpose = (typeof filePurposes)[number]
-
-/** A file that somebody sent, or that we made of a batch's results. It never changes. */
-export type StoredFile = {
-  /** `file-…`; it holds the time at which it was made. */
-  readonly id: string
-  /** The API key that it belongs to. */
-  readonly owner: string | null
-  readonly filename: string
-  readonly purpose: FilePurpose
-  readonly sizeBytes: number
-  readonly createdAt: number
-  readonly expiresAt: number | null
-}
-
-export type FileStore = {
-  /** Keeps the content as it comes, at flat memory; `too-large`, and nothing kept, when it passes the bound. */
-  save(
-    file: FileContent & FileFacts,
-  ): Promise<{ readonly kind: 'saved'; readonly file: StoredFile } | { readonly kind: 'too-large' }>
-  /** As `save`, for content that comes before what is to be said of it. */
-  keep(file: FileContent): Promise<KeptContent | { readonly kind: 'too-large' }>
-  /** Undefined also when it has expired. */
-  get(id: string): Promise<StoredFile | undefined>
-  /** Of one key, or of all where none is named; in the order of time, from behind `after` on. */
-  list(query: {
-    readonly owner: string | undefined
-    readonly purpose?: FilePurpose | undefined
-    readonly order: 'asc' | 'desc'
-    readonly after?: string | undefined
-    readonly limit: number
-  }): Promise<{
-    readonly files: readonly StoredFile[]
-    readonly hasMore: boolean
-    /** From where to go on: the last file, or where a long way past files of other purposes was broken off. */
-    readonly lastId: string | undefined
-  }>
-  /** The bytes from `from` up to, and without, `before`; undefined when it is gone. */
-  read(
-    id: string,
-    range?: { readonly from: number; readonly before: number },
-  ): Promise<AsyncIterable<Uint8Array> | undefined>
-  /** A link to its bytes for a quarter of an hour, which reads and nothing else; undefined where storage can sign none. */
-  link(
-    id: string,
-    facts: { readonly contentType: string; readonly disposition: string },
-  ): Promise<string | undefined>
-  remove(id: string): Promise<boolean>
-  /** Removes what has expired, up to a bound; answers how many. */
-  removeExpired(): Promise<number>
-}
-
-export type FileFacts = {
-  readonly owner: string | null
-  readonly filename: string
-  readonly purpose: FilePurpose
-  readonly expiresAfterMs: number | null
-}
-
-export type FileContent = {
-  /** What it throws passes up, and nothing is kept. */
-  readonly content: AsyncIterable<Uint8Array>
-  readonly sizeBytesMax: number
-  /**
-   * Ours to choose for a file that may have to be made again (a `timedId`); it then takes the place of the earlier one.
-   */
-  readonly id?: string | undefined
-}
-
-/** Content that is no file yet: `record` makes it one, `discard` takes it away. One that gets neither goes by itself. */
-export type KeptContent = {
-  readonly kind: 'kept'
-  readonly sizeBytes: number
-  record(facts: FileFacts): Promise<StoredFile>
-  discard(): Promise<void>
-}
-
-/** A request to an address that somebody else gave us. */
-export type OutgoingRequest = {
-  readonly url: string
-  readonly method: 'GET' | 'POST'
-  /** Names in lower case. */
-  readonly headers?: Readonly<Record<string, string>>
-  readonly body?: string | Uint8Array
-  /** For all of it: connecting, redirects, and the answer's last byte. */
-  readonly timeoutMs: number
-  readonly bodyBytesMax: number
-  /** Of a larger body the beginning is enough. */
-  readonly isBodyCut?: boolean
-  /** Only a GET is redirected; at 0 an answer that redirects is an answer like any other. */
-  readonly redirectsMax: number
-}
-
-export type OutgoingAnswer =
-  | {
-      readonly kind: 'answer'
-      readonly status: number
-      /** Names in lower case; of a repeated one, the first. */
-      readonly headers: Readonly<Record<string, string>>
-      readonly body: Uint8Array
-    }
-  /** The guard lets nobody ask there: asking again is of no use. A half sentence, to stand after `the address`. */
-  | { readonly kind: 'refused'; readonly why: string }
-  /** `timeout`, `too_large`, or the code of the connection's fault, as `ECONNREFUSED`. */
-  | { readonly kind: 'failed'; readonly code: string }
-
-/** Asks where the guard on outgoing addresses lets it. */
-export type Outgoing = (request: OutgoingRequest) => Promise<OutgoingAnswer>
 
 /** Batches by the time at which they were opened. */
 export type BatchList = {
