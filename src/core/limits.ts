@@ -157,6 +157,14 @@ export const limits = {
   /** Rows of a pool (deployments, flows) read at once. */
   poolRowsMax: 5_000,
 
+  /**
+   * What the functions host takes as a request's body (FUNCTIONS_REQUEST_BODY_SIZE_LIMIT). It reads a body whole, some
+   * seven times its size in memory, before any key is looked at: so a file's worth of 64 MB and the form around it.
+   */
+  hostBodyBytesMax: 72 * 1024 * 1024,
+  /** Files of one request together; OpenAI's clients send parts of uploads of this size unasked. */
+  requestFilesBytesMax: 64 * 1024 * 1024,
+
   /** OpenAI's limits on files: a batch's lines, and an image to edit. */
   batchFileBytesMax: 200 * 1024 * 1024,
   visionFileBytesMax: 50 * 1024 * 1024,
