@@ -96,8 +96,7 @@ async function open(settings: Settings): Promise<Darkroom> {
   const credential = async (): Promise<TokenCredential> => (identity ??= defaultCredential(clientId))
   const clock = correctedClock(machineClock, log)
   const storage = await connectStorage(settings.storage, credential, {
-    now: Date.now,
-    heard: clock.heard,
+    listener: { now: Date.now, heard: clock.heard },
   })
   await prepareStorage(storage)
   const rules = { pools: settings.pools.map(rulesOf), inputHosts: settings.inputHosts, decodeBase64 }

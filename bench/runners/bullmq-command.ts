@@ -60,5 +60,5 @@ function waitMsIn(text: string): number | undefined {
   return seconds === undefined ? undefined : Number(seconds) * 1_000
 }
 
-await once(process, 'SIGTERM')
+await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')])
 process.exit()

@@ -124,6 +124,8 @@ export const timing = {
   streamStallMs: 60_000,
   /** After which its reader comes back. */
   liveRetryMs: 2_000,
+  /** What a host that is told to end gives to the calls under way. Seen on the real one, 2026-11-30. */
+  terminateMs: 10_000,
   /** Width of the buckets from which rates of the last minute are summed. */
   rateBucketMs: 5_000,
   rateWindowMs: 60_000,

@@ -3,6 +3,7 @@ import { getBudget, getHealth } from '../http/budget.ts'
 import { postEstimate } from '../http/estimate.ts'
 import { getEvents } from '../http/events.ts'
 import { deleteFile, getFile, getFileContent, listFiles, postFile } from '../http/files.ts'
+import { getHome } from '../http/home.ts'
 import { postEdit, postGeneration } from '../http/images.ts'
 import { getImage, getJob, postCancelJob, postJob } from '../http/jobs.ts'
 import { getBatches, getBatchJobs, getResults, postBatch, postRetry } from '../http/submitted-batches.ts'
@@ -32,6 +33,7 @@ route('post-edit', { method: 'POST', path: 'v1/images/edits' }, postEdit)
 route('post-generation', { method: 'POST', path: 'v1/images/generations' }, postGeneration)
 route('post-estimate', { method: 'POST', path: 'v1/estimate' }, postEstimate)
 route('get-budget', { method: 'GET', path: 'v1/budget' }, getBudget)
+route('get-home', { method: 'GET', path: '', isOpen: true }, getHome)
 route('get-health', { method: 'GET', path: 'healthz', isOpen: true }, getHealth)
 
 routeOthers()

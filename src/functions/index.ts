@@ -1,5 +1,6 @@
 import { app } from '@azure/functions'
 import { stopDarkroom } from '../app.ts'
+import { timing } from '../core/timing.ts'
 import { watchClients } from './client.ts'
 import './expiry.ts'
 import './batch-work.ts'
@@ -10,10 +11,15 @@ import './pacer.ts'
 import './rescue.ts'
 import './webhooks.ts'
 
-// Uploads, results and events go through in pieces; without it the host holds every body whole.
+// Results and events go out in pieces, and chunked bodies come in pieces. The host holds a body of known length whole all
+// the same, before anything of ours is asked: `limits.hostBodyBytesMax` is what it may have.
 app.setup({ enableHttpStream: true })
 watchClients()
 
-app.hook.appTerminate(() => {
+// A host that ends runs these hooks last, when nothing is left that they could stop. Only a signal to this process comes
+// earlier: no call starts from then on, and those under way have as long as the host itself would give them.
+app.hook.appTerminate(stopDarkroom)
+process.once('SIGTERM', () => {
   stopDarkroom()
+  setTimeout(() => process.exit(), timing.terminateMs)
 })

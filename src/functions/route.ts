@@ -10,7 +10,12 @@ const service: Service = { door, room: darkroom }
 /** All that were registered. */
 export const routes: Route[] = []
 
-/** Registers one HTTP route. Who asks is checked by us: the host's own keys know nobody's batches. */
+/**
+ * Registers one HTTP route. Who asks is checked by us: the host's own keys know nobody's batches.
+ *
+ * The host knows no precedence of routes. It sorts functions by name and takes the first whose route matches path and
+ * method, so a name decides whether a function is reached: `test/functions/routes.test.ts` holds all of them to it.
+ */
 export function route(
   name: string,
   { method, path, isOpen = false }: { method: HttpMethod; path: string; isOpen?: boolean },
@@ -20,19 +25,22 @@ export function route(
   routes.push(added)
   app.http(name, {
     methods: method === 'GET' ? ['GET', 'HEAD'] : [method],
-    route: path,
+    route: path === '' ? startPage : path,
     authLevel: 'anonymous',
     handler: async (request, context) =>
       paced(await answer(service, added, incoming(request, context)), context),
   })
 }
 
+/** Matches `/` alone, and takes it from the host's own start page, which an empty route does not. */
+const startPage = '{ignored:maxlength(0)?}'
+
 /**
- * Registers what answers in the place of the host, where no route does, in OpenAI's shape. Hosts prefer every route that
- * begins with a word to it. The start page, and the paths that the host has for itself, stay the host's.
+ * Registers what answers in the place of the host, where no route does, in OpenAI's shape. Its name sorts behind all
+ * others, for it would take their requests. The paths that the host has for itself stay the host's.
  */
 export function routeOthers(): void {
-  app.http('others', {
+  app.http('zz-unrouted', {
     methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
     route: '{*path:regex(^(?!admin|runtime).+$)}',
     authLevel: 'anonymous',

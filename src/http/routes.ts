@@ -6,7 +6,7 @@ export type Route = {
   /** Of the function. */
   readonly name: string
   readonly method: HttpMethod
-  /** In Azure's syntax, `v1/jobs/{id}`, without a slash before it. */
+  /** In Azure's syntax, `v1/jobs/{id}`, without a slash before it; empty for `/`. */
   readonly path: string
   /** For everybody: no key is wanted. */
   readonly isOpen: boolean

@@ -21,7 +21,7 @@ export type Child = AsyncDisposable & {
   ask(message: string, limitMs?: number): Promise<unknown>
   /** Lines that tell of trouble: `[warn]`, `[error]` and whatever came on standard error. */
   troubles(): readonly string[]
-  /** Asks it to stop, and kills it with all it has started when it does not. */
+  /** Asks it to stop, as Ctrl-C does, and kills it with all it has started when it does not. */
   stop(): Promise<void>
   /** SIGKILL, to it and all it has started: nobody is asked. */
   kill(): Promise<void>
@@ -106,7 +106,7 @@ async function startNow(command: Command): Promise<Child> {
   }).then(() => void running.delete(started))
   const stop = async (): Promise<void> => {
     if (hasEnded()) return
-    child.kill('SIGTERM')
+    child.kill('SIGINT')
     const timer = setTimeout(() => killGroup(child), stopLimitMs)
     await ended
     clearTimeout(timer)

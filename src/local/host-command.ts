@@ -21,8 +21,11 @@ await runCommand(about, async () => {
   await useRunningStorage()
   if (!hasDeployment(process.env)) await useRunningSimulated()
   const host = await startInstance(instance, logToTerminal)
+  // A benchmark that started this asks for the process that runs the functions.
+  process.on('message', (message) => {
+    if (message === 'worker') void host.measure().then((measured) => process.send?.(measured))
+  })
   console.log(`darkroom: ready on ${host.url}`)
-  await untilStopped()
-  await stopInstance(host, graceMs)
+  await stopInstance(host, await untilStopped(), { graceMs })
   process.exit()
 })

@@ -2,9 +2,11 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { z } from 'zod'
+import { limits } from '../core/limits.ts'
 import { readSettings, SettingsError } from '../settings.ts'
 import { connectStorage } from '../storage/connection.ts'
-import { startHost, type LocalHost } from './host/host.ts'
+import { startHost } from './host/host.ts'
+import { superviseHost, type SupervisedHost } from './supervisor.ts'
 
 const run = promisify(execFile)
 
@@ -13,16 +15,14 @@ export const rootDir = join(import.meta.dirname, '../..')
 /** Where `npm start` listens, and where Core Tools would. */
 const usualPort = 7071
 
-/** A batch's file of 200 MB, and the form around it. Azure takes 100 MB until the same setting says otherwise. */
-const usualBodyBytesMax = 220 * 1024 * 1024
-
-/** Calls cost money: on a stop they get this long to come to their end. */
+/** Calls cost money: when somebody at a terminal stops a command, they get this long to come to their end. */
 const usualGraceSeconds = 30
 
 const commandSettings = z.object({
   PORT: z.coerce.number('a port').int().min(0).max(65_535).default(usualPort),
   SHUTDOWN_GRACE_SECONDS: z.coerce.number('seconds').min(0).max(3_600).default(usualGraceSeconds),
-  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: z.coerce.number('bytes').int().min(1).default(usualBodyBytesMax),
+  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: z.coerce.number('bytes').int().min(1).default(limits.hostBodyBytesMax),
+  AzureWebJobsDisableHomepage: z.stringbool().default(false),
   MESSAGE_LEASE_SECONDS: z.coerce.number('seconds').min(2).max(3_600).optional(),
 })
 
@@ -31,6 +31,7 @@ export type InstanceSettings = {
   /** See `startHost`. */
   readonly messageLeaseMs?: number | undefined
   readonly bodyBytesMax?: number
+  readonly hasHomepage?: boolean
 }
 
 /** What this command goes by, from the environment. */
@@ -48,25 +49,36 @@ export function readCommandSettings(): { readonly graceMs: number; readonly inst
       port: data.PORT,
       messageLeaseMs: leaseSeconds === undefined ? undefined : 1_000 * leaseSeconds,
       bodyBytesMax: data.FUNCTIONS_REQUEST_BODY_SIZE_LIMIT,
+      hasHomepage: !data.AzureWebJobsDisableHomepage,
     },
   }
 }
 
-/** Builds the bundle that Azure would load, and runs it in the local host under the environment's settings. */
+/**
+ * Builds the bundle that Azure would load, and runs it in the local host under the environment's settings. A host that
+ * ends itself is started again.
+ */
 export async function startInstance(
   instance: InstanceSettings,
   log: (line: string) => void,
-): Promise<LocalHost> {
+): Promise<SupervisedHost> {
   // As Core Tools call themselves: whatever else is set, this is not Azure.
   process.env['AZURE_FUNCTIONS_ENVIRONMENT'] = 'Development'
   const settings = readSettings(process.env)
   // In a process of its own: what it takes would stay with the host.
   await run(process.execPath, [join(rootDir, 'build.ts')])
-  const { queues } = await connectStorage(settings.storage, async () => {
-    const { DefaultAzureCredential } = await import('@azure/identity')
-    return new DefaultAzureCredential()
+  const storage = await connectStorage(
+    settings.storage,
+    async () => {
+      const { DefaultAzureCredential } = await import('@azure/identity')
+      return new DefaultAzureCredential()
+    },
+    { triesMax: 1 },
+  )
+  return superviseHost({
+    port: instance.port,
+    start: async (port) => startHost({ rootDir, storage, ...instance, port, log }),
   })
-  return startHost({ rootDir, queueService: queues, ...instance, log })
 }
 
 /** What the functions and the host say, but for what only helps to mend them. */
@@ -110,21 +122,24 @@ function portTaken(error: unknown): string | undefined {
   return `darkroom: the port ${port} is taken, perhaps by another npm start; PORT=7072, say, lets the functions listen elsewhere. An Azurite that runs already is then shared: all who use it work on the same queues and jobs.`
 }
 
+/** Who asks a command to stop: somebody at a terminal, with Ctrl-C, or a platform, with SIGTERM. */
+export type StopRequest = 'terminal' | 'platform'
+
 /**
  * Resolves when the process is asked to stop. A second request ends it at once: what runs then is recovered by the
  * next start.
  */
-export async function untilStopped(): Promise<void> {
-  await new Promise<void>((resolve) => {
+export async function untilStopped(): Promise<StopRequest> {
+  return new Promise((resolve) => {
     let isAsked = false
-    const onSignal = (): void => {
+    const asked = (by: StopRequest): void => {
       if (isAsked) process.exit(130)
       isAsked = true
-      resolve()
+      resolve(by)
     }
-    process.on('SIGINT', onSignal)
-    process.on('SIGTERM', onSignal)
-    if (process.env['npm_lifecycle_event'] !== undefined) onParentGone(resolve)
+    process.on('SIGINT', () => asked('terminal'))
+    process.on('SIGTERM', () => asked('platform'))
+    if (process.env['npm_lifecycle_event'] !== undefined) onParentGone(() => resolve('platform'))
   })
 }
 
@@ -142,11 +157,20 @@ function onParentGone(act: () => void): void {
   watch.unref()
 }
 
-/** Stops the host, and says what it had to give up. */
-export async function stopInstance(host: LocalHost, graceMs: number): Promise<void> {
+/**
+ * Stops the host, and says what it had to give up: as a platform does, or as somebody at a terminal would have it, with
+ * `graceMs` for the calls under way.
+ */
+export async function stopInstance(
+  host: SupervisedHost,
+  by: StopRequest,
+  { graceMs }: { readonly graceMs: number },
+): Promise<void> {
   console.log(
-    `darkroom: stopping; calls under way have up to ${graceMs / 1_000} s to finish (again to stop at once)`,
+    by === 'platform'
+      ? 'darkroom: stopping as the platform stops a host: requests have 30 s, and then what runs has 10 s (again to stop at once)'
+      : `darkroom: stopping; calls under way have up to ${graceMs / 1_000} s to finish (again to stop at once)`,
   )
-  const { abandoned } = await host.stop({ graceMs })
+  const { abandoned } = by === 'platform' ? await host.terminate() : await host.stop({ graceMs })
   if (abandoned > 0) console.log(`darkroom: ${abandoned} run(s) given up; the next start recovers them`)
 }

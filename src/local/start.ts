@@ -24,8 +24,7 @@ await runCommand(about, async () => {
   }
   const host = await startInstance(instance, logToTerminal)
   console.log(`darkroom: ready on ${host.url}`)
-  await untilStopped()
-  await stopInstance(host, graceMs)
+  await stopInstance(host, await untilStopped(), { graceMs })
   await simulated?.stop()
   await azurite?.stop()
   process.exit()

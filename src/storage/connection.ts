@@ -18,25 +18,33 @@ export type StorageConnection = {
   readonly signing: 'account-key' | 'user-delegation' | 'none'
 }
 
-/**
- * `credential` is asked for only where the settings name no key. `listener` is told the dates of the answers that come
- * through these clients.
- */
+export type ConnectionOptions = {
+  /** Is told the dates of the answers that come through these clients. */
+  readonly listener?: DateListener
+  /** How often a request to blobs and queues is sent, at most. Without it as often as the clients' own default has it. */
+  readonly triesMax?: number
+}
+
+/** `credential` is asked for only where the settings name no key. */
 export async function connectStorage(
   settings: StorageSettings,
   credential: () => Promise<TokenCredential>,
-  listener: DateListener = nobody,
+  { listener = nobody, triesMax }: ConnectionOptions = {},
 ): Promise<StorageConnection> {
+  const made = {
+    listener,
+    options: triesMax === undefined ? {} : { retryOptions: { maxTries: triesMax } },
+  }
   if (settings.kind === 'connection-string') {
     const { connectionString } = settings
     const { url, credential: key } = BlobServiceClient.fromConnectionString(connectionString)
     const { url: queueUrl } = QueueServiceClient.fromConnectionString(connectionString)
-    const blobs = listenedBlobs(url, key, listener)
+    const blobs = listenedBlobs(url, key, made)
     const hasKey = key instanceof StorageSharedKeyCredential
     const allowInsecureConnection = isLocal(url)
     return {
       blobs,
-      queues: listenedQueues(queueUrl, key, listener),
+      queues: listenedQueues(queueUrl, key, made),
       table: (name) =>
         hearDatesOf(
           TableClient.fromConnectionString(connectionString, name, { allowInsecureConnection }),
@@ -48,8 +56,8 @@ export async function connectStorage(
   }
   const token = await credential()
   return {
-    blobs: listenedBlobs(settings.blobUri, token, listener),
-    queues: listenedQueues(settings.queueUri, token, listener),
+    blobs: listenedBlobs(settings.blobUri, token, made),
+    queues: listenedQueues(settings.queueUri, token, made),
     table: (name) => hearDatesOf(new TableClient(settings.tableUri, name, token), listener),
     signing: 'user-delegation',
   }
@@ -59,15 +67,24 @@ const nobody: DateListener = { now: () => 0, heard() {} }
 
 type Credential = BlobServiceClient['credential']
 
+type Made = {
+  readonly listener: DateListener
+  readonly options: { readonly retryOptions?: { readonly maxTries: number } }
+}
+
 /** A pipeline takes policies only before its first client is made of it. */
-function listenedBlobs(url: string, credential: Credential, listener: DateListener): BlobServiceClient {
-  const pipeline = blobPipeline(credential)
+function listenedBlobs(url: string, credential: Credential, { listener, options }: Made): BlobServiceClient {
+  const pipeline = blobPipeline(credential, options)
   pipeline.factories.push(hearsDates(listener))
   return new BlobServiceClient(url, pipeline)
 }
 
-function listenedQueues(url: string, credential: Credential, listener: DateListener): QueueServiceClient {
-  const pipeline = queuePipeline(credential)
+function listenedQueues(
+  url: string,
+  credential: Credential,
+  { listener, options }: Made,
+): QueueServiceClient {
+  const pipeline = queuePipeline(credential, options)
   pipeline.factories.push(hearsDates(listener))
   return new QueueServiceClient(url, pipeline)
 }

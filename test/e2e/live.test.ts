@@ -178,19 +178,23 @@ test('a webhook to a private address is refused', async () => {
   )
 })
 
-test('an instance that is asked to stop sends its followers away at once', { timeout: 60_000 }, async () => {
-  await room.post(`/v1/jobs`, { batch: 'quiet', custom_id: 'a', prompt: 'a boat' })
-  await room.post(`/v1/batches/quiet/pause`, {})
-  await room.post(`/v1/jobs`, { batch: 'quiet', custom_id: 'b', prompt: 'a boat' })
-  const instance = await room.startInstance()
-  const response = await fetch(`${instance.url}/v1/batches/quiet/events`)
-  const reading = all(response)
-  await new Promise((done) => setTimeout(done, 1_500))
-  const stoppedAt = Date.now()
-  instance.process.kill('SIGTERM')
-  const events = await reading
-  await once(instance.process, 'exit')
-  expect(Date.now() - stoppedAt).toBeLessThan(10_000)
-  expect(events.some(({ event }) => event === 'counts')).toBe(true)
-  expect(events.at(-1)?.event).not.toBe('batch')
-})
+test(
+  'an instance that is stopped at a terminal sends its followers away at once',
+  { timeout: 60_000 },
+  async () => {
+    await room.post(`/v1/jobs`, { batch: 'quiet', custom_id: 'a', prompt: 'a boat' })
+    await room.post(`/v1/batches/quiet/pause`, {})
+    await room.post(`/v1/jobs`, { batch: 'quiet', custom_id: 'b', prompt: 'a boat' })
+    const instance = await room.startInstance()
+    const response = await fetch(`${instance.url}/v1/batches/quiet/events`)
+    const reading = all(response)
+    await new Promise((done) => setTimeout(done, 1_500))
+    const stoppedAt = Date.now()
+    instance.process.kill('SIGINT')
+    const events = await reading
+    await once(instance.process, 'exit')
+    expect(Date.now() - stoppedAt).toBeLessThan(10_000)
+    expect(events.some(({ event }) => event === 'counts')).toBe(true)
+    expect(events.at(-1)?.event).not.toBe('batch')
+  },
+)

@@ -111,7 +111,8 @@ export async function run(options: {
       await Promise.all(
         instances.map(async ({ process: child }) => {
           if (child.exitCode !== null || child.signalCode !== null) return
-          child.kill('SIGTERM')
+          // As Ctrl-C does.
+          child.kill('SIGINT')
           await once(child, 'exit')
         }),
       )

@@ -1,4 +1,6 @@
+import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { run, type Running } from './running.ts'
@@ -13,7 +15,7 @@ afterAll(async () => {
   await running.stop()
 })
 
-/** Sends what no client would, and reads what comes until the other side is done, or a second passes in silence. */
+/** Sends what no client would, and reads what comes until the other side is done, or silent. */
 async function send(...pieces: readonly (string | Uint8Array | number)[]): Promise<string> {
   const { port } = new URL(running.instances[0]!.url)
   const socket = connect(Number(port), '127.0.0.1')
@@ -33,7 +35,9 @@ async function send(...pieces: readonly (string | Uint8Array | number)[]): Promi
   return heard
 }
 
+/** A second of silence after what was heard; of nothing at all a few, for a busy machine answers late. */
 async function quiet(length: () => number): Promise<void> {
+  for (let looks = 0; looks < 4 && length() === 0; looks += 1) await pause(1_000)
   for (let before = -1; before !== length(); await pause(1_000)) before = length()
 }
 
@@ -56,7 +60,9 @@ describe('in OpenAI’s shape, with a request id, comes', () => {
   test.each([
     ['404', 'GET /v1/nothing', 'not_found'],
     ['404', 'GET /v1/%zz', 'not_found'],
-    ['404', 'GET //evil.example.com/v1/jobs', 'not_found'],
+    ['404', 'GET /v1/jobs/%zz', 'not_found'],
+    ['404', 'GET /v1/jobs/%ff.%c3', 'not_found'],
+    ['404', 'GET /v1/jobs/a%2fb.c', 'not_found'],
     ['404', 'GET /v1/jobs/../../etc/passwd', 'not_found'],
     ['405', 'DELETE /v1/jobs', 'method_not_allowed'],
     ['405', 'GET /v1/jobs/a.b/cancel', 'method_not_allowed'],
@@ -114,10 +120,27 @@ test.each<[string, (string | number)[]]>([
   if (heard !== '') expect(read(heard).status).toBeLessThan(500)
 })
 
-test('the host’s own paths, and the start page, are left to it', async () => {
-  for (const path of ['/', '/admin/host/status', '/runtime/webhooks/x']) {
-    expect(read(await send(request(`GET ${path}`)))).toMatchObject({ status: 404, error: undefined })
+test('the host’s own paths are left to it, and so is what it refuses before any function', async () => {
+  const own: readonly (readonly [string, number])[] = [
+    ['GET /admin/host/status', 401],
+    ['GET /runtime/webhooks/x', 404],
+    ['GET //evil.example.com/v1/jobs', 404],
+    ['TRACE /v1/jobs', 404],
+    ['GET /v1/jobs/%00', 400],
+  ]
+  for (const [line, status] of own) {
+    expect(read(await send(request(line)))).toMatchObject({ status, error: undefined })
   }
+})
+
+test('the address itself says what this is', async () => {
+  for (const method of ['GET', 'HEAD']) expect(read(await send(request(`${method} /`))).status).toBe(200)
+  const { version } = JSON.parse(await readFile(join(import.meta.dirname, '../../package.json'), 'utf8'))
+  const home = await send(request('GET /'))
+  expect(home).toContain(`Darkroom ${version}`)
+  expect(home).toContain('/healthz')
+  const rebound = request('GET /', [], 'Host: evil.example.com')
+  expect(read(await send(rebound))).toMatchObject({ status: 403 })
 })
 
 test('after all of it the service is well, and has no fault of its own in its log', async () => {

@@ -4,19 +4,25 @@ import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import type { IncomingMessage } from 'node:http'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { text } from 'node:stream/consumers'
 import { pathToFileURL } from 'node:url'
 import { setTimeout as delay } from 'node:timers/promises'
-import { QueueServiceClient } from '@azure/storage-queue'
+import { BlobServiceClient } from '@azure/storage-blob'
+import { QueueServiceClient, RestError } from '@azure/storage-queue'
 import type { DequeuedMessageItem, QueueClient } from '@azure/storage-queue'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest'
 import { startAzurite } from '../../src/local/azurite.ts'
 import { listenToQueue } from '../../src/local/host/queue-listener.ts'
+import { startTimer } from '../../src/local/host/timers.ts'
+import { timerStatusStore } from '../../src/local/host/timer-status.ts'
 import { createPollDelay } from '../../src/local/host/poll-delay.ts'
-import { readRoute } from '../../src/local/host/http-route.ts'
-import type { HostReport } from './fixtures/run-host.ts'
+import { hostClock } from '../../src/local/host/clock.ts'
+import type { HostOptions, HostOrder, HostReport } from './fixtures/run-host.ts'
 
 const fixtures = join(import.meta.dirname, 'fixtures')
 const service = QueueServiceClient.fromConnectionString(inject('azurite'))
@@ -69,11 +75,14 @@ describe('a running app', () => {
   })
 
   test('lets the properties of a JSON message override its metadata', async () => {
-    const payload = { ID: 7, dequeuecount: 'many', own: true, nested: { A: 1 }, list: [1], none: null }
+    const at = '2001-01-01T00:00:00Z'
+    const payload = { ID: 7, dequeuecount: 'many', own: true, at, nested: { A: 1 }, list: [1], none: null }
     await send(host.queue('echo'), JSON.stringify(payload))
     const { message, metadata } = await host.call('echo', ({ message }) => typeof message === 'object')
     expect(message).toEqual(payload)
     expect(metadata).toMatchObject({ id: 7, dequeueCount: 'many', own: 'True', nested: { a: 1 } })
+    // A date in ISO form was a .NET date meanwhile.
+    expect(metadata).toHaveProperty('at', '01/01/2001 00:00:00')
     expect(metadata).not.toHaveProperty('list')
     expect(metadata).not.toHaveProperty('none')
   })
@@ -174,27 +183,34 @@ describe('a running app', () => {
     expect((await fetch(`${host.url}/api/silent`)).status).toBe(204)
   })
 
-  test('answers 404, 405, 413 and 500 itself', async () => {
-    for (const path of ['/items/7', '/api/nothing', '/api/items/seven']) {
-      expect((await fetch(host.url + path)).status).toBe(404)
+  test('gives a request to the first function by name whose route and methods match', async () => {
+    const by = async (method: string) =>
+      (await fetch(`${host.url}/api/either/way`, { method })).json().catch(() => undefined)
+    expect(await by('GET')).toMatchObject({ by: 'first', params: { path: 'way' } })
+    expect(await by('PUT')).toEqual({ by: 'later' })
+    expect((await fetch(`${host.url}/api/either/way`, { method: 'DELETE' })).status).toBe(404)
+  })
+
+  test('answers what no function takes itself, without a word', async () => {
+    for (const path of ['/items/7', '/api/nothing', '/api/items/seven', '//api/items/7']) {
+      const answer = await fetch(host.url + path)
+      expect([path, answer.status, await answer.text()]).toEqual([path, 404, ''])
     }
-    const wrongMethod = await fetch(`${host.url}/api/items/7`, { method: 'DELETE' })
-    expect([wrongMethod.status, wrongMethod.headers.get('allow')]).toEqual([405, 'GET, POST'])
+    expect((await fetch(`${host.url}/api/items/7`, { method: 'DELETE' })).status).toBe(404)
+    expect((await fetch(`${host.url}/admin/host/status`)).status).toBe(401)
+    expect((await fetch(`${host.url}/api/items/%00`)).status).toBe(400)
+    expect(await raw(host.url, 'TRACE /api/items/7')).toMatch(/^HTTP\/1\.1 404 /)
+    expect(await raw(host.url, 'BREW /api/items/7')).toMatch(/^HTTP\/1\.1 404 /)
+    const startPage = await fetch(host.url)
+    expect([startPage.status, startPage.headers.get('content-type')]).toEqual([200, 'text/html'])
+  })
 
-    const tooLong = request(`${host.url}/api/items/7`, {
-      method: 'POST',
-      headers: { 'content-length': 104_857_601 },
-    })
-    tooLong.flushHeaders()
-    const [refused]: IncomingMessage[] = await once(tooLong, 'response')
-    tooLong.destroy()
-    expect(refused?.statusCode).toBe(413)
-
+  test('answers 500 for a function that throws', async () => {
     expect((await fetch(`${host.url}/api/text-thrown`)).status).toBe(500)
     const thrown = await fetch(`${host.url}/api/boom`)
     expect([thrown.status, await thrown.text()]).toEqual([500, ''])
     await vi.waitFor(() =>
-      expect(host.lines.join('\n')).toMatch(/\[error\] boom: failed on GET \/api\/boom: Error: burst/),
+      expect(host.lines.join('\n')).toMatch(/\[error\] boom: failed on GET: .*Error: burst/),
     )
   })
 
@@ -216,7 +232,7 @@ describe('a running app', () => {
       scheduleStatus: {
         last: '0001-01-01T00:00:00+00:00',
         next: expect.stringMatching(/-01-01T00:00:00\.000Z$/),
-        lastUpdated: '0001-01-01T00:00:00+00:00',
+        lastUpdated: expect.stringMatching(/^\d{4}-/),
       },
       isPastDue: false,
     })
@@ -228,12 +244,12 @@ describe('a running app', () => {
   })
 })
 
-describe('stop', () => {
+describe('stop, for somebody at a terminal', () => {
   test('runs appTerminate, waits for what runs, and leaves nothing behind', async () => {
     const host = await runHost(await bundledApp('functions.ts', { extensions: { queues: queueSettings } }))
     await send(host.queue('hold'), '700')
     await host.call('held')
-    expect(await host.stop(5_000)).toEqual({ abandoned: 0, exitCode: 0 })
+    expect(await host.stop(5_000)).toMatchObject({ abandoned: 0, exitCode: 0 })
     const names = host.calls.map(({ name }) => name)
     expect(names.indexOf('released')).toBeGreaterThan(0)
     // A run under way can hear of the end only while it runs.
@@ -256,6 +272,109 @@ describe('stop', () => {
   })
 })
 
+describe('a platform’s SIGTERM', () => {
+  test('goes on taking messages for 10 s, cuts what runs then, and runs appTerminate last', async () => {
+    const rootDir = await bundledApp('functions.ts', { extensions: { queues: queueSettings } })
+    const host = await runHost(rootDir, { speed: 5 })
+    await send(host.queue('hold'), '60000')
+    await host.call('held')
+    const terminated = host.terminate()
+    await vi.waitFor(async () => expect(fetch(host.url)).rejects.toThrow('fetch failed'))
+    // Two more runs have room beside it: one ends in time, the other is cut.
+    await send(host.queue('hold'), '100')
+    await host.call('released')
+    await send(host.queue('hold'), '60000')
+    await host.call('held', ({ holding }) => holding === 2)
+    const { abandoned, tookMs, exitCode } = await terminated
+    expect({ abandoned, exitCode }).toEqual({ abandoned: expect.any(Number), exitCode: 0 })
+    expect(abandoned).toBeGreaterThanOrEqual(2)
+    expect(tookMs).toBeGreaterThanOrEqual(10_000)
+    expect(tookMs).toBeLessThan(30_000)
+    const names = host.calls.map(({ name }) => name)
+    expect(names.filter((name) => name === 'released')).toHaveLength(1)
+    expect(names.indexOf('appTerminate')).toBeGreaterThan(names.lastIndexOf('held'))
+    // Both are invisible until their leases lapse.
+    expect(await countOf(host.queue('hold'))).toBe(2)
+    expect((await host.queue('hold').peekMessages()).peekedMessageItems).toEqual([])
+  })
+
+  test('gives HTTP requests 30 s before that', async () => {
+    const host = await runHost(await bundledApp('functions.ts', {}), { speed: 10 })
+    // 20 s by the host's clock.
+    const slow = fetch(`${host.url}/api/slow/2000`)
+    await host.call('slow')
+    const terminated = host.terminate()
+    expect(await (await slow).text()).toBe('slow')
+    expect((await terminated).tookMs).toBeGreaterThan(10_000)
+  })
+})
+
+describe('a worker', () => {
+  test('that is killed alone is replaced, and what ran in it comes back', async () => {
+    const queues = { ...queueSettings, maxDequeueCount: 5 }
+    const host = await runHost(await bundledApp('functions.ts', { extensions: { queues } }))
+    await send(host.queue('hold'), '5000')
+    const { pid } = await host.call('held')
+    const cut = fetch(`${host.url}/api/slow/5000`)
+    await host.call('slow')
+    host.order({ kind: 'kill-worker' })
+    expect((await cut).status).toBe(500)
+    await host.call('held', (call) => call['pid'] !== pid)
+    expect((await fetch(`${host.url}/api/items/1`)).status).toBe(200)
+    expect(host.lines.join('\n')).toContain('[error] host: the worker ended; another is started')
+    await host.stop(0)
+  })
+
+  test('is replaced under all that runs when a function runs for too long', async () => {
+    const queues = { ...queueSettings, maxDequeueCount: 5 }
+    const rootDir = await bundledApp('functions.ts', { functionTimeout: '00:00:01', extensions: { queues } })
+    const host = await runHost(rootDir)
+    await send(host.queue('hold'), '60000')
+    const { pid } = await host.call('held')
+    await host.call('held', (call) => call['pid'] !== pid)
+    expect(host.lines.join('\n')).toContain('hold ran for longer than functionTimeout allows')
+    await host.stop(0)
+  })
+})
+
+describe('a timer', () => {
+  test('that was missed while no host ran is made up for at the start, and told that it is past due', async () => {
+    const blobs = BlobServiceClient.fromConnectionString(inject('azurite'))
+    const statuses = timerStatusStore(blobs)
+    const functionName = `missed-${process.pid}`
+    const runs: unknown[] = []
+    const start = (name: string) =>
+      startTimer({
+        functionName: name,
+        trigger: {
+          kind: 'timer',
+          bindingName: 'timer',
+          schedule: '0 0 0 1 1 *',
+          runOnStartup: false,
+          useMonitor: true,
+        },
+        statuses,
+        run: async ({ json = '' }) => void runs.push(JSON.parse(json)),
+        log: () => {},
+      })
+    const [missed, fresh] = [start(functionName), start(`${functionName}-fresh`)]
+    await Promise.all([missed.stop(), fresh.stop()])
+    // Neither has ever run, so neither is past due.
+    expect(runs).toEqual([])
+    const record = await statuses.read(functionName)
+    expect(record).toMatchObject({ Last: '0001-01-01T00:00:00+00:00' })
+
+    await statuses.write(functionName, { ...record!, Next: '2026-01-01T00:00:00.000Z' })
+    const again = start(functionName)
+    await vi.waitUntil(() => runs.length > 0)
+    await again.stop()
+    expect(runs).toMatchObject([{ IsPastDue: true, ScheduleStatus: { Next: '2026-01-01T00:00:00.000Z' } }])
+    const after = await statuses.read(functionName)
+    expect(Date.parse(after!.Next)).toBeGreaterThan(Date.now())
+    expect(Date.parse(after!.Last)).toBeGreaterThan(Date.parse('2026-01-01'))
+  })
+})
+
 test('reads base64 messages when the app wants them, and poisons what is none', async () => {
   const queues = { ...queueSettings, messageEncoding: 'base64' }
   const host = await runHost(
@@ -272,18 +391,113 @@ test('reads base64 messages when the app wants them, and poisons what is none', 
   await host.stop(0)
 })
 
-test('streams a response piece by piece, and 500 when the function throws', async () => {
-  const host = await runHost(await bundledApp('streaming.ts', {}))
-  const streamed = await fetch(`${host.url}/api/stream/one`)
-  expect(streamed.headers.get('content-type')).toBe('text/event-stream')
-  const reader = streamed.body!.pipeThrough(new TextDecoderStream()).getReader()
-  expect((await reader.read()).value).toBe('one ')
-  const released = await fetch(`${host.url}/api/release`, { method: 'POST', body: 'two' })
-  expect(await released.text()).toBe('ok')
-  expect((await reader.read()).value).toBe('two')
-  expect((await reader.read()).done).toBe(true)
-  expect((await fetch(`${host.url}/api/boom`)).status).toBe(500)
-  expect(await host.stop(1_000)).toEqual({ abandoned: 0, exitCode: 0 })
+describe('with streams', () => {
+  let host: RunningHost
+  beforeAll(async () => {
+    host = await runHost(await bundledApp('streaming.ts', {}), { speed: 100, bodyBytesMax: 100_000 })
+  })
+  afterAll(async () => {
+    expect(await host.stop(1_000)).toMatchObject({ abandoned: 0, exitCode: 0 })
+  })
+
+  test('a response comes piece by piece, with the invocation’s id', async () => {
+    const streamed = await fetch(`${host.url}/api/stream/one`)
+    expect(streamed.headers.get('content-type')).toBe('text/event-stream')
+    expect(streamed.headers.get('x-ms-invocation-id')).toMatch(/^[0-9a-f-]{36}$/)
+    const reader = streamed.body!.pipeThrough(new TextDecoderStream()).getReader()
+    expect((await reader.read()).value).toBe('one ')
+    const released = await fetch(`${host.url}/api/release`, { method: 'POST', body: 'two' })
+    expect(await released.text()).toBe('ok')
+    expect((await reader.read()).value).toBe('two')
+    expect((await reader.read()).done).toBe(true)
+  })
+
+  test('a path comes as the real host has it', async () => {
+    const item = async (path: string) => raw(host.url, `GET /api/${path}`)
+    expect(await item('items/a%2Fb')).toMatch(/"params":\{"id":"a%2Fb"\},"url":"[^"]+\/items\/a%252Fb"/)
+    expect(await item('items/%ZZ')).toContain('"params":{"id":"%ZZ"}')
+    expect(await item('items/%FF')).toContain('"params":{"id":"%FF"}')
+    expect(await item('items/%C3%A4%20b')).toMatch(/"params":\{"id":"ä b"\},"url":"[^"]+\/%C3%A4%20b"/)
+    expect(await item('items/../items/7')).toMatch(/"params":\{"id":"7"\},"url":"[^"]+\/api\/items\/7"/)
+    expect(await item('items/%00')).toMatch(/^HTTP\/1\.1 400 [^]*\r\n\r\n$/)
+  })
+
+  test('the route that holds nothing gets the start page', async () => {
+    const rooted = await runHost(
+      await bundledApp('streaming.ts', { extensions: { http: { routePrefix: '' } } }),
+      { hasHomepage: false },
+    )
+    expect(await (await fetch(rooted.url)).text()).toBe('home')
+    expect((await fetch(rooted.url, { method: 'POST' })).status).toBe(204)
+    await rooted.stop(0)
+  })
+
+  test.each([
+    ['throws', '/api/boom', 500],
+    ['breaks off in the middle of its body', '/api/break', 200],
+  ])('a function that %s leaves its reply open for 242 s', async (_, path, status) => {
+    const startedAt = performance.now()
+    const answer = await fetch(host.url + path)
+    expect(answer.status).toBe(status)
+    if (status === 500) expect(await answer.text()).toBe('')
+    else await expect(answer.text()).rejects.toThrow('terminated')
+    const tookMs = 100 * (performance.now() - startedAt)
+    expect(tookMs).toBeGreaterThan(242_000)
+  })
+
+  describe('a body', () => {
+    const form = (bytes: number) => ({ method: 'POST', body: new Uint8Array(bytes) })
+
+    test('of known length is read whole before the function is asked', async () => {
+      const before = host.calls.length
+      const slow = request(`${host.url}/api/length`, { method: 'POST', headers: { 'content-length': 10 } })
+      const answered: Promise<IncomingMessage[]> = once(slow, 'response')
+      slow.write('12345')
+      await delay(300)
+      expect(host.calls).toHaveLength(before)
+      slow.end('67890')
+      const [answer] = await answered
+      expect(answer?.statusCode).toBe(200)
+      answer?.resume()
+      await host.call('length')
+    })
+
+    test('in chunks is read as it comes', async () => {
+      const before = host.calls.length
+      const slow = request(`${host.url}/api/length`, { method: 'POST' })
+      slow.write('12345')
+      await vi.waitUntil(() => host.calls.length > before)
+      slow.end()
+      await once(slow, 'response')
+    })
+
+    test('of a length that passes the limit is an empty 500, and the function is not asked', async () => {
+      const before = host.calls.length
+      const answer = await fetch(`${host.url}/api/length`, form(100_001))
+      expect([answer.status, answer.headers.get('connection'), await answer.text()]).toEqual([
+        500,
+        'close',
+        '',
+      ])
+      expect(host.calls).toHaveLength(before)
+      expect((await fetch(`${host.url}/api/length`, form(100_000))).status).toBe(200)
+    })
+
+    test('in chunks that pass the limit is an empty 500', async () => {
+      const body = new Blob([new Uint8Array(300_000)]).stream()
+      const answer = await fetch(`${host.url}/api/length`, { method: 'POST', body, duplex: 'half' })
+      expect([answer.status, answer.headers.get('connection'), await answer.text()]).toEqual([
+        500,
+        'close',
+        '',
+      ])
+    })
+  })
+
+  test('40 KB of headers are a 431', async () => {
+    const answer = await fetch(`${host.url}/api/items/1`, { headers: { 'x-long': 'x'.repeat(40_000) } })
+    expect(answer.status).toBe(431)
+  })
 })
 
 describe('refuses to start', () => {
@@ -318,37 +532,49 @@ describe('refuses to start', () => {
   })
 })
 
-test('polls on when storage was away', async () => {
-  const location = await mkdtemp(join(workDir, 'azurite-'))
-  const first = await startAzurite({ location })
-  const client = QueueServiceClient.fromConnectionString(first.connectionString, {
-    retryOptions: { maxTries: 1 },
-  })
-  const queue = client.getQueueClient('away')
+test('storage out of reach for six tries, 23 s, ends the host', async () => {
+  const azurite = await startAzurite({})
+  const rootDir = await bundledApp('functions.ts', { extensions: { queues: queueSettings } })
+  const host = await runHost(rootDir, { speed: 10 }, azurite.connectionString)
+  await vi.waitFor(async () =>
+    expect(await host.queueIn(azurite.connectionString, 'echo').exists()).toBe(true),
+  )
+  await azurite.stop()
+  const awayAt = performance.now()
+  const { why } = await host.endedItself()
+  expect(why).toBe('storage is out of reach')
+  // By the host's clock; the 10 s for what runs are over at once when nothing does.
+  expect(10 * (performance.now() - awayAt)).toBeGreaterThan(22_000)
+  expect(host.lines.join('\n')).toMatch(/\[critical\] host: storage is out of reach: the host ends itself/)
+})
+
+test('storage that answers with an error is polled again', async () => {
+  const queue = service.getQueueClient(`busy-${process.pid}`)
   const ran: string[] = []
-  const lines: string[] = []
+  let refused = 0
+  const busy = new Proxy(service, {
+    get: (target, name) =>
+      name !== 'getQueueClient'
+        ? Reflect.get(target, name)
+        : (queueName: string) => {
+            const client = target.getQueueClient(queueName)
+            const receive = client.receiveMessages.bind(client)
+            client.receiveMessages = async (options) => {
+              if ((refused += 1) <= 8) throw new RestError('busy', { statusCode: 503 })
+              return receive(options)
+            }
+            return client
+          },
+  })
   const listener = listenToQueue({
     ...listenerOptions(queue.name),
-    service: client,
-    log: (level, message) => lines.push(`${level} ${message}`),
+    service: busy,
     run: async (_, text) => void ran.push(text),
+    onUnreachable: () => ran.push('unreachable'),
   })
-  await vi.waitFor(async () => expect(await queue.exists()).toBe(true), 5_000)
-  await first.stop()
-  await vi.waitFor(
-    () => expect(lines.join('\n')).toMatch(/warning receiving messages failed: .*ECONNREFUSED/),
-    5_000,
-  )
-  const port = (service: string) =>
-    Number(new URL(new RegExp(`${service}Endpoint=([^;]*)`).exec(first.connectionString)?.[1] ?? '').port)
-  const second = await startAzurite({
-    location,
-    ports: { blob: port('Blob'), queue: port('Queue'), table: port('Table') },
-  })
-  await queue.sendMessage('back')
-  await vi.waitFor(() => expect(ran).toEqual(['back']), 5_000)
+  await send(queue, 'back')
+  await vi.waitFor(() => expect(ran).toEqual(['back']), 10_000)
   await listener.stop()
-  await second.stop()
 })
 
 test('the poll delay starts short, about doubles, stays at its limit, and starts again', () => {
@@ -358,70 +584,78 @@ test('the poll delay starts short, about doubles, stays at its limit, and starts
   expect(pollDelay.next()).toBe(100)
 })
 
-test('a route that cannot be served is named', () => {
-  expect(() => readRoute('api', 'a/{id:regex(^x$)}')).toThrow('got the route parameter {id:regex(^x$)}')
-  expect(() => readRoute('api', 'a/{id:decimal}')).toThrow('got the route constraint "decimal"')
-  expect(readRoute('', '/')).toEqual([{ path: '/', restName: undefined }])
-})
-
-test('what takes any path may say what it must look like', () => {
-  const [atRoot, below] = readRoute('', '{*path:regex(^(?!admin|runtime).+$)}')
-  expect([atRoot?.path, below?.path, below?.restName]).toEqual(['/', '/*', 'path'])
-  const isTaken = (path: string) => below?.rest?.test(path)
-  expect(['v1/jobs', 'x', '', 'admin/host', 'Admin', 'runtime/webhooks'].map(isTaken)).toEqual([
-    true,
-    true,
-    false,
-    false,
-    false,
-    false,
-  ])
-})
-
 type RunningHost = Awaited<ReturnType<typeof runHost>>
-type Call = Extract<HostReport, { kind: 'call' }>
+/** What a fixture function has to tell. */
+type Call = { readonly name: string; readonly [detail: string]: unknown }
 
-/** Starts a host in a process of its own, because a process can hold one function app only. */
-async function runHost(rootDir: string) {
+/** Starts a host in a process of its own, so that it must end by itself. */
+async function runHost(
+  rootDir: string,
+  options: Omit<HostOptions, 'rootDir'> = {},
+  connectionString = inject('azurite'),
+) {
   const prefix = `q${process.pid}-${(appCount += 1)}`
   const lines: string[] = []
   const calls: Call[] = []
-  const child = fork(join(fixtures, 'run-host.ts'), [rootDir], {
-    env: { ...process.env, AzureWebJobsStorage: inject('azurite'), QUEUE_PREFIX: prefix },
+  const child = fork(join(fixtures, 'run-host.ts'), [JSON.stringify({ rootDir, ...options })], {
+    env: { ...process.env, AzureWebJobsStorage: connectionString, QUEUE_PREFIX: prefix },
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
   })
   children.push(child)
   const exited = once(child, 'exit')
-  let abandoned = 0
+  const stopped = Promise.withResolvers<{ abandoned: number; tookMs: number }>()
+  const ended = Promise.withResolvers<{ why: string; afterMs: number }>()
+  createInterface({ input: child.stdout! }).on('line', (line) => {
+    if (line.startsWith('CALL ')) calls.push(JSON.parse(line.slice(5)))
+  })
   const url = await new Promise<string>((resolve, reject) => {
     child.once('exit', (code) => reject(new Error(`the host's process ended with ${code}`)))
     child.on('message', (report: HostReport) => {
       if (report.kind === 'started') resolve(report.url)
       if (report.kind === 'refused') reject(new Error(report.reason))
-      if (report.kind === 'stopped') abandoned = report.abandoned
+      if (report.kind === 'stopped') stopped.resolve(report)
+      if (report.kind === 'ended-itself') ended.resolve(report)
       if (report.kind === 'line') lines.push(report.line)
-      if (report.kind === 'call') calls.push(report)
     })
   })
+  const order = (order: HostOrder) => child.send(order)
+  /** Resolves when the process has ended by itself. */
+  const endedBy = async (what: HostOrder) => {
+    order(what)
+    const [exitCode] = await exited
+    const { abandoned, tookMs } = await stopped.promise
+    return { abandoned, tookMs, exitCode: Number(exitCode) }
+  }
   return {
     url,
     prefix,
     lines,
     calls,
+    order,
     queue: (name: string) => service.getQueueClient(`${prefix}-${name}`),
+    queueIn: (account: string, name: string) =>
+      QueueServiceClient.fromConnectionString(account).getQueueClient(`${prefix}-${name}`),
     call: (name: string, wanted: (call: Call) => boolean = () => true) =>
       vi.waitFor(() => {
         const found = calls.find((call) => call.name === name && wanted(call))
         if (found === undefined)
           throw new Error(`no call of ${name} among ${JSON.stringify(calls)}\n${lines.join('\n')}`)
         return found
-      }, 5_000),
-    /** Resolves when the process has ended by itself. */
-    stop: async (graceMs: number) => {
-      child.send({ graceMs })
-      const [exitCode] = await exited
-      return { abandoned, exitCode: Number(exitCode) }
+      }, 10_000),
+    stop: async (graceMs: number) => endedBy({ kind: 'stop', graceMs }),
+    terminate: async () => endedBy({ kind: 'terminate' }),
+    endedItself: async () => {
+      await exited
+      return ended.promise
     },
   }
+}
+
+/** Sends a request that no client would, and reads all that comes. */
+async function raw(url: string, line: string): Promise<string> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1')
+  socket.write(`${line} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n`)
+  return text(socket)
 }
 
 /** An app as Darkroom ships it: one CommonJS bundle in a package of ES modules. */
@@ -465,7 +699,14 @@ const listenerSettings = {
 }
 
 function listenerOptions(queueName: string) {
-  return { service, queueName, settings: listenerSettings, log: () => undefined }
+  return {
+    service,
+    queueName,
+    settings: listenerSettings,
+    clock: hostClock(),
+    onUnreachable: () => undefined,
+    log: () => undefined,
+  }
 }
 
 /** The host makes its queues at its first poll, which the test may outrun. */

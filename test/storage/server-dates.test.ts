@@ -15,7 +15,7 @@ async function listenTo(connectionString: string, now = Date.now): Promise<Liste
   const storage = await connectStorage(
     { kind: 'connection-string', connectionString },
     () => Promise.reject(new Error('a connection string needs no credential')),
-    { now, heard: (date) => seen.push(date) },
+    { listener: { now, heard: (date) => seen.push(date) } },
   )
   return { storage, heard: () => seen.splice(0) }
 }

@@ -1,6 +1,6 @@
 import { readFunction } from './function-metadata.ts'
-import type { FunctionCallback, LocalFunction } from './function-metadata.ts'
-import type { LogEntry, LogLevel } from './log-entry.ts'
+import type { FunctionCallback, RegisteredFunction } from './function-metadata.ts'
+import { levelPrefix, type LogEntry, type LogLevel } from './log-entry.ts'
 import type { ProgrammingModel } from './programming-model.ts'
 
 export type HookName = (typeof hookNames)[number]
@@ -9,7 +9,7 @@ export type HookName = (typeof hookNames)[number]
 export type FunctionApp = {
   /** What `require('@azure/functions-core')` gives inside the host. */
   readonly coreApi: object
-  readonly functions: ReadonlyMap<string, LocalFunction>
+  readonly functions: ReadonlyMap<string, RegisteredFunction>
   /** Shared by all hooks of the app. */
   readonly appHookData: Record<string, unknown>
   /** The library's model; throws when no function file has loaded the library. */
@@ -28,7 +28,7 @@ const hookNames = ['appStart', 'appTerminate', 'preInvocation', 'postInvocation'
 
 /** Makes an empty function app. `log` gets one line at a time. Model: the Node worker's side of `functions-core`. */
 export function createFunctionApp(log: (line: string) => void): FunctionApp {
-  const functions = new Map<string, LocalFunction>()
+  const functions = new Map<string, RegisteredFunction>()
   const hooks = new Map<string, Set<HookCallback>>(hookNames.map((name) => [name, new Set()]))
   const appHookData: Record<string, unknown> = {}
   let model: ProgrammingModel | undefined
@@ -96,16 +96,6 @@ export function createFunctionApp(log: (line: string) => void): FunctionApp {
     runHooks,
     log: logEntry,
   }
-}
-
-const levelPrefix: Record<LogLevel, string> = {
-  trace: '[trace]',
-  debug: '[debug]',
-  information: '[info]',
-  warning: '[warn]',
-  error: '[error]',
-  critical: '[critical]',
-  none: '[none]',
 }
 
 function writeLines(log: (line: string) => void, level: LogLevel, source: string, message: string): void {

@@ -55,7 +55,7 @@ async function matchingFiles(rootDir: string, main: string): Promise<string[]> {
  * `@azure/functions-core` is no package: the host supplies it to whoever requires it, as Azure's Node worker does.
  * The library requires it at its first use and keeps it, so it is needed only while the entry files load.
  */
-function supplyCoreModule(coreApi: object): () => void {
+export function supplyCoreModule(coreApi: object): () => void {
   // oxlint-disable-next-line typescript/unbound-method -- the proxy hands `this` on
   const original = Module.prototype.require
   Module.prototype.require = new Proxy(original, {

@@ -2,10 +2,14 @@ import { z } from 'zod'
 
 export type FunctionCallback = (...args: readonly unknown[]) => unknown
 
-/** A registered function, with its one trigger in a form that the listeners can use. */
+/** A function as the host knows it: its name, and its one trigger in a form that the listeners can use. */
 export type LocalFunction = {
   readonly name: string
   readonly trigger: Trigger
+}
+
+/** A function as the worker has it. */
+export type RegisteredFunction = LocalFunction & {
   readonly callback: FunctionCallback
   /** As the library gave it; its invocation model wants it back. */
   readonly metadata: FunctionMetadata
@@ -42,7 +46,7 @@ export type FunctionMetadata = z.infer<typeof metadataShape>
 const allMethods = ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT']
 
 /** Reads what `registerFunction` is given. Throws for a trigger or an output that the local host does not know. */
-export function readFunction(metadata: unknown, callback: FunctionCallback): LocalFunction {
+export function readFunction(metadata: unknown, callback: FunctionCallback): RegisteredFunction {
   const read = metadataShape.parse(metadata)
   const others = Object.entries(read.bindings).filter(([, { type }]) => !isTrigger(type) && type !== 'http')
   if (others.length > 0) {

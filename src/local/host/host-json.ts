@@ -3,8 +3,10 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 
-/** What the local host obeys of host.json; it passes over the rest, `functionTimeout` included. */
+/** What the local host obeys of host.json; it passes over the rest. */
 export type HostSettings = {
+  /** A function that runs longer takes its worker with it. */
+  readonly functionTimeoutMs: number
   /** Without slashes at either end; empty when routes start at the root. */
   readonly routePrefix: string
   readonly queues: QueueSettings
@@ -76,6 +78,8 @@ const queueSettings = z
 const hostJson = z
   .looseObject({
     version: z.literal('2.0'),
+    // The default of Flex Consumption.
+    functionTimeout: timeSpanMs.prefault('00:30:00'),
     extensions: z
       .looseObject({
         http: z.looseObject({ routePrefix: z.string().default('api') }).prefault({}),
@@ -83,7 +87,8 @@ const hostJson = z
       })
       .prefault({}),
   })
-  .transform(({ extensions }) => ({
+  .transform(({ functionTimeout, extensions }) => ({
+    functionTimeoutMs: functionTimeout,
     routePrefix: extensions.http.routePrefix.replace(/^\/+|\/+$/g, ''),
     queues: extensions.queues,
   }))

@@ -1,163 +1,223 @@
 import { resolve } from 'node:path'
+import type { BlobServiceClient } from '@azure/storage-blob'
 import type { DequeuedMessageItem, QueueServiceClient } from '@azure/storage-queue'
-import { createFunctionApp } from './core-api.ts'
-import type { FunctionApp } from './core-api.ts'
-import type { LogLevel } from './log-entry.ts'
-import { loadEntry } from './entry.ts'
+import { hostClock, within, type HostClock } from './clock.ts'
 import type { LocalFunction } from './function-metadata.ts'
-import { readHostJson } from './host-json.ts'
-import type { QueueSettings } from './host-json.ts'
-import { usualBodyBytesMax } from './http-message.ts'
-import { startHttpServer } from './http-server.ts'
-import type { HttpFunction, HttpListener } from './http-server.ts'
-import { startStreamServer } from './http-stream.ts'
-import { createInvoke } from './invocation.ts'
-import type { Invoke } from './invocation.ts'
-import { describeError, pause } from './listener.ts'
+import { readHostJson, type HostSettings } from './host-json.ts'
+import { startHttpServer, type HttpFunction } from './http-server.ts'
 import type { Listener } from './listener.ts'
+import { levelPrefix, type LogLevel } from './log-entry.ts'
 import type { TypedData } from './programming-model.ts'
 import { listenToQueue } from './queue-listener.ts'
 import { readTriggerMetadata } from './queue-message.ts'
+import { timerStatusStore } from './timer-status.ts'
 import { startTimer } from './timers.ts'
+import { keepWorker, type KeptWorker } from './worker-keeper.ts'
+import type { Measured } from './worker.ts'
 
-/** `url` has no slash at its end and no route prefix. `stop` resolves with the number of invocations given up. */
+/** `url` has no slash at its end and no route prefix. What stops it resolves with the number of invocations given up. */
 export type LocalHost = {
   readonly url: string
-  stop(options: { graceMs: number }): Promise<{ abandoned: number }>
+  /** Resolves with why, when the host has ended itself. */
+  readonly endedItself: Promise<string>
+  /**
+   * What a platform's SIGTERM does (recorded, 2026-11-30): new connections are refused at once, HTTP requests get up to 30 s,
+   * and then all that runs 10 s. Queues and timers are listened to all that time, so runs that begin in it are cut. The
+   * appTerminate hooks come at the very end, when they can stop nothing any more.
+   */
+  terminate(): Promise<{ readonly abandoned: number }>
+  /**
+   * For somebody at a terminal, which no platform has: nothing new is begun, the appTerminate hooks run at once, and what
+   * runs gets `graceMs`.
+   */
+  stop(options: { readonly graceMs: number }): Promise<{ readonly abandoned: number }>
+  /** What the process that runs the functions holds. */
+  measure(): Promise<Measured>
 }
+
+export type StorageServices = { readonly blobs: BlobServiceClient; readonly queues: QueueServiceClient }
+
+/** How long requests, and then all that runs, have when the host is told to end. */
+const httpDrainMs = 30_000
+const callsMs = 10_000
+
+/** How often it is looked whether all that runs has ended. */
+const idleLookMs = 100
 
 /** The appTerminate hooks have this long together; they should only flush what is buffered. */
 const terminateLimitMs = 10_000
 
 /**
  * Starts a function app the way Azure Functions does, on this machine: its queue, HTTP and timer triggers, and its
- * hooks. `rootDir` holds host.json and package.json. A port of 0 takes any free one. `queueService` stands for the
- * connection AzureWebJobsStorage. `log` gets one line at a time, as `[level] function: text`.
+ * hooks, run by a process of its own. `rootDir` holds host.json and package.json. A port of 0 takes any free one.
+ * `storage` stands for the connection AzureWebJobsStorage; its clients should try each request once, for the host has its
+ * own rule of when to try again. `log` gets one line at a time, as `[level] function: text`.
  *
- * Throws when host.json has faults, the entry file is missing or throws, or a trigger cannot be served.
+ * Throws when host.json has faults, the entry file is missing or throws, or a trigger cannot be served. Ends itself when
+ * storage is out of reach for six tries of a queue, or its worker cannot be started again.
  *
- * `stop` starts nothing more, runs the appTerminate hooks, waits up to `graceMs` for what runs, and gives up the rest. A message given up stays
- * invisible until its lease lapses: its run may be paying for a call at this moment, and must not be doubled.
+ * A message whose run is given up stays invisible until its lease lapses: the run may be paying for a call at this moment,
+ * and must not be doubled.
  */
 export async function startHost(options: {
   readonly rootDir: string
   readonly port: number
-  readonly queueService: QueueServiceClient
+  readonly storage: StorageServices
   /** How long a message stays hidden while it is run; renewed at half. Without it as long as on Azure. */
   readonly messageLeaseMs?: number | undefined
-  /** A longer request is answered with 413. Without it as on Azure, which takes FUNCTIONS_REQUEST_BODY_SIZE_LIMIT. */
+  /** A longer body is answered with an empty 500. FUNCTIONS_REQUEST_BODY_SIZE_LIMIT; without it as on Azure. */
   readonly bodyBytesMax?: number | undefined
+  /** AzureWebJobsDisableHomepage. */
+  readonly hasHomepage?: boolean | undefined
+  readonly clock?: HostClock | undefined
   readonly log: (line: string) => void
 }): Promise<LocalHost> {
+  const {
+    clock = hostClock(),
+    messageLeaseMs,
+    bodyBytesMax = usualBodyBytesMax,
+    hasHomepage = true,
+  } = options
   const rootDir = resolve(options.rootDir)
   const settings = await readHostJson(rootDir)
-  const app = createFunctionApp(options.log)
-  await loadEntry(rootDir, app)
-  const log = (source: string, level: LogLevel, message: string) =>
-    app.log({ source, level, category: 'system', message })
-  const appHooks = { hookData: {}, appHookData: app.appHookData, functionAppDirectory: rootDir }
-  await app.runHooks('appStart', appHooks)
-
-  const stream = await startStreamServer(app.model())
-  const invoke = createInvoke(app)
+  const log = (source: string, level: LogLevel, message: string): void => {
+    for (const line of message.split('\n')) options.log(`${levelPrefix[level]} ${source}: ${line}`)
+  }
+  const { functionTimeoutMs, routePrefix } = settings
+  const lost = Promise.withResolvers<string>()
+  const worker = await keepWorker({
+    rootDir,
+    functionTimeoutMs,
+    clock,
+    log: options.log,
+    warn: (message) => log('host', 'error', message),
+    onLost: lost.resolve,
+  })
   const listeners: Listener[] = []
-  let http: HttpListener
+  let ending: Promise<{ readonly abandoned: number }> | undefined
+  let url: string
   try {
-    http = await startHttpServer({
-      functions: httpFunctions(app),
-      routePrefix: settings.routePrefix,
+    const http = await startHttpServer({
+      functions: httpFunctions(worker.functions),
+      routePrefix,
       port: options.port,
-      streamUri: stream.streamUri,
-      bodyBytesMax: options.bodyBytesMax ?? usualBodyBytesMax,
-      invoke,
+      bodyBytesMax,
+      hasHomepage,
+      worker,
+      clock,
       log,
     })
+    url = http.url
     listeners.push(http)
-    for (const called of app.functions.values()) {
-      listeners.push(
-        ...startListeners({
-          called,
-          invoke,
-          log,
-          service: options.queueService,
-          queues: settings.queues,
-          leaseMs: options.messageLeaseMs,
-        }),
-      )
+    for (const called of worker.functions) {
+      const listener = startListener({
+        called,
+        settings,
+        worker,
+        storage: options.storage,
+        messageLeaseMs,
+        onUnreachable: () => lost.resolve('storage is out of reach'),
+        clock,
+        log: (level, message) => log(called.name, level, message),
+      })
+      if (listener !== undefined) listeners.push(listener)
     }
   } catch (error) {
-    await stopListeners(listeners, 0)
-    stream.close()
+    for (const listener of listeners) listener.abandon()
+    await worker.end()
     throw error
   }
-  log('host', 'information', `${app.functions.size} functions at ${http.url}`)
+  log('host', 'information', `${worker.functions.length} functions at ${url}`)
+  const [http, ...others] = listeners
+
+  /** The last steps of every end. */
+  async function abandon(): Promise<{ readonly abandoned: number }> {
+    const abandoned = running(listeners)
+    for (const listener of listeners) listener.abandon()
+    return { abandoned }
+  }
+
+  async function terminateNow(): Promise<{ readonly abandoned: number }> {
+    await within(clock, httpDrainMs, http?.stop() ?? Promise.resolve())
+    const over = new AbortController()
+    await within(clock, callsMs, idle(others, clock, over.signal)).finally(() => over.abort())
+    const ended = await abandon()
+    await within(clock, terminateLimitMs, worker.terminate())
+    await worker.end()
+    return ended
+  }
+
+  async function stopNow(graceMs: number): Promise<{ readonly abandoned: number }> {
+    const stopped = Promise.all(listeners.map(async (listener) => listener.stop()))
+    // Not after the wait: the hooks are the only word of the end that a run under way can hear.
+    await within(clock, terminateLimitMs, worker.terminate())
+    await within(clock, graceMs, stopped)
+    const ended = await abandon()
+    await worker.end()
+    return ended
+  }
 
   return {
-    url: http.url,
-    stop: async ({ graceMs }) => {
-      const stopped = stopListeners(listeners, graceMs)
-      // Not after the wait: the hooks are the only word of the end that a run under way can hear.
-      try {
-        await within(terminateLimitMs, app.runHooks('appTerminate', appHooks))
-      } catch (error) {
-        log('host', 'error', `an appTerminate hook threw: ${describeError(error)}`)
-      }
-      const abandoned = await stopped
-      stream.close()
-      return { abandoned }
-    },
+    url,
+    endedItself: lost.promise.then(async (why) => {
+      log('host', 'critical', `${why}: the host ends itself`)
+      await (ending ??= terminateNow())
+      return why
+    }),
+    terminate: async () => (ending ??= terminateNow()),
+    stop: async ({ graceMs }) => (ending ??= stopNow(graceMs)),
+    measure: async () => (await worker.current()).measure(),
   }
 }
 
-function httpFunctions(app: FunctionApp): HttpFunction[] {
-  return [...app.functions.values()].flatMap((called) =>
-    called.trigger.kind === 'http' ? [{ called, trigger: called.trigger }] : [],
-  )
+/** Azure's limit on a request's body where FUNCTIONS_REQUEST_BODY_SIZE_LIMIT does not say otherwise. */
+const usualBodyBytesMax = 100 * 1024 * 1024
+
+function httpFunctions(functions: readonly LocalFunction[]): HttpFunction[] {
+  return functions.flatMap(({ name, trigger }) => (trigger.kind === 'http' ? [{ name, ...trigger }] : []))
 }
 
 /** Starts what listens for one function alone; an HTTP trigger has its place in the one server. */
-function startListeners(options: {
+function startListener(options: {
   readonly called: LocalFunction
-  readonly invoke: Invoke
-  readonly log: (source: string, level: LogLevel, message: string) => void
-  readonly service: QueueServiceClient
-  readonly queues: QueueSettings
-  readonly leaseMs: number | undefined
-}): Listener[] {
-  const { called, invoke, service, queues, leaseMs } = options
-  const { trigger } = called
-  const log = (level: LogLevel, message: string) => options.log(called.name, level, message)
+  readonly settings: HostSettings
+  readonly worker: KeptWorker
+  readonly storage: StorageServices
+  readonly messageLeaseMs: number | undefined
+  readonly onUnreachable: () => void
+  readonly clock: HostClock
+  readonly log: (level: LogLevel, message: string) => void
+}): Listener | undefined {
+  const { called, settings, worker, storage, messageLeaseMs: leaseMs, onUnreachable, clock, log } = options
+  const { name, trigger } = called
   switch (trigger.kind) {
     case 'queue': {
       const run = async (message: DequeuedMessageItem, text: string) => {
-        await invoke(called, { data: { string: text }, triggerMetadata: readTriggerMetadata(message, text) })
+        const triggerMetadata = readTriggerMetadata(message, text)
+        await worker.invoke(name, { data: { string: text }, triggerMetadata })
       }
-      return [listenToQueue({ service, queueName: trigger.queueName, settings: queues, run, log, leaseMs })]
+      const { queueName } = trigger
+      const { queues } = settings
+      const service = storage.queues
+      return listenToQueue({ service, queueName, settings: queues, run, onUnreachable, clock, log, leaseMs })
     }
     case 'timer': {
       const run = async (data: TypedData) => {
-        await invoke(called, { data })
+        await worker.invoke(name, { data })
       }
-      return [startTimer({ trigger, run, log })]
+      const statuses = timerStatusStore(storage.blobs)
+      return startTimer({ functionName: name, trigger, statuses, run, log })
     }
     case 'http':
-      return []
+      return undefined
   }
 }
 
-/** Resolves with the number of invocations that were still running when the grace was over. */
-async function stopListeners(listeners: readonly Listener[], graceMs: number): Promise<number> {
-  await within(graceMs, Promise.all(listeners.map((listener) => listener.stop())))
-  const abandoned = listeners.reduce((sum, listener) => sum + listener.running(), 0)
-  for (const listener of listeners) listener.abandon()
-  return abandoned
+function running(listeners: readonly Listener[]): number {
+  return listeners.reduce((sum, listener) => sum + listener.running(), 0)
 }
 
-async function within(limitMs: number, work: Promise<unknown>): Promise<void> {
-  const settled = new AbortController()
-  try {
-    await Promise.race([work, pause(limitMs, settled.signal)])
-  } finally {
-    settled.abort()
-  }
+/** Resolves when nothing runs; more may begin to run meanwhile. */
+async function idle(listeners: readonly Listener[], clock: HostClock, over: AbortSignal): Promise<void> {
+  while (running(listeners) > 0 && !over.aborted) await clock.pause(idleLookMs, over)
 }

@@ -1,45 +1,16 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { readPath, type ReadPath } from './http-path.ts'
 import type { HttpCookie, HttpData } from './programming-model.ts'
 
-/** Azure's limit on a request's body where FUNCTIONS_REQUEST_BODY_SIZE_LIMIT does not say otherwise. */
-export const usualBodyBytesMax = 100 * 1024 * 1024
+/** Where a request goes: its path as the real host's server reads it, and its query as it came, with its mark. */
+export type Target = ReadPath & { readonly query: string }
 
-/** A request in the host's form; refused with a status; or gone, when the client left before it was all there. */
-export type ReadRequest =
-  | { readonly kind: 'read'; readonly data: HttpData }
-  | { readonly kind: 'refused'; readonly status: 400 | 413 }
-  | { readonly kind: 'gone' }
-
-/** Reads a request to its end. */
-export async function readHttpRequest(
-  request: IncomingMessage,
-  params: Record<string, string | undefined>,
-  bodyBytesMax: number,
-): Promise<ReadRequest> {
-  const url = readUrl(request)
-  if (url === null) return { kind: 'refused', status: 400 }
-  if (Number(request.headers['content-length'] ?? 0) > bodyBytesMax) return { kind: 'refused', status: 413 }
-  const chunks: Buffer[] = []
-  let sizeBytes = 0
-  try {
-    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-      sizeBytes += chunk.length
-      if (sizeBytes > bodyBytesMax) return { kind: 'refused', status: 413 }
-      chunks.push(chunk)
-    }
-  } catch (error) {
-    if (request.destroyed) return { kind: 'gone' }
-    throw error
-  }
-  const data: HttpData = {
-    method: request.method ?? 'GET',
-    url: url.href,
-    headers: readHeaders(request),
-    query: readQuery(request),
-    params: present(params),
-    ...(sizeBytes > 0 && { body: { bytes: Buffer.concat(chunks) } }),
-  }
-  return { kind: 'read', data }
+/** Undefined when the Host header, or the path, is none. */
+export function readTarget({ url = '/', headers }: IncomingMessage): Target | undefined {
+  if (!url.startsWith('/') || URL.parse(`http://${headers.host ?? '127.0.0.1'}/`) === null) return undefined
+  const mark = url.indexOf('?')
+  const [path, query] = mark < 0 ? [url, ''] : [url.slice(0, mark), url.slice(mark)]
+  return { ...readPath(path), query }
 }
 
 /** The host joins a header's values with commas and writes its name in small letters. */
@@ -50,22 +21,69 @@ export function readHeaders(request: IncomingMessage): Record<string, string> {
 }
 
 /** The host joins the values of a repeated query parameter with a comma and leaves out empty ones. */
-export function readQuery(request: IncomingMessage): Record<string, string> {
-  const search = readUrl(request)?.searchParams ?? new URLSearchParams()
-  const query: Record<string, string> = {}
+export function readQuery({ query }: Target): Record<string, string> {
+  const search = new URLSearchParams(query)
+  const values: Record<string, string> = {}
   for (const name of new Set(search.keys())) {
     const value = search.getAll(name).join(',')
-    if (value !== '') query[name] = value
+    if (value !== '') values[name] = value
   }
-  return query
+  return values
 }
 
-/** Only what the path really held: an optional parameter that was left out is not there at all. */
-export function present(params: Record<string, string | undefined>): Record<string, string> {
-  const kept: Record<string, string> = {}
-  for (const [name, value] of Object.entries(params))
-    if (value !== undefined && value !== '') kept[name] = value
-  return kept
+/** A body that is longer than the host takes. */
+export class BodyTooLong extends Error {}
+
+/** Whether the body's length is said before it comes: the real host reads such a one whole, whatever its function does. */
+export function isSized({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] === undefined
+}
+
+/** A body, whole; undefined when the client left before it was all there. Throws `BodyTooLong`. */
+export async function readWhole(request: IncomingMessage, bytesMax: number): Promise<Buffer | undefined> {
+  if (Number(request.headers['content-length'] ?? 0) > bytesMax) throw new BodyTooLong()
+  const chunks: Buffer[] = []
+  try {
+    for await (const chunk of bounded(request, bytesMax)) chunks.push(chunk)
+  } catch (error) {
+    if (request.destroyed) return undefined
+    throw error
+  }
+  return Buffer.concat(chunks)
+}
+
+/** The body as it comes. Throws `BodyTooLong`, and leaves the request open: its client is still to be answered. */
+export async function* bounded(request: IncomingMessage, bytesMax: number): AsyncIterable<Buffer> {
+  const body: AsyncIterable<Buffer> = {
+    [Symbol.asyncIterator]: () => request.iterator({ destroyOnReturn: false }),
+  }
+  let sizeBytes = 0
+  for await (const chunk of body) {
+    sizeBytes += chunk.length
+    if (sizeBytes > bytesMax) throw new BodyTooLong()
+    yield chunk
+  }
+}
+
+/** The client is still sending what nobody reads any more: it is read on for so long, or it would not hear the answer. */
+const lingerMs = 5_000
+
+/** The host's own answers have no body. */
+export function sendStatus(response: ServerResponse, status: number): void {
+  response.writeHead(status, { 'content-length': '0' }).end()
+}
+
+/** As `sendStatus`, and the connection ends with it. */
+export function sendLast(request: IncomingMessage, response: ServerResponse, status: number): void {
+  response.writeHead(status, { 'content-length': '0', connection: 'close' }).flushHeaders()
+  if (request.complete) {
+    response.end()
+    return
+  }
+  const end = setTimeout(() => response.end(), lingerMs)
+  request.once('close', () => clearTimeout(end))
+  request.once('end', () => response.end())
+  request.resume()
 }
 
 /** Sends what the library made of the function's result; a function that gave none is answered with 204. */
@@ -78,14 +96,6 @@ export function sendHttpResponse(response: ServerResponse, http: HttpData | unde
   const cookies = (http?.cookies ?? []).map(writeCookie)
   if (cookies.length > 0) response.setHeader('set-cookie', cookies)
   response.end(http?.body?.bytes)
-}
-
-/**
- * The whole address that was asked for; null when the Host header, or the path, is none. A path is never resolved: one
- * that begins with two slashes would name another host.
- */
-export function readUrl({ url = '/', headers }: IncomingMessage): URL | null {
-  return url.startsWith('/') ? URL.parse(`http://${headers.host ?? '127.0.0.1'}${url}`) : null
 }
 
 const sameSite = { lax: 'Lax', strict: 'Strict', explicitNone: 'None' } as const

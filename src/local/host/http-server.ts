@@ -1,76 +1,66 @@
 import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import findMyWay from 'find-my-way'
-import type { LogLevel } from './log-entry.ts'
-import type { HttpTrigger, LocalFunction } from './function-metadata.ts'
-import { readHttpRequest, readQuery, readUrl, sendHttpResponse } from './http-message.ts'
-import { readRoute } from './http-route.ts'
+import type { Duplex } from 'node:stream'
+import type { HostClock } from './clock.ts'
+import type { HttpTrigger } from './function-metadata.ts'
+import {
+  BodyTooLong,
+  readHeaders,
+  readQuery,
+  readTarget,
+  readWhole,
+  sendHttpResponse,
+  sendLast,
+  sendStatus,
+  type Target,
+} from './http-message.ts'
+import { functionChooser } from './http-route.ts'
 import { streamInvocation } from './http-stream.ts'
-import type { Invoke } from './invocation.ts'
-import { describeError } from './listener.ts'
 import type { Listener } from './listener.ts'
+import type { LogLevel } from './log-entry.ts'
+import type { KeptWorker } from './worker-keeper.ts'
 
-export type HttpFunction = { readonly called: LocalFunction; readonly trigger: HttpTrigger }
+export type HttpFunction = { readonly name: string } & Pick<HttpTrigger, 'methods' | 'route'>
 
 export type HttpListener = Listener & { readonly url: string }
 
-const methods = ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT'] as const
-
-/** Node itself refuses a request whose line and headers pass 16 KiB, so no parameter is ever cut by this. */
-const maxParamLength = 16 * 1024
+/** What the real host's server, Kestrel, takes: 31 KB of headers passed, 40 KB got its 431 (seen, 2026-11-30). */
+const headerBytesMax = 32 * 1024
 
 /**
- * Serves the HTTP triggers on 127.0.0.1 only. Function keys are not checked, as in Core Tools. `streamUri` is where the
- * library serves requests itself, when the app has turned on streaming.
+ * Serves the HTTP triggers on 127.0.0.1 only. Function keys are not checked, as in Core Tools. While there is no
+ * worker, requests wait for the new one.
  */
 export async function startHttpServer(options: {
   readonly functions: readonly HttpFunction[]
   readonly routePrefix: string
   readonly port: number
-  readonly streamUri: string | undefined
   readonly bodyBytesMax: number
-  readonly invoke: Invoke
+  /** AzureWebJobsDisableHomepage. */
+  readonly hasHomepage: boolean
+  readonly worker: Pick<KeptWorker, 'current' | 'invoke'>
+  readonly clock: HostClock
   readonly log: (source: string, level: LogLevel, message: string) => void
 }): Promise<HttpListener> {
-  const { functions, routePrefix, port, streamUri, bodyBytesMax, invoke, log } = options
+  const { functions, routePrefix, port, bodyBytesMax, hasHomepage, worker, clock, log } = options
   const answering = new Set<Promise<void>>()
-  let stopping = false
+  const choose = functionChooser(functions, routePrefix)
 
-  // ASP.NET's routing is deaf to letter case and a trailing slash.
-  const router = findMyWay({
-    caseSensitive: false,
-    ignoreTrailingSlash: true,
-    maxParamLength,
-    defaultRoute: refuse,
-    // A path that cannot be decoded has no parameters: only what takes any path can take it.
-    onBadUrl: (path, request, response) => {
-      const url = `/${encodeURIComponent(path)}`
-      router.lookup(Object.assign(request, { url }), response)
-    },
+  const server = createServer({ maxHeaderSize: headerBytesMax }, (request, response) => {
+    const target = readTarget(request)
+    if (target === undefined || target.kind === 'refused') return sendLast(request, response, 400)
+    const method = request.method ?? 'GET'
+    const found = target.kind === 'read' ? choose(method, target.segments) : undefined
+    if (found === undefined) return sendHostsOwn(response, method, target)
+    const answered = answer({ ...found, target, request, response }).finally(() => answering.delete(answered))
+    answering.add(answered)
   })
-  for (const { called, trigger } of functions) {
-    const wanted = methods.filter((method) => trigger.methods.includes(method))
-    for (const { path, restName, rest: form } of readRoute(routePrefix, trigger.route)) {
-      router.on(wanted, path, (request, response, { '*': rest, ...named }) => {
-        if (form?.test(rest ?? '') === false) return sendStatus(response, 404)
-        const params = restName === undefined ? named : { ...named, [restName]: rest }
-        const answered = answer(called, request, response, params).finally(() => answering.delete(answered))
-        answering.add(answered)
-      })
-    }
-  }
-
-  const server = createServer((request, response) => {
-    if (stopping) sendStatus(response, 503, { connection: 'close' })
-    else if (readUrl(request) === null) sendStatus(response, 400, { connection: 'close' })
-    else router.lookup(request, response)
-  })
+  server.on('clientError', refuseUnread)
   const url = await listen()
 
   return {
     url,
     stop: async () => {
-      stopping = true
       server.close()
       server.closeIdleConnections()
       await Promise.all(answering)
@@ -79,44 +69,60 @@ export async function startHttpServer(options: {
     abandon: () => server.closeAllConnections(),
   }
 
-  async function answer(
-    called: LocalFunction,
-    request: IncomingMessage,
-    response: ServerResponse,
-    params: Record<string, string | undefined>,
-  ): Promise<void> {
+  async function answer(asked: {
+    readonly chosen: HttpFunction
+    readonly params: Readonly<Record<string, string>>
+    readonly target: Target
+    readonly request: IncomingMessage
+    readonly response: ServerResponse
+  }): Promise<void> {
+    const { chosen, params, target, request, response } = asked
+    const path = `${target.kind === 'read' ? target.forwarded : '/'}${target.query}`
+    const query = readQuery(target)
     try {
+      const { streamUri } = await worker.current()
       if (streamUri !== undefined) {
         await streamInvocation({
-          called,
           request,
           response,
+          path,
           params,
-          query: readQuery(request),
+          query,
           streamUri,
           bodyBytesMax,
-          invoke,
+          clock,
+          invoke: async (input) => worker.invoke(chosen.name, input),
         })
         return
       }
-      const read = await readHttpRequest(request, params, bodyBytesMax)
-      if (read.kind === 'refused') return sendStatus(response, read.status, { connection: 'close' })
-      if (read.kind === 'gone') return
-      const returned = await invoke(called, { data: { http: read.data } })
-      sendHttpResponse(response, returned?.http)
+      const bytes = await readWhole(request, bodyBytesMax)
+      if (bytes === undefined) return
+      const http = {
+        method: request.method ?? 'GET',
+        url: `http://${request.headers.host ?? '127.0.0.1'}${path}`,
+        headers: readHeaders(request),
+        query,
+        params,
+        ...(bytes.length > 0 && { body: { bytes } }),
+      }
+      sendHttpResponse(response, (await worker.invoke(chosen.name, { data: { http } }))?.http)
     } catch (error) {
-      log(called.name, 'error', `failed on ${request.method} ${request.url}: ${describeError(error)}`)
+      const why = error instanceof BodyTooLong ? 'the body is too long' : String(error)
+      log(chosen.name, 'error', `failed on ${request.method}: ${why}`)
       if (response.headersSent) response.destroy()
+      else if (error instanceof BodyTooLong) sendLast(request, response, 500)
       else sendStatus(response, 500)
     }
   }
 
-  /** No function takes this method and path: 405 when one takes the path, as HTTP has it; the real host says 404. */
-  function refuse(request: IncomingMessage, response: ServerResponse): void {
-    const path = (request.url ?? '/').split('?', 1)[0] ?? '/'
-    const allowed = methods.filter((method) => router.find(method, path) !== null)
-    if (allowed.length === 0) sendStatus(response, 404)
-    else sendStatus(response, 405, { allow: allowed.join(', ') })
+  /** What no function takes: the host's own paths, its start page, and nothing. */
+  function sendHostsOwn(response: ServerResponse, method: string, target: Target): void {
+    const segments = target.kind === 'read' ? target.segments : undefined
+    if (segments?.[0]?.toLowerCase() === 'admin') return sendStatus(response, 401)
+    const isHomepage = segments?.length === 0 && ['GET', 'HEAD', 'POST'].includes(method)
+    if (!isHomepage) return sendStatus(response, 404)
+    if (!hasHomepage) return sendStatus(response, 204)
+    response.writeHead(200, { 'content-type': 'text/html' }).end(homepage)
   }
 
   async function listen(): Promise<string> {
@@ -134,6 +140,19 @@ export async function startHttpServer(options: {
   }
 }
 
-function sendStatus(response: ServerResponse, status: number, headers: Record<string, string> = {}): void {
-  response.writeHead(status, { 'content-length': '0', ...headers }).end()
+const homepage = '<!doctype html><title>Functions</title><p>The local Functions host is running.</p>\n'
+
+/** What could not be read as a request. A method that is none is nobody's, as recorded; Node would say 400. */
+function refuseUnread(error: Error, socket: Duplex): void {
+  if (!socket.writable) return void socket.destroy()
+  const code = 'code' in error ? error.code : undefined
+  const status =
+    code === 'HPE_INVALID_METHOD'
+      ? '404 Not Found'
+      : code === 'HPE_HEADER_OVERFLOW'
+        ? '431 Request Header Fields Too Large'
+        : code === 'ERR_HTTP_REQUEST_TIMEOUT'
+          ? '408 Request Timeout'
+          : '400 Bad Request'
+  socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`)
 }

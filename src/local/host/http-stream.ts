@@ -1,70 +1,58 @@
 import { randomUUID } from 'node:crypto'
-import { request as requestHttp } from 'node:http'
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Server } from 'node:net'
+import {
+  request as requestHttp,
+  type ClientRequest,
+  type IncomingMessage,
+  type ServerResponse,
+} from 'node:http'
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import type { LocalFunction } from './function-metadata.ts'
-import { present, readHeaders } from './http-message.ts'
-import type { Invoke } from './invocation.ts'
-import type { ProgrammingModel, TypedData } from './programming-model.ts'
+import type { HostClock } from './clock.ts'
+import {
+  bounded,
+  BodyTooLong,
+  isSized,
+  readHeaders,
+  readWhole,
+  sendLast,
+  sendStatus,
+} from './http-message.ts'
+import type { TypedData } from './programming-model.ts'
+import type { InvocationInput } from './worker-messages.ts'
 
-export type StreamServer = {
-  /** Undefined when the app has not turned on `enableHttpStream`. */
-  readonly streamUri: string | undefined
-  close(): void
-}
+/** An exchange with the library in which nothing moves for so long is ended. Recorded (2026-11-30): after 242 s. */
+const quietMs = 242_000
 
-/**
- * Locks the app's setup, which must happen once before the first invocation. With `enableHttpStream` the library then
- * starts a server of its own, on every interface and with no way to close it; so it is caught while it starts, and
- * kept to 127.0.0.1.
- */
-export async function startStreamServer(model: ProgrammingModel): Promise<StreamServer> {
-  const servers: Server[] = []
-  // oxlint-disable-next-line typescript/unbound-method -- the proxy hands `this` on
-  const listen = Server.prototype.listen
-  Server.prototype.listen = new Proxy(listen, {
-    apply: (target, self: Server, [callback]: unknown[]) => {
-      servers.push(self)
-      self.on('request', ({ headers }: IncomingMessage) => arrived.add(String(headers['x-ms-invocation-id'])))
-      return Reflect.apply(target, self, [0, '127.0.0.1', callback])
-    },
-  })
-  try {
-    const { HttpUri: uri } = await model.getCapabilities({})
-    return {
-      streamUri: uri?.replace('localhost', '127.0.0.1'),
-      close: () => {
-        for (const server of servers) server.close()
-      },
-    }
-  } finally {
-    Server.prototype.listen = listen
-  }
-}
-
-/** Invocations whose request has come to the library, which waits for it without end. */
-const arrived = new Set<string>()
+/** How often an exchange is looked at. */
+const lookMs = 1_000
 
 /**
  * Runs a function whose request and response go through the library's own server, in pieces as they come; the
- * invocation itself carries only the headers and parameters. Throws what the function threw.
+ * invocation itself carries only the headers and parameters. A body of known length is read whole first.
+ *
+ * A function that throws, or a body of its that breaks off, does not end the exchange: the library leaves it open, and
+ * only silence ends it. Throws what the function threw, when all of it is over.
  */
 export async function streamInvocation(options: {
-  readonly called: LocalFunction
   readonly request: IncomingMessage
   readonly response: ServerResponse
-  readonly params: Record<string, string | undefined>
-  readonly query: Record<string, string>
+  /** Path and query as the function sees them. */
+  readonly path: string
+  readonly params: Readonly<Record<string, string>>
+  readonly query: Readonly<Record<string, string>>
   readonly streamUri: string
   readonly bodyBytesMax: number
-  readonly invoke: Invoke
+  readonly clock: HostClock
+  readonly invoke: (input: InvocationInput & { readonly invocationId: string }) => Promise<unknown>
 }): Promise<void> {
-  const { called, request, response, params, query, streamUri, bodyBytesMax, invoke } = options
-  if (Number(request.headers['content-length'] ?? 0) > bodyBytesMax) return refuseBody(request, response)
+  const { request, response, path, params, query, streamUri, bodyBytesMax, clock, invoke } = options
+  const body = isSized(request) ? await readWhole(request, bodyBytesMax) : bounded(request, bodyBytesMax)
+  // The client left while it was sending: nothing was begun.
+  if (body === undefined) return
   const invocationId = randomUUID()
-  const forwarded = requestHttp(streamUri, {
-    path: request.url ?? '/',
+  const forwarded = requestHttp(new URL(path, streamUri), {
+    // A connection of its own: one that was used before may be closed at the same moment by the other side.
+    agent: false,
     method: request.method ?? 'GET',
     headers: {
       ...request.headers,
@@ -73,75 +61,89 @@ export async function streamInvocation(options: {
       'x-forwarded-proto': 'http',
     },
   })
-  // Nobody listens to the rest when the client leaves or the function has failed.
-  const given = new AbortController()
-  response.once('close', () => {
-    given.abort()
-    // As the real host does: the function can see that its client has left.
-    forwarded.destroy()
-  })
-  const left = new Promise<void>((resolve) => {
-    given.signal.addEventListener('abort', () => {
-      if (!arrived.has(invocationId)) resolve()
-    })
-  })
-  const exchange = Promise.allSettled([
-    pipeline(bounded(request, bodyBytesMax), forwarded, { signal: given.signal }),
-    passOn(forwarded, response, given.signal),
-  ])
   const triggerMetadata: Record<string, TypedData> = {
     Headers: { json: JSON.stringify(readHeaders(request)) },
     Query: { json: JSON.stringify(query) },
   }
-  for (const [name, value] of Object.entries(present(params))) triggerMetadata[name] = { string: value }
-  try {
-    // A client that left before the library heard of it is answered by nobody.
-    await Promise.race([invoke(called, { invocationId, data: { http: {} }, triggerMetadata }), left])
-    const [sent] = await exchange
-    if (sent.status === 'rejected' && sent.reason instanceof BodyTooLong) refuseBody(request, response)
-    else if (!response.writableEnded) response.destroy()
-  } finally {
-    given.abort()
-    forwarded.destroy()
-    arrived.delete(invocationId)
+  for (const [name, value] of Object.entries(params)) triggerMetadata[name] = { string: value }
+  const [invoked] = await Promise.allSettled([
+    invoke({ invocationId, data: { http: {} }, triggerMetadata }),
+    exchange({ request, response, forwarded, body: piecesOf(body), clock }),
+  ])
+  if (invoked.status === 'rejected') throw invoked.reason
+}
+
+/** Passes body and answer on, and ends with the response complete, or broken. */
+async function exchange(parts: {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly forwarded: ClientRequest
+  readonly body: AsyncIterable<Buffer>
+  readonly clock: HostClock
+}): Promise<void> {
+  const { request, response, forwarded, body, clock } = parts
+  // The library has the request then, for which its invocation waits; only now may the client's leaving end it.
+  if (!(await isReached(forwarded))) return sendStatus(response, 500)
+  const over = new AbortController()
+  if (response.destroyed) over.abort()
+  response.once('close', () => over.abort())
+  const quiet = untilQuiet(forwarded, clock, over.signal).then(() => over.abort())
+  const sent = pipeline(body, forwarded, { signal: over.signal })
+  const passed = passOn(forwarded, response, over.signal)
+  const [sending, passing] = await Promise.allSettled([sent, passed.finally(() => over.abort())])
+  await quiet
+  forwarded.destroy()
+  const isTooLong = sending.status === 'rejected' && sending.reason instanceof BodyTooLong
+  if (response.headersSent) {
+    if (passing.status === 'rejected') response.destroy()
+    // What of the body was not wanted flows past, so that the connection can be used again.
+    else request.resume()
+  } else if (isTooLong) sendLast(request, response, 500)
+  else sendStatus(response, 500)
+}
+
+function piecesOf(body: Buffer | AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+  if (!Buffer.isBuffer(body)) return body
+  return Readable.from(body.length === 0 ? [] : [body])
+}
+
+/** Resolves when nothing has moved between host and library for so long, or when it is over. */
+async function untilQuiet(forwarded: ClientRequest, clock: HostClock, over: AbortSignal): Promise<void> {
+  let moved = 0
+  let movedAt = clock.now()
+  while (!over.aborted && clock.now() - movedAt < quietMs) {
+    await clock.pause(lookMs, over)
+    const { bytesRead = 0, bytesWritten = 0 } = forwarded.socket ?? {}
+    if (bytesRead + bytesWritten === moved) continue
+    moved = bytesRead + bytesWritten
+    movedAt = clock.now()
   }
 }
 
-class BodyTooLong extends Error {}
-
-/** Leaves the request open when it is too long: its client is still to be answered. */
-async function* bounded(request: IncomingMessage, bodyBytesMax: number): AsyncIterable<Buffer> {
-  const body: AsyncIterable<Buffer> = {
-    [Symbol.asyncIterator]: () => request.iterator({ destroyOnReturn: false }),
-  }
-  let sizeBytes = 0
-  for await (const chunk of body) {
-    sizeBytes += chunk.length
-    if (sizeBytes > bodyBytesMax) throw new BodyTooLong(`the body passes ${bodyBytesMax} bytes`)
-    yield chunk
-  }
+async function isReached(forwarded: ClientRequest): Promise<boolean> {
+  forwarded.on('error', () => {})
+  forwarded.flushHeaders()
+  const reached = new Promise<boolean>((resolve) => {
+    forwarded.once('socket', (socket) => {
+      socket.once('connect', () => resolve(true))
+    })
+    forwarded.once('close', () => resolve(false))
+  })
+  return reached
 }
 
-/** Reads on, to nowhere: a client that cannot send the rest would not hear the answer. */
-function refuseBody(request: IncomingMessage, response: ServerResponse): void {
-  request.resume()
-  if (response.headersSent) response.destroy()
-  else response.writeHead(413, { 'content-length': '0' }).end()
-}
+/** What concerns one connection only. */
+const ofConnection = new Set(['connection', 'keep-alive', 'transfer-encoding'])
 
-async function passOn(
-  forwarded: ReturnType<typeof requestHttp>,
-  response: ServerResponse,
-  signal: AbortSignal,
-): Promise<void> {
+async function passOn(forwarded: ClientRequest, response: ServerResponse, over: AbortSignal): Promise<void> {
   const answered = await new Promise<IncomingMessage>((resolve, reject) => {
     forwarded.once('response', resolve)
-    forwarded.once('error', reject)
-    signal.addEventListener('abort', () => reject(new Error('the client has left')), { once: true })
+    forwarded.on('error', reject)
+    over.addEventListener('abort', () => reject(new Error('it is over')), { once: true })
   })
-  const { 'x-ms-invocation-id': _, ...headers } = answered.headers
-  response.writeHead(answered.statusCode ?? 200, headers)
+  const headers = Object.entries(answered.headers).filter(([name]) => !ofConnection.has(name))
+  response.writeHead(answered.statusCode ?? 200, Object.fromEntries(headers))
   // An event stream may stay silent for long after its headers, and the client waits for them.
   response.flushHeaders()
-  await pipeline(answered, response, { signal })
+  await pipeline(answered, response, { signal: over })
 }

@@ -1,24 +1,22 @@
-import { randomUUID } from 'node:crypto'
 import type { FunctionApp } from './core-api.ts'
-import type { LocalFunction } from './function-metadata.ts'
 import type { CoreInvocationContext, TypedData } from './programming-model.ts'
+import type { InvocationInput } from './worker-messages.ts'
 
-export type InvocationInput = {
-  readonly data: TypedData
-  readonly triggerMetadata?: Readonly<Record<string, TypedData>>
-  /** Given only where somebody else must know it too. */
-  readonly invocationId?: string
-}
-
-/** Runs a function once. Throws what the function, or a hook around it, threw. */
-export type Invoke = (called: LocalFunction, input: InvocationInput) => Promise<TypedData | undefined>
+/** Runs a function of the app once. Throws what the function, or a hook around it, threw. */
+export type InvokeFunction = (invocation: {
+  readonly invocationId: string
+  readonly functionName: string
+  readonly input: InvocationInput
+}) => Promise<TypedData | undefined>
 
 /**
  * The order of one invocation, as in Azure's Node worker: arguments from the library, preInvocation hooks, the
  * function, postInvocation hooks (which may replace result and error), and the response from the library.
  */
-export function createInvoke(app: FunctionApp): Invoke {
-  return async (called, { data, triggerMetadata = {}, invocationId = randomUUID() }) => {
+export function createInvoke(app: FunctionApp): InvokeFunction {
+  return async ({ invocationId, functionName, input: { data, triggerMetadata = {} } }) => {
+    const called = app.functions.get(functionName)
+    if (called === undefined) throw new Error(`there is no function "${functionName}"`)
     let invocationContext: unknown
     const core: CoreInvocationContext = {
       invocationId,

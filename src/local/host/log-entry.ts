@@ -8,3 +8,13 @@ export type LogEntry = {
   readonly message: string
   readonly invocationContext?: unknown
 }
+
+export const levelPrefix: Readonly<Record<LogLevel, string>> = {
+  trace: '[trace]',
+  debug: '[debug]',
+  information: '[info]',
+  warning: '[warn]',
+  error: '[error]',
+  critical: '[critical]',
+  none: '[none]',
+}

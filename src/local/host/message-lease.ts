@@ -1,7 +1,7 @@
 import { RestError } from '@azure/storage-queue'
 import type { DequeuedMessageItem, QueueClient } from '@azure/storage-queue'
 import type { LogLevel } from './log-entry.ts'
-import { pause } from './listener.ts'
+import type { HostClock } from './clock.ts'
 
 /**
  * Keeps a message invisible while it is run, by renewing its lease at half. Every renewal changes the pop receipt:
@@ -11,11 +11,12 @@ export function holdLease(options: {
   readonly queue: QueueClient
   readonly message: DequeuedMessageItem
   readonly leaseMs: number
+  readonly clock: HostClock
   /** Ends the renewing without a word. */
   readonly signal: AbortSignal
   readonly log: (level: LogLevel, message: string) => void
 }): { end(): Promise<string> } {
-  const { queue, message, leaseMs, signal, log } = options
+  const { queue, message, leaseMs, clock, signal, log } = options
   const ended = new AbortController()
   const over = AbortSignal.any([ended.signal, signal])
   let popReceipt = message.popReceipt
@@ -32,7 +33,7 @@ export function holdLease(options: {
   async function renew(): Promise<void> {
     let waitMs = leaseMs / 2
     for (;;) {
-      await pause(waitMs, over)
+      await clock.pause(waitMs, over)
       if (over.aborted) return
       waitMs = (await renewed()) ? leaseMs / 2 : leaseMs / 10
     }

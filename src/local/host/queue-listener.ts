@@ -2,7 +2,8 @@ import { RestError } from '@azure/storage-queue'
 import type { DequeuedMessageItem, QueueClient, QueueServiceClient } from '@azure/storage-queue'
 import type { LogLevel } from './log-entry.ts'
 import type { QueueSettings } from './host-json.ts'
-import { describeError, pause } from './listener.ts'
+import type { HostClock } from './clock.ts'
+import { describeError } from './listener.ts'
 import type { Listener } from './listener.ts'
 import { holdLease } from './message-lease.ts'
 import { createPollDelay } from './poll-delay.ts'
@@ -11,20 +12,26 @@ import { decodeText } from './queue-message.ts'
 /** The real host's visibility timeout of a running message, renewed at half for as long as the run takes. */
 const usualLeaseMs = 10 * 60_000
 
+/** The waits between the six tries of a request that does not reach storage: 23 s together, as recorded (2026-11-30). */
+const retryWaitsMs = [800, 1_600, 3_200, 6_400, 11_000]
+
 /**
  * Runs a function for the messages of one queue, with the rules of Azure's queue trigger (sdk-net, QueueListener and
  * QueueProcessor). At most `batchSize` + `newBatchThreshold` messages are run at once. `run` throws when the message
- * must be tried again.
+ * must be tried again. `onUnreachable` is called when storage could not be reached six times in a row; nothing is
+ * listened to from then on.
  */
 export function listenToQueue(options: {
   readonly service: QueueServiceClient
   readonly queueName: string
   readonly settings: QueueSettings
   readonly run: (message: DequeuedMessageItem, text: string) => Promise<void>
+  readonly onUnreachable: (error: RestError) => void
+  readonly clock: HostClock
   readonly log: (level: LogLevel, message: string) => void
   readonly leaseMs?: number | undefined
 }): Listener {
-  const { service, queueName, settings, run, log, leaseMs = usualLeaseMs } = options
+  const { service, queueName, settings, run, onUnreachable, clock, log, leaseMs = usualLeaseMs } = options
   const queue = service.getQueueClient(queueName)
   const poisonName = `${queueName}-poison`
   const poison = queueName.endsWith('-poison') ? undefined : service.getQueueClient(poisonName)
@@ -41,7 +48,10 @@ export function listenToQueue(options: {
       await Promise.all(processing)
     },
     running: () => runs.size,
-    abandon: () => abandoned.abort(),
+    abandon: () => {
+      stopping.abort()
+      abandoned.abort()
+    },
   }
 
   async function poll(): Promise<void> {
@@ -49,31 +59,48 @@ export function listenToQueue(options: {
     while (!stopping.signal.aborted) {
       const messages = await receive()
       for (const message of messages) start(message)
-      if (messages.length === 0) await pause(pollDelay.next(), stopping.signal)
+      if (messages.length === 0) await clock.pause(pollDelay.next(), stopping.signal)
       else pollDelay.reset()
       while (processing.size > settings.newBatchThreshold) await Promise.race(processing)
     }
   }
 
-  /** An unreachable storage account is polled again, later: it may only be restarting. */
+  /** Storage that answers, if with an error, is polled again; one that is out of reach ends the listening. */
   async function receive(): Promise<DequeuedMessageItem[]> {
-    const received = await attempt('receiving messages', async () => {
+    for (let tries = 0; !stopping.signal.aborted; tries += 1) {
       try {
-        const { receivedMessageItems } = await queue.receiveMessages({
-          numberOfMessages: settings.batchSize,
-          visibilityTimeout: seconds(leaseMs),
-          abortSignal: abandoned.signal,
-        })
-        return receivedMessageItems
+        return await receiveOnce()
       } catch (error) {
-        // The real host waits until somebody creates the queue. Creating it shows the reader of a fresh account
-        // where messages go, and makes no difference to a sender.
-        if (!(error instanceof RestError) || error.statusCode !== 404) throw error
-        await queue.createIfNotExists({ abortSignal: abandoned.signal })
-        return []
+        if (stopping.signal.aborted || abandoned.signal.aborted) return []
+        if (!(error instanceof RestError)) throw error
+        if (tries === 0) log('warning', `receiving messages failed: ${describeFault(error)}`)
+        if (error.statusCode !== undefined) return []
+        const waitMs = retryWaitsMs[tries]
+        if (waitMs !== undefined) await clock.pause(waitMs, stopping.signal)
+        else {
+          stopping.abort()
+          onUnreachable(error)
+        }
       }
-    })
-    return received ?? []
+    }
+    return []
+  }
+
+  async function receiveOnce(): Promise<DequeuedMessageItem[]> {
+    try {
+      const { receivedMessageItems } = await queue.receiveMessages({
+        numberOfMessages: settings.batchSize,
+        visibilityTimeout: seconds(leaseMs),
+        abortSignal: abandoned.signal,
+      })
+      return receivedMessageItems
+    } catch (error) {
+      // The real host waits until somebody creates the queue. Creating it shows the reader of a fresh account
+      // where messages go, and makes no difference to a sender.
+      if (!(error instanceof RestError) || error.statusCode !== 404) throw error
+      await queue.createIfNotExists({ abortSignal: abandoned.signal })
+      return []
+    }
   }
 
   function start(message: DequeuedMessageItem): void {
@@ -89,7 +116,7 @@ export function listenToQueue(options: {
     if (message.dequeueCount > settings.maxDequeueCount) {
       return moveToPoison(message, message.popReceipt, `it was delivered ${message.dequeueCount} times`)
     }
-    const lease = holdLease({ queue, message, leaseMs, signal: abandoned.signal, log })
+    const lease = holdLease({ queue, message, leaseMs, clock, signal: abandoned.signal, log })
     runs.add(message)
     const failure = await failureOf(() => run(message, text))
     const popReceipt = await lease.end()
@@ -138,17 +165,31 @@ export function listenToQueue(options: {
     )
   }
 
-  /** Storage that fails costs a log line, and a message at worst its lease; everything else passes up. */
+  /** Storage that fails costs some tries and a log line, and a message at worst its lease; everything else passes up. */
   async function attempt<Result>(what: string, act: () => Promise<Result>): Promise<Result | undefined> {
-    try {
-      return await act()
-    } catch (error) {
-      if (abandoned.signal.aborted) return undefined
-      if (!(error instanceof RestError)) throw error
-      log('warning', `${what} failed: ${error.statusCode ?? ''} ${error.code ?? ''} ${error.message}`)
-      return undefined
+    for (let tries = 0; ; tries += 1) {
+      try {
+        return await act()
+      } catch (error) {
+        if (abandoned.signal.aborted) return undefined
+        if (!(error instanceof RestError)) throw error
+        const waitMs = isPassing(error) ? retryWaitsMs[tries] : undefined
+        if (waitMs === undefined) {
+          log('warning', `${what} failed: ${describeFault(error)}`)
+          return undefined
+        }
+        await clock.pause(waitMs, abandoned.signal)
+      }
     }
   }
+}
+
+function isPassing({ statusCode }: RestError): boolean {
+  return statusCode === undefined || statusCode >= 500
+}
+
+function describeFault({ statusCode, code, message }: RestError): string {
+  return `${statusCode ?? ''} ${code ?? ''} ${message}`.trim()
 }
 
 async function failureOf(act: () => Promise<void>): Promise<{ readonly error: unknown } | undefined> {

@@ -47,9 +47,22 @@ function readObject(text: string): Record<string, unknown> {
   }
 }
 
-/** .NET turns every value but an object into a string, so a number arrives as text, and true as "True". */
+/**
+ * .NET turns every value but an object into a string, so a number arrives as text, and true as "True". A text that is a
+ * date and time in ISO form becomes a .NET date on the way, and comes as that writes itself.
+ */
 function bindingData(value: unknown): TypedData {
-  if (typeof value === 'string') return { string: value }
+  if (typeof value === 'string')
+    return { string: isoTime.test(value) ? invariantTime(new Date(value)) : value }
   if (typeof value === 'boolean') return { string: value ? 'True' : 'False' }
   return typeof value === 'object' ? { json: JSON.stringify(value) } : { string: JSON.stringify(value) }
+}
+
+const isoTime =
+  /^\d{4}-(?:0\d|1[0-2])-(?:[0-2]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,7})?(?:Z|[+-]\d\d:\d\d)$/
+
+/** `01/31/2001 13:00:00`: .NET's invariant culture, in UTC. */
+function invariantTime(time: Date): string {
+  const [year, month, day] = time.toISOString().slice(0, 10).split('-')
+  return `${month}/${day}/${year} ${time.toISOString().slice(11, 19)}`
 }
