@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
+import { measureWorker } from '../../src/local/processes.ts'
 import type { Bench } from '../bench.ts'
 import { getJson } from '../json.ts'
 import { untilDone } from '../progress.ts'
@@ -156,8 +157,9 @@ async function firstRequestAt(deployment: Deployment): Promise<number | undefine
   return (await deployment.log())[0]?.receivedAt
 }
 
-/** The most that the process ever had resident, as Linux counts it. */
+/** The most that the process that runs the functions ever had resident, as Linux counts it. */
 export async function peakMib({ child }: Host): Promise<number> {
-  const status = await readFile(`/proc/${child.pid}/status`, 'utf8')
+  const { pid } = await measureWorker(child)
+  const status = await readFile(`/proc/${pid}/status`, 'utf8')
   return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN) / 1_024
 }

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import { measureWorker } from '../../src/local/processes.ts'
 import type { Bench } from '../bench.ts'
 import { batchCounts, putJobs } from '../jobs.ts'
 import { isNoAnswer } from '../json.ts'
@@ -67,8 +67,6 @@ async function finishedInTime(
   return succeeded
 }
 
-const memorySchema = z.object({ rss: z.number(), heapUsed: z.number() })
-
 const restSamples = 5
 const answerLimitMs = 5_000
 
@@ -78,7 +76,7 @@ async function atRest(host: Host): Promise<Memory | undefined> {
   for (let sample = 0; sample < restSamples; sample += 1) {
     await pause(1_000)
     try {
-      samples.push(memorySchema.parse(await host.child.ask('memory', answerLimitMs)))
+      samples.push(await measureWorker(host.child, answerLimitMs))
     } catch (error) {
       // It answers between two turns of its event loop, or not at all.
       if (!(error instanceof Error && ['AbortError', 'ERR_IPC_CHANNEL_CLOSED'].includes(nameOf(error))))

@@ -48,10 +48,7 @@ export async function startDeploymentProcess(options: {
   }
 }
 
-/**
- * As `npm run host` has them: without them V8 keeps three times the memory of what is in use before it looks for what is
- * not. On Azure the setting `languageWorkers__node__arguments` takes the same.
- */
+/** As `npm run host` has them; the process that runs the functions has its own. */
 const hostNodeArgs = ['--max-semi-space-size=2', '--optimize-for-size'] as const
 
 /** One host; what it said is its address. */
@@ -88,6 +85,16 @@ export async function startHostProcess(options: {
     ready: /^darkroom: ready on (\S+)$/,
   })
 }
+
+/** What the process that runs the functions of a host holds after a garbage collection, in bytes. */
+export async function measureWorker(
+  host: Child,
+  limitMs?: number,
+): Promise<{ readonly pid: number; readonly rss: number; readonly heapUsed: number }> {
+  return measuredSchema.parse(await host.ask('worker', limitMs))
+}
+
+const measuredSchema = z.object({ pid: z.number(), rss: z.number(), heapUsed: z.number() })
 
 const logSchema = z.array(
   z.object({
