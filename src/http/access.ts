@@ -35,7 +35,7 @@ const nobody: Caller = { key: null, isAdmin: false, isReadOnly: true }
 const noKey: ApiError = {
   status: 401,
   code: 'invalid_api_key',
-  message: 'an API key is wanted, as Authorization: Bearer KEY, api-key: KEY or x-functions-key: KEY',
+  message: 'an API key is wanted, as Authorization: Bearer KEY or api-key: KEY',
 }
 
 const wrongKey: ApiError = {
