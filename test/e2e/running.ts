@@ -36,6 +36,8 @@ export type Instance = {
   readonly url: string
   readonly lines: readonly string[]
   readonly process: ChildProcess
+  /** The process that runs its functions. */
+  workerPid(): Promise<number>
 }
 
 export async function run(options: {
@@ -66,7 +68,7 @@ export async function run(options: {
         IMAGE_RPM: String(options.rpm),
         ...options.settings,
       },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     })
     const lines: string[] = []
     const url = await new Promise<string>((resolve, reject) => {
@@ -75,11 +77,17 @@ export async function run(options: {
         const ready = /^darkroom: ready on (\S+)$/.exec(line)?.[1]
         if (ready !== undefined) resolve(ready)
       }
-      createInterface({ input: child.stdout }).on('line', read)
-      createInterface({ input: child.stderr }).on('line', read)
+      createInterface({ input: child.stdout! }).on('line', read)
+      createInterface({ input: child.stderr! }).on('line', read)
       child.once('exit', (code) => reject(new Error(`the host ended with ${code}:\n${lines.join('\n')}`)))
     })
-    const instance = { url, lines, process: child }
+    const workerPid = async (): Promise<number> => {
+      const answered: Promise<{ pid: number }[]> = once(child, 'message')
+      child.send('worker')
+      const [{ pid } = { pid: 0 }] = await answered
+      return pid
+    }
+    const instance = { url, lines, process: child, workerPid }
     instances.push(instance)
     return instance
   }
