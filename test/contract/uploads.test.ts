@@ -291,6 +291,40 @@ describe.each(stores)('uploads in $name', ({ makeTable, makeFileContents }) => {
     expect((await contents.held(id)).sizeBytes).toBe(0)
   })
 
+  test('are swept in the end, wherever a sweep breaks off, and their files stay', async () => {
+    let isOver = false
+    for (let step = 0; !isOver; step += 1) {
+      expect(step).toBeLessThan(30)
+      now = startAt + step * 10 * hourMs
+      const [kept, dropped] = [await open({ fileExpiresAfterMs: null }), await open()]
+      await complete(kept, [await add(kept, 'abcdefgh')])
+      await add(dropped, 'abcdefgh')
+      now += 3 * hourMs
+      const dying = uploadStore(dyingAt(step, partsOf(table, contents)))
+      isOver = await dying.removeExpired().then(
+        () => true,
+        (error: unknown) => {
+          expect(error).toBe(death)
+          return false
+        },
+      )
+      await uploads.removeExpired()
+      expect([await left(kept), await left(dropped)]).toEqual([{ ...nothing, held: 8 }, nothing])
+    }
+    for (const file of await listed()) expect(await textOf(file.id)).toBe('abcdefgh')
+  })
+
+  test('are looked for again when somebody else changed them while they were swept', async () => {
+    const id = await open()
+    await add(id, 'abcdefgh')
+    now = startAt + 3 * hourMs
+    const transact = async () => ({ kind: 'conflict', conflictAt: 0 }) as const
+    await uploadStore(partsOf({ ...table, transact }, contents)).removeExpired()
+    expect(await left(id)).toMatchObject({ due: 1, held: 0 })
+    await uploads.removeExpired()
+    expect(await left(id)).toEqual(nothing)
+  })
+
   test('take no part that is larger than a part may be, or than all of them together', async () => {
     const id = await open()
     expect(await uploads.stage({ id, content: once('123456789') })).toEqual({
@@ -331,7 +365,10 @@ describe.each(stores)('uploads in $name', ({ makeTable, makeFileContents }) => {
     const values = { parts: String(limits.uploadPartsMax - 1) }
     await table.transact(`upload:${id}`, [{ kind: 'merge', row: upload!.row, values }])
     expect(await adding(id, 'y')).toMatchObject({ kind: 'added' })
-    expect(await adding(id, 'z')).toEqual({ kind: 'full' })
+    // Of what cannot be a part nothing is kept.
+    const { held } = await left(id)
+    expect(await uploads.stage({ id, content: once('z') })).toEqual({ kind: 'full' })
+    expect(await left(id)).toMatchObject({ held })
     expect(staged?.kind === 'staged' && (await staged.record())).toEqual({ kind: 'full' })
   })
 
@@ -429,7 +466,18 @@ function dyingAt<T extends { readonly table: Table; readonly contents: FileConte
     table.transact(...args),
   )
   const join = mortal<Parameters<FileContents['join']>, boolean>(async (...args) => contents.join(...args))
-  return { ...parts, table: { ...table, transact }, contents: { ...contents, join } }
+  const remove = mortal<Parameters<Table['remove']>, 'removed' | 'conflict'>(async (...args) =>
+    table.remove(...args),
+  )
+  const [tidy, drop] = [
+    mortal(async (id: string) => contents.tidy(id)),
+    mortal(async (id: string) => contents.drop(id)),
+  ]
+  return {
+    ...parts,
+    table: { ...table, transact, remove },
+    contents: { ...contents, join, tidy, drop },
+  }
 }
 
 function md5(text: string): string {

@@ -205,6 +205,12 @@ describe('POST /v1/uploads/{id}/parts', () => {
     expect(world.fileTable.rows(`upload:${id}`)).toEqual(before)
   })
 
+  test('keeps nothing of another field', async () => {
+    const form = formOf(['file', ['x', 'x']])
+    expect((await ask(postUploadPart, { id: await opened(), form })).status).toBe(400)
+    expect(world.fileContents.waiting()).toEqual([])
+  })
+
   test('answers 415 to what is no form', async () => {
     const { status } = await ask(postUploadPart, { id: await opened(), json: { data: 'x' } })
     expect(status).toBe(415)
@@ -254,6 +260,7 @@ describe('POST /v1/uploads/{id}/parts', () => {
       const left = limits.uploadsInHandBytesMax - bytes
       room.seen.uploadBytes = left
       expect((await part()).status).toBe(200)
+      expect(room.seen.uploadBytes).toBe(left)
       room.seen.uploadBytes = left + 1
       const full = await part()
       expect([full.status, full.json.error.code]).toEqual([503, 'instance_full'])
