@@ -13,6 +13,7 @@ import { poll } from './parts/poll.ts'
 import { polls } from './parts/polls.ts'
 import { results } from './parts/results.ts'
 import { ticks } from './parts/ticks.ts'
+import { uploads } from './parts/uploads.ts'
 import { virtual } from './parts/virtual.ts'
 import type { Report } from './report.ts'
 
@@ -34,6 +35,7 @@ export const steps: readonly (readonly Part[])[] = [
   [{ name: 'peers-600', run: peersAt600 }],
   [{ name: 'intake', run: intake }],
   [{ name: 'batches', run: batches }],
+  [{ name: 'uploads', run: uploads }],
   [{ name: 'results', run: results }],
   [{ name: 'operations', run: operations }],
   [{ name: 'poll', run: poll }],

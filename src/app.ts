@@ -36,6 +36,7 @@ import { azureImageStore, imageContainer } from './storage/images.ts'
 import { azureInputStore } from './storage/inputs.ts'
 import { jobTable } from './storage/job-table.ts'
 import { azureMessages, queueNames } from './storage/queues.ts'
+import { uploadStore } from './storage/uploads.ts'
 
 const stopping = new AbortController()
 
@@ -99,6 +100,12 @@ async function open(settings: Settings): Promise<Darkroom> {
     listener: { now: Date.now, heard: clock.heard },
   })
   await prepareStorage(storage)
+  const files = {
+    table: azureTable(storage.table(tableNames.files)),
+    contents: azureFileContents(storage.blobs, blobLinks(storage, clock)),
+    clock,
+    newId: randomUUID,
+  }
   const rules = { pools: settings.pools.map(rulesOf), inputHosts: settings.inputHosts, decodeBase64 }
   return {
     clock,
@@ -115,12 +122,8 @@ async function open(settings: Settings): Promise<Darkroom> {
     budgets: budgetTable(azureTable(storage.table(tableNames.budget))),
     messages: azureMessages(storage.queues, clock),
     images: azureImageStore(storage, clock),
-    files: fileStore({
-      table: azureTable(storage.table(tableNames.files)),
-      contents: azureFileContents(storage.blobs, blobLinks(storage, clock)),
-      clock,
-      newId: randomUUID,
-    }),
+    files: fileStore(files),
+    uploads: uploadStore(files),
     inputs: azureInputStore(storage),
     fetchInput: guardedFetch({ hosts: settings.inputHosts, trusted: [] }).ask,
     model: await modelOf(deployments, settings.callTimeoutMs, { credential, clock }),

@@ -15,6 +15,7 @@ import type { HookEvent, HookLog, WebhookAnswer } from './core/webhook.ts'
 export type * from './ports/budget.ts'
 export * from './ports/files.ts'
 export type * from './ports/outgoing.ts'
+export type * from './ports/uploads.ts'
 
 /** What the pipeline needs from the world. Every method may throw for a broken world; what is expected is returned. */
 

@@ -158,16 +158,30 @@ export function timedId(prefix: TimedPrefix, createdAt: number, random: string):
 }
 
 /** What ids that hold their time begin with. */
-export type TimedPrefix = 'file-' | 'batch_'
+export type TimedPrefix = 'file-' | 'batch_' | 'upload_'
 
 /** Milliseconds in base 36 take eight characters until 2059. */
 const timeChars = 9
 
 /** When the thing was made, in whole milliseconds; undefined for what is no such id. */
 export function timeOfId(id: string): number | undefined {
-  const time = /^(?:file-|batch_)(0[0-9a-z]{8})[0-9a-z]{1,48}$/.exec(id)?.[1]
+  const time = /^(?:file-|batch_|upload_)(0[0-9a-z]{8})[0-9a-z]{1,48}$/.exec(id)?.[1]
   return time === undefined ? undefined : Number.parseInt(time, 36)
 }
+
+/** The id of the file that an upload becomes: of the time when it is completed, and of the upload, whose name its content has. */
+export function fileOfUpload(upload: string, completedAt: number): string {
+  return timedId('file-', completedAt, `${uploadMark}${upload.slice('upload_'.length)}`)
+}
+
+/** The name under which a file's content is kept: the file's id, or that of the upload that it was. */
+export function contentOfFile(file: string): string {
+  const upload = /^file-0[0-9a-z]{8}z(0[0-9a-z]{9,40})$/.exec(file)?.[1]
+  return upload === undefined ? file : `upload_${upload}`
+}
+
+/** No digit in hex, which is what stands there in the ids of all other files. */
+const uploadMark = 'z'
 
 /** Where an id stands in a line of time: rows sort by time, upwards or downwards, those of one moment by id. */
 export function timelineRow(order: 'asc' | 'desc', id: string, createdAt: number): string {

@@ -165,7 +165,7 @@ export const limits = {
   /** Files of one request together; OpenAI's clients send parts of uploads of this size unasked. */
   requestFilesBytesMax: 64 * 1024 * 1024,
 
-  /** OpenAI's limits on files: a batch's lines, and an image to edit. */
+  /** OpenAI's limits on files: a batch's lines, and an image to edit. What passes `requestFilesBytesMax` comes in parts. */
   batchFileBytesMax: 200 * 1024 * 1024,
   visionFileBytesMax: 50 * 1024 * 1024,
   /** What file systems hold. */
@@ -177,6 +177,21 @@ export const limits = {
   /** Fields of an upload beside its file: three are known, and a few more are answered by name. */
   uploadFieldsMax: 10,
   uploadFieldBytesMax: 1_024,
+  /** A file goes to storage in blocks of this size, so many at once: a blob of 200 MB has 50 of the 50,000 that it may have. */
+  fileBlockBytes: 4 * 1024 * 1024,
+  fileBlocksAtOnce: 2,
+  /** Parts of an upload: 200 MB in pieces of 200 KB. They are read together when it is completed. */
+  uploadPartsMax: 1_000,
+  /** What an upload may hold in storage: all its parts twice, for clients send again what was not answered, */
+  uploadHeldBytesMax: 400 * 1024 * 1024,
+  /** in so many blocks, those of parts that broke off among them: as many again as its parts may have. */
+  uploadHeldBlocksMax: 2_100,
+  /** A type and its subtype. Source: RFC 6838. */
+  mimeTypeCharsMax: 255,
+  /** `part_` and a random name. */
+  partIdCharsMax: 64,
+  /** Uploads whose time is over that one run sweeps: each takes some five operations. */
+  sweptUploadsMax: 1_000,
   /** Rows of files read at once, and in one list: those of another purpose are passed over. */
   fileRowsAtOnce: 1_000,
   fileRowsReadMax: 200_000,

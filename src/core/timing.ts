@@ -82,6 +82,10 @@ export const timing = {
   uploadMs: 200_000,
   /** A file: a function may run for 30 minutes. */
   fileUploadMs: 1_500_000,
+  /** An upload that nobody has completed by then has expired; as OpenAI's. */
+  uploadMsMax: 3_600_000,
+  /** After that what it left is swept: a part, or a completion, that was begun before it is over, for a function may run for 30 minutes. */
+  uploadSweepMs: 3_600_000,
   /** Of each of them something must come within this time. */
   uploadStallMs: 30_000,
   /** Why all requests are refused is told to the log this often. */

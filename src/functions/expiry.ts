@@ -8,6 +8,8 @@ app.timer('expiry', {
     const room = await darkroom()
     const removed = await room.files.removeExpired()
     if (removed > 0) context.info(`removed ${removed} expired file(s)`)
+    const dropped = await room.uploads.removeExpired()
+    if (dropped > 0) context.info(`removed what ${dropped} upload(s) had left that became no file`)
     const swept = await sweepInputs(room)
     if (swept > 0) context.info(`removed ${swept} image(s) that finished jobs had started from`)
   },

@@ -7,6 +7,7 @@ import { getHome } from '../http/home.ts'
 import { postEdit, postGeneration } from '../http/images.ts'
 import { getImage, getJob, postCancelJob, postJob } from '../http/jobs.ts'
 import { getBatches, getBatchJobs, getResults, postBatch, postRetry } from '../http/submitted-batches.ts'
+import { cancelUpload, completeUpload, postUpload, postUploadPart } from '../http/uploads.ts'
 import { route, routeOthers } from './route.ts'
 
 route('post-job', { method: 'POST', path: 'v1/jobs' }, postJob)
@@ -29,6 +30,18 @@ route('list-files', { method: 'GET', path: 'v1/files' }, listFiles)
 route('get-file', { method: 'GET', path: 'v1/files/{id}' }, getFile)
 route('get-file-content', { method: 'GET', path: 'v1/files/{id}/content' }, getFileContent)
 route('delete-file', { method: 'DELETE', path: 'v1/files/{id}' }, deleteFile)
+route('post-upload', { method: 'POST', path: 'v1/uploads', isRepeatable: true }, postUpload)
+route(
+  'post-upload-part',
+  { method: 'POST', path: 'v1/uploads/{id}/parts', isRepeatable: true },
+  postUploadPart,
+)
+route(
+  'complete-upload',
+  { method: 'POST', path: 'v1/uploads/{id}/complete', isRepeatable: true },
+  completeUpload,
+)
+route('cancel-upload', { method: 'POST', path: 'v1/uploads/{id}/cancel', isRepeatable: true }, cancelUpload)
 route('post-edit', { method: 'POST', path: 'v1/images/edits' }, postEdit)
 route('post-generation', { method: 'POST', path: 'v1/images/generations' }, postGeneration)
 route('post-estimate', { method: 'POST', path: 'v1/estimate' }, postEstimate)

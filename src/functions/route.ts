@@ -1,4 +1,4 @@
-import { app, type HttpMethod, type HttpRequest, type InvocationContext } from '@azure/functions'
+import { app, type HttpRequest, type InvocationContext } from '@azure/functions'
 import { darkroom, door } from '../app.ts'
 import { answer, answerOthers, type Incoming, type Service } from '../http/answer.ts'
 import type { Call, Reply } from '../http/reply.ts'
@@ -10,6 +10,8 @@ const service: Service = { door, room: darkroom }
 /** All that were registered. */
 export const routes: Route[] = []
 
+type Asked = Pick<Route, 'method' | 'path' | 'isRepeatable'> & Partial<Pick<Route, 'isOpen'>>
+
 /**
  * Registers one HTTP route. Who asks is checked by us: the host's own keys know nobody's batches.
  *
@@ -18,10 +20,10 @@ export const routes: Route[] = []
  */
 export function route(
   name: string,
-  { method, path, isOpen = false }: { method: HttpMethod; path: string; isOpen?: boolean },
+  { method, path, isOpen = false, isRepeatable = false }: Asked,
   handle: (call: Call) => Promise<Reply>,
 ): void {
-  const added: Route = { name, method, path, isOpen, handle }
+  const added: Route = { name, method, path, isOpen, isRepeatable, handle }
   routes.push(added)
   app.http(name, {
     methods: method === 'GET' ? ['GET', 'HEAD'] : [method],

@@ -25,22 +25,28 @@ export type Incoming = {
 /** Answers a request of one of the routes; never throws. */
 export async function answer(service: Service, route: Route, incoming: Incoming): Promise<Reply> {
   const { request, id, gone } = incoming
-  return framed(service, incoming, `${request.method} ${route.path}`, async (door) => {
-    const long = tooLongAddress(request)
-    if (long !== undefined) return long
-    const admission = admit(door, request, route.isOpen)
-    if (admission.kind === 'refused') return replyError(admission.error)
-    const params = Object.values(request.params)
-    if (params.some((part) => part.length > limits.pathPartCharsMax)) return notFound('what the path names')
-    const reply = await route.handle({
-      request,
-      room: await service.room(),
-      id,
-      caller: admission.caller,
-      gone,
-    })
-    return request.method === 'GET' || request.method === 'HEAD' ? tagged(request, reply) : reply
-  })
+  const { isRepeatable = false } = route
+  return framed(
+    service,
+    incoming,
+    { what: `${request.method} ${route.path}`, isRepeatable },
+    async (door) => {
+      const long = tooLongAddress(request)
+      if (long !== undefined) return long
+      const admission = admit(door, request, route.isOpen)
+      if (admission.kind === 'refused') return replyError(admission.error)
+      const params = Object.values(request.params)
+      if (params.some((part) => part.length > limits.pathPartCharsMax)) return notFound('what the path names')
+      const reply = await route.handle({
+        request,
+        room: await service.room(),
+        id,
+        caller: admission.caller,
+        gone,
+      })
+      return request.method === 'GET' || request.method === 'HEAD' ? tagged(request, reply) : reply
+    },
+  )
 }
 
 /** Answers what none of the routes takes: a path that there is not, or a method that its path does not take. */
@@ -50,7 +56,8 @@ export async function answerOthers(
   incoming: Incoming,
 ): Promise<Reply> {
   const { request } = incoming
-  return framed(service, incoming, `${request.method} without a route`, async (door) => {
+  const what = `${request.method} without a route`
+  return framed(service, incoming, { what, isRepeatable: false }, async (door) => {
     const long = tooLongAddress(request)
     if (long !== undefined) return long
     const methods = methodsOf(routes, URL.parse(request.url)?.pathname ?? '')
@@ -77,7 +84,7 @@ function tooLongAddress({ url }: HttpRequest): Reply | undefined {
 async function framed(
   service: Service,
   { request, id, log }: Incoming,
-  what: string,
+  { what, isRepeatable }: { readonly what: string; readonly isRepeatable: boolean },
   work: (door: Door) => Promise<Reply>,
 ): Promise<Reply> {
   let door: Door | undefined
@@ -97,8 +104,8 @@ async function framed(
     else log.info(line)
   }
   // What became of it is not known: a client that sends it again by itself might have it done, and pay for it, twice.
-  const mayBeDone =
-    reply.status === 500 && request.method === 'POST' && !request.headers.has('idempotency-key')
+  const isHarmless = isRepeatable || request.headers.has('idempotency-key')
+  const mayBeDone = reply.status === 500 && request.method === 'POST' && !isHarmless
   const headers = {
     ...(door && corsHeaders(door, request)),
     ...(mayBeDone ? { 'x-should-retry': 'false' } : {}),

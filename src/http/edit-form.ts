@@ -28,14 +28,17 @@ const bounds = {
 
 /** The form that the model's API takes: `image` or `image[]`, once or more, `mask`, and the other fields as text. */
 export async function readEditForm({ request, room }: Call, hands: Hands): Promise<ReadCall> {
+  let sumBytes = 0
+  // The next file may begin before the one before it was looked at: each piece counts when it comes.
+  const fits = (bytes: number): boolean => (sumBytes += bytes) <= limits.requestFilesBytesMax
   const form = await readMultipart(request, bounds, async ({ name, content }): Promise<Upload> => {
-    return { name, bytes: await collect(content, hands) }
+    return { name, bytes: await collect(content, { hands, fits }) }
   })
   if (form.kind === 'refused') return refused(form.fault)
   const uploads = new Map<string, Uint8Array>()
   for (const [index, { name, bytes }] of form.files.entries()) {
     if (bytes === 'full') return { kind: 'full' }
-    if (bytes === 'too-large') return refused(tooLarge(name))
+    if (!(bytes instanceof Uint8Array)) return refused(tooLarge(name, bytes))
     uploads.set(uploadName(index), bytes)
   }
   const fields = [
@@ -60,14 +63,21 @@ export async function readEditForm({ request, room }: Call, hands: Hands): Promi
   return { kind: 'read', submission: { ...submission, request: withBytes(submission.request, uploads) } }
 }
 
-type Upload = { readonly name: string; readonly bytes: Uint8Array | 'too-large' | 'full' }
+type Upload = { readonly name: string; readonly bytes: Uint8Array | TooLarge | 'full' }
 
-async function collect(content: AsyncIterable<Uint8Array>, hands: Hands): Promise<Upload['bytes']> {
+/** The image by itself, or all of the form together. */
+type TooLarge = 'too-large' | 'too-large-together'
+
+async function collect(
+  content: AsyncIterable<Uint8Array>,
+  { hands, fits }: { readonly hands: Hands; readonly fits: (bytes: number) => boolean },
+): Promise<Upload['bytes']> {
   const chunks: Uint8Array[] = []
   let sizeBytes = 0
   for await (const chunk of content) {
     sizeBytes += chunk.length
     if (sizeBytes > limits.inputImageBytesMax) return 'too-large'
+    if (!fits(chunk.length)) return 'too-large-together'
     if (!hands.take(chunk.length)) return 'full'
     chunks.push(chunk)
   }
@@ -112,9 +122,12 @@ function withBytes(
   return { ...request, inputs: { images: images.map(found), mask: mask && found(mask) } }
 }
 
-function tooLarge(name: string): ApiError {
+function tooLarge(name: string, what: TooLarge): ApiError {
   const param = plainName(name).slice(0, limits.quotedValueCharsMax)
-  const message = `${param}: got more than ${limits.inputImageBytesMax} bytes; allowed: at most that`
+  const message =
+    what === 'too-large'
+      ? `${param}: got more than ${limits.inputImageBytesMax} bytes; allowed: at most that`
+      : `${param}: got more than ${limits.requestFilesBytesMax} bytes of images in one form; allowed: at most that, and more by file id: send each with POST /v1/files, and give its id (file-…) as image`
   return { status: 413, param, code: 'image_too_large', message }
 }
 

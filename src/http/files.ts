@@ -8,21 +8,26 @@ import type { Darkroom } from '../pipeline/darkroom.ts'
 import { filePurposes, type KeptContent, type StoredFile } from '../ports.ts'
 import { isKnown } from './etag.ts'
 import { faultOf, quoted } from './fault.ts'
+import { fileBody, fileBytesMax, fileExpiryMs, sentPurposes, type SentPurpose } from './file-body.ts'
+import { handsFull, handsOf, takeBlocks } from './hands.ts'
 import { withImages } from './inline-images.ts'
 import { readMultipart, type FieldPart } from './multipart.ts'
 import { readQuery } from './query.ts'
 import { readRange } from './range.ts'
-import { notFound, reply, replyError, seconds, type ApiError, type Call, type Reply } from './reply.ts'
-
-const dayMs = 24 * 3_600_000
-
-/** As OpenAI's: a batch's lines are kept for 30 days where nothing else is asked for, an image until it is deleted. */
-const usualExpiryMs = { batch: 30 * dayMs, vision: null } as const
-
-const sizeBytesMax = { batch: limits.batchFileBytesMax, vision: limits.visionFileBytesMax } as const
+import { notFound, reply, replyError, type ApiError, type Call, type Reply } from './reply.ts'
 
 /** POST /v1/files: the content goes to storage while it comes; what is to be said of it may stand before or behind it. */
-export async function postFile({ request, room, caller }: Call): Promise<Reply> {
+export async function postFile(call: Call): Promise<Reply> {
+  const hands = handsOf(call.room)
+  if (!takeBlocks(hands, call.request)) return replyError(handsFull)
+  try {
+    return await takeFile(call)
+  } finally {
+    hands.empty()
+  }
+}
+
+async function takeFile({ request, room, caller }: Call): Promise<Reply> {
   const bounds = {
     fieldsMax: limits.uploadFieldsMax,
     fieldBytesMax: limits.uploadFieldBytesMax,
@@ -31,7 +36,7 @@ export async function postFile({ request, room, caller }: Call): Promise<Reply> 
     stallMs: timing.uploadStallMs,
   }
   const read = await readMultipart(request, bounds, async ({ name, filename, content }): Promise<Upload> => {
-    const kept = await room.files.keep({ content, sizeBytesMax: sizeBytesMax.batch })
+    const kept = await room.files.keep({ content, sizeBytesMax: limits.requestFilesBytesMax })
     return { name, filename, kept }
   })
   const [upload] = read.files
@@ -54,7 +59,7 @@ type Asked = {
   readonly kind: 'asked'
   readonly kept: KeptContent
   readonly filename: string
-  readonly purpose: 'batch' | 'vision'
+  readonly purpose: SentPurpose
   readonly expiresAfterMs: number | null
 }
 
@@ -64,7 +69,7 @@ const anchorName = 'expires_after[anchor]'
 const secondsName = 'expires_after[seconds]'
 
 const fieldsSchema = z.strictObject({
-  purpose: z.enum(['batch', 'vision']),
+  purpose: z.enum(sentPurposes),
   [anchorName]: z.literal('created_at').optional(),
   [secondsName]: z.coerce
     .number()
@@ -91,19 +96,28 @@ function readUpload(fields: readonly FieldPart[], upload: Upload | undefined): A
   }
   if (upload?.name !== 'file') return refused(noFile(upload))
   const { kept, filename } = upload
-  const bytesMax = sizeBytesMax[purpose]
-  if (kept.kind === 'too-large' || kept.sizeBytes > bytesMax) {
-    const got = kept.kind === 'too-large' ? `more than ${sizeBytesMax.batch}` : kept.sizeBytes
-    const message = `file: got ${got} bytes; allowed: at most ${bytesMax} for the purpose ${purpose}`
-    return refused({ status: 413, param: 'file', code: 'file_too_large', message })
-  }
+  if (kept.kind === 'too-large' || kept.sizeBytes > fileBytesMax[purpose])
+    return refused(tooLarge(kept, purpose))
   if (filename.length > limits.filenameCharsMax) {
     const message = `file: its name has ${filename.length} characters; allowed: at most ${limits.filenameCharsMax}`
     return refused({ param: 'file', message })
   }
-  const expiresAfterMs = expirySeconds === undefined ? usualExpiryMs[purpose] : expirySeconds * 1_000
+  const expiresAfterMs = fileExpiryMs(purpose, expirySeconds)
   // A form may send a file without a name.
   return { kind: 'asked', kept, filename: filename === '' ? 'file' : filename, purpose, expiresAfterMs }
+}
+
+/** What is allowed, and how more can be sent where more is allowed. */
+function tooLarge(kept: Upload['kept'], purpose: SentPurpose): Omit<ApiError, 'status'> & { status: number } {
+  const inRequest = limits.requestFilesBytesMax
+  const got = kept.kind === 'too-large' ? `more than ${inRequest}` : kept.sizeBytes
+  const all = fileBytesMax[purpose]
+  const allowed =
+    all <= inRequest
+      ? `at most ${all} for the purpose ${purpose}`
+      : `at most ${inRequest} in one request; POST /v1/uploads takes up to ${all} for the purpose ${purpose}, in parts`
+  const message = `file: got ${got} bytes; allowed: ${allowed}`
+  return { status: 413, param: 'file', code: 'file_too_large', message }
 }
 
 function noFile(upload: Upload | undefined): Omit<ApiError, 'status'> {
@@ -234,20 +248,6 @@ function noSuchFile({ request }: Call): Reply {
 /** Whose files are listed: undefined for all. */
 function ownerOf({ isAdmin, key }: Caller): string | undefined {
   return isAdmin ? undefined : (key ?? '')
-}
-
-/** OpenAI's File object. */
-export function fileBody(file: StoredFile): object {
-  return {
-    id: file.id,
-    object: 'file',
-    bytes: file.sizeBytes,
-    created_at: seconds(file.createdAt),
-    ...(file.expiresAt === null ? {} : { expires_at: seconds(file.expiresAt) }),
-    filename: file.filename,
-    purpose: file.purpose,
-    status: 'processed',
-  }
 }
 
 const contentTypes: Readonly<Record<string, string>> = {

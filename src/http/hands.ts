@@ -1,3 +1,4 @@
+import type { HttpRequest } from '@azure/functions'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
@@ -28,6 +29,13 @@ export function handsOf({ seen }: Pick<Darkroom, 'seen'>): Hands {
       inHand = 0
     },
   }
+}
+
+/** Takes what a file holds in memory while it goes to storage: blocks on their way, and the one that is being filled. */
+export function takeBlocks(hands: Hands, { headers }: Pick<HttpRequest, 'headers'>): boolean {
+  const length = headers.get('content-length') ?? ''
+  const sizeBytes = /^\d{1,15}$/.test(length) ? Number(length) : Infinity
+  return hands.take(Math.min(sizeBytes, (limits.fileBlocksAtOnce + 1) * limits.fileBlockBytes))
 }
 
 /** Nothing was begun, so it may be sent again. */

@@ -10,6 +10,8 @@ export type Route = {
   readonly path: string
   /** For everybody: no key is wanted. */
   readonly isOpen: boolean
+  /** A POST that does no harm when it comes twice: clients may send it again by themselves after a failure of ours. */
+  readonly isRepeatable?: boolean
   readonly handle: (call: Call) => Promise<Reply>
 }
 

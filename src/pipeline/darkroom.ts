@@ -22,6 +22,7 @@ import type {
   Messages,
   Outgoing,
   Pool,
+  UploadStore,
   WebhookSender,
 } from '../ports.ts'
 
@@ -39,6 +40,7 @@ export type Darkroom = {
   readonly messages: Messages
   readonly images: ImageStore
   readonly files: FileStore
+  readonly uploads: UploadStore
   readonly batches: BatchList
   readonly inputs: InputStore
   /** Asks the hosts of the setting INPUT_HOSTS, and no others. */

@@ -1,12 +1,13 @@
-import { randomUUID } from 'node:crypto'
 import { RestError, type BlobServiceClient } from '@azure/storage-blob'
 import { bytesOf } from './blob-bytes.ts'
 import type { BlobLinks } from './blob-links.ts'
+import { blockNames, countBytes, PastBound, stageBlocks } from './blocks.ts'
+import { azureStagedContents, type StagedContents } from './staged-contents.ts'
 
 export const fileContainer = 'files'
 
-/** The bytes of files, under their ids; a seam below `fileStore`, like `Table`. */
-export type FileContents = {
+/** The bytes of files, under their ids; a seam below `fileStore` and `uploadStore`, like `Table`. */
+export type FileContents = StagedContents & {
   /** Answers the size; undefined when it passes the bound, or throws what the content throws: then nothing was changed. */
   write(file: {
     readonly id: string
@@ -26,38 +27,20 @@ export type LinkFacts = { readonly contentType: string; readonly disposition: st
 
 export type ByteRange = { readonly from: number; readonly before: number }
 
-/** What an upload holds in memory: these, and one that is being filled. A blob of 200 MB then has 50 of the 50,000 blocks that it may have. */
-const blockBytes = 4 * 1024 * 1024
-const blocksAtOnce = 2
-
 /** Contents as block blobs. The container must exist. */
 export function azureFileContents(blobs: BlobServiceClient, linkTo?: BlobLinks): FileContents {
   const container = blobs.getContainerClient(fileContainer)
   return {
+    ...azureStagedContents(container),
+
     async write({ id, content, sizeBytesMax }) {
       const blob = container.getBlockBlobClient(id)
       const counted = countBytes(content, sizeBytesMax)
-      const mark = randomUUID()
-      const names: string[] = []
-      const underWay = new Set<Promise<void>>()
       try {
-        for await (const block of blocksOf(counted.chunks())) {
-          const name = Buffer.from(`${mark}-${String(names.length).padStart(5, '0')}`).toString('base64')
-          names.push(name)
-          const staging: Promise<void> = blob.stageBlock(name, block, block.length).then(() => {
-            underWay.delete(staging)
-          })
-          // It stays where it is waited for, and its fault is met there.
-          staging.catch(() => {})
-          underWay.add(staging)
-          if (underWay.size >= blocksAtOnce) await Promise.race(underWay)
-        }
-        await Promise.all(underWay)
-        await blob.commitBlockList(names)
+        const run = await stageBlocks(blob, counted.chunks())
+        await blob.commitBlockList([...blockNames(run)])
         return counted.sizeBytes()
       } catch (error) {
-        // One that came to storage behind the end would stay.
-        await Promise.allSettled(underWay)
         await dropBlocks()
         if (error instanceof PastBound) return undefined
         throw error
@@ -93,38 +76,3 @@ export function azureFileContents(blobs: BlobServiceClient, linkTo?: BlobLinks):
 
 /** What storage answers when a blob is there that should not be, or is not the one that it should be. */
 const isThere: ReadonlySet<number> = new Set([409, 412])
-
-async function* blocksOf(chunks: AsyncIterable<Uint8Array>): AsyncIterable<Buffer> {
-  let parts: Uint8Array[] = []
-  let sizeBytes = 0
-  for await (const chunk of chunks) {
-    parts.push(chunk)
-    sizeBytes += chunk.length
-    if (sizeBytes < blockBytes) continue
-    yield Buffer.concat(parts)
-    parts = []
-    sizeBytes = 0
-  }
-  if (sizeBytes > 0) yield Buffer.concat(parts)
-}
-
-/** Content with more bytes than were allowed. */
-export class PastBound extends Error {}
-
-/** Passes the content on, and throws `PastBound` at the first byte too many. */
-export function countBytes(
-  content: AsyncIterable<Uint8Array>,
-  sizeBytesMax: number,
-): { chunks(): AsyncIterable<Uint8Array>; sizeBytes(): number } {
-  let sizeBytes = 0
-  return {
-    async *chunks() {
-      for await (const chunk of content) {
-        sizeBytes += chunk.length
-        if (sizeBytes > sizeBytesMax) throw new PastBound(`the content passes ${sizeBytesMax} bytes`)
-        yield chunk
-      }
-    },
-    sizeBytes: () => sizeBytes,
-  }
-}

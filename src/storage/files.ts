@@ -1,13 +1,9 @@
-import { z } from 'zod'
-import { expiryRow, idOfExpiryRow, timedId, timeOfId } from '../core/keys.ts'
+import { contentOfFile, expiryRow, idOfExpiryRow, timedId, timeOfId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
-import { filePurposes, type Clock, type FileStore, type StoredFile } from '../ports.ts'
+import type { Clock, FileStore, StoredFile } from '../ports.ts'
 import type { FileContents } from './file-contents.ts'
+import { expiryPartition, fileRecords } from './file-records.ts'
 import type { Table } from './table.ts'
-import { timeline, type TimelineEntry } from './timeline.ts'
-
-/** The partition whose rows say when to look whether a file, or content that no file came of, is to go. */
-const expiry = 'expiry'
 
 /** Content whose record has not followed by then was left by an instance that died; no upload lasts as long. */
 const recordDueMs = 24 * 3_600_000
@@ -26,38 +22,31 @@ export function fileStore(parts: {
   readonly newId: () => string
 }): FileStore {
   const { table, contents, clock, newId } = parts
-  const line = timeline(table)
+  const records = fileRecords(table)
 
   const store: FileStore = {
     async keep({ content, sizeBytesMax, id = timedId('file-', clock.now(), newId()) }) {
       const recordDueAt = clock.now() + recordDueMs
-      await watch(id, recordDueAt)
+      await records.watch(id, recordDueAt)
       const heard = hearing(content)
       const sizeBytes = await contents
         .write({ id, content: heard.content, sizeBytesMax })
         .catch(async (error: unknown) => {
           // What its sender has broken off is not there; of what storage has broken off nobody can know.
-          if (heard.isBroken()) await unwatch(id, recordDueAt)
+          if (heard.isBroken()) await records.unwatch(id, recordDueAt)
           throw error
         })
       if (sizeBytes === undefined) {
-        await unwatch(id, recordDueAt)
+        await records.unwatch(id, recordDueAt)
         return { kind: 'too-large' }
       }
       return {
         kind: 'kept',
         sizeBytes,
-        async record({ owner, filename, purpose, expiresAfterMs }) {
-          const createdAt = timeOfId(id) ?? clock.now()
-          const expiresAt = expiresAfterMs === null ? null : createdAt + expiresAfterMs
-          const file: StoredFile = { id, owner, filename, purpose, sizeBytes, createdAt, expiresAt }
-          if (expiresAt !== null) await watch(id, expiresAt)
-          await line.put({ id, owner, values: toValues(file) })
-          return file
-        },
+        record: async (facts) => records.put({ id, sizeBytes, ...facts }),
         async discard() {
           await contents.remove(id)
-          await unwatch(id, recordDueAt)
+          await records.unwatch(id, recordDueAt)
         },
       }
     },
@@ -68,8 +57,7 @@ export function fileStore(parts: {
     },
 
     async get(id) {
-      const entry = await line.get(id)
-      const file = entry && toFile(entry)
+      const file = await records.get(id)
       return file === undefined || isExpired(file) ? undefined : file
     },
 
@@ -77,41 +65,46 @@ export function fileStore(parts: {
       const files: StoredFile[] = []
       let from = after
       for (let read = 0; read < limits.fileRowsReadMax; read += limits.fileRowsAtOnce) {
-        const page = await line.page({ owner, order, after: from, limit: limits.fileRowsAtOnce })
-        const found = page.entries.map(toFile).filter((file) => !isExpired(file))
+        const page = await records.page({ owner, order, after: from, limit: limits.fileRowsAtOnce })
+        const found = page.files.filter((file) => !isExpired(file))
         files.push(...found.filter((file) => purpose === undefined || file.purpose === purpose))
         const hasMore = files.length > limit
         const shown = files.slice(0, limit)
         if (hasMore || !page.hasMore) return { files: shown, hasMore, lastId: shown.at(-1)?.id }
-        from = page.entries.at(-1)?.id
+        from = page.files.at(-1)?.id
       }
       return { files, hasMore: true, lastId: from }
     },
 
-    read: async (id, range) => contents.read(id, range),
+    read: async (id, range) => contents.read(contentOfFile(id), range),
 
-    link: async (id, facts) => contents.link(id, facts),
+    link: async (id, facts) => contents.link(contentOfFile(id), facts),
 
     async remove(id) {
       if (timeOfId(id) === undefined) return false
-      await contents.remove(id)
-      return line.remove(id)
+      await contents.remove(contentOfFile(id))
+      return records.remove(id)
     },
 
     async removeExpired() {
       const before = expiryRow(clock.now(), '')
-      const due = await table.range({ partition: expiry, from: '0', before, limit: limits.expiredFilesMax })
+      const due = await table.range({
+        partition: expiryPartition,
+        from: '0',
+        before,
+        limit: limits.expiredFilesMax,
+      })
       let removed = 0
       for (let first = 0; first < due.length; first += removalsAtOnce) {
         const done = due.slice(first, first + removalsAtOnce).map(async ({ row, version }) => {
           const id = idOfExpiryRow(row)
-          const entry = await line.get(id)
+          const file = await records.get(id)
           // It may have been made again, with a later end.
-          if (entry === undefined || isExpired(toFile(entry))) {
-            if (await contents.remove(id)) removed += 1
-            await line.remove(id)
+          if (file === undefined || isExpired(file)) {
+            if (await contents.remove(contentOfFile(id))) removed += 1
+            await records.remove(id)
           }
-          await table.remove({ partition: expiry, row, version })
+          await table.remove({ partition: expiryPartition, row, version })
         })
         await Promise.all(done)
       }
@@ -119,15 +112,6 @@ export function fileStore(parts: {
     },
   }
   return store
-
-  async function watch(id: string, at: number): Promise<void> {
-    // A row that is there already says the same.
-    await table.transact(expiry, [{ kind: 'insert', row: expiryRow(at, id), values: {} }])
-  }
-
-  async function unwatch(id: string, at: number): Promise<void> {
-    await table.transact(expiry, [{ kind: 'delete', row: expiryRow(at, id) }])
-  }
 
   function isExpired({ expiresAt }: StoredFile): boolean {
     return expiresAt !== null && expiresAt <= clock.now()
@@ -149,26 +133,4 @@ function hearing(content: AsyncIterable<Uint8Array>): {
     }
   }
   return { content: chunks(), isBroken: () => isBroken }
-}
-
-const valuesSchema = z.object({
-  filename: z.string(),
-  purpose: z.enum(filePurposes),
-  sizeBytes: z.coerce.number(),
-  expiresAt: z.string(),
-})
-
-function toValues({ filename, purpose, sizeBytes, expiresAt }: StoredFile): Record<string, string> {
-  return { filename, purpose, sizeBytes: String(sizeBytes), expiresAt: String(expiresAt ?? '') }
-}
-
-function toFile({ id, owner, values }: TimelineEntry): StoredFile {
-  const { expiresAt, ...facts } = valuesSchema.parse(values)
-  return {
-    id,
-    owner,
-    ...facts,
-    createdAt: timeOfId(id) ?? 0,
-    expiresAt: expiresAt === '' ? null : Number(expiresAt),
-  }
 }

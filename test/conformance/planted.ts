@@ -19,11 +19,22 @@ export function checkOfFaults(specs: Specs): number {
     ours: 'may stand beside',
   }
   const { created_at: _, ...timeless } = batch
+  const upload = {
+    id: 'upload_1',
+    object: 'upload',
+    bytes: 8,
+    created_at: batch.created_at,
+    expires_at: batch.created_at + 3_600,
+    filename: 'lines.jsonl',
+    purpose: 'batch',
+    status: 'pending',
+  }
   const image = { b64_json: 'aW1hZ2U=' }
   const usage = { input_tokens: 1, output_tokens: 1, total_tokens: 2 }
   const sound = [
     ['Batch', batch],
     ['ListBatchesResponse', { object: 'list', data: [batch], has_more: false }],
+    ['Upload', { ...upload, file: null }],
     ['ImagesResponse', { created: batch.created_at, data: [image], size: '1024x1024' }],
     ['ErrorResponse', { error: { message: 'no', type: 'invalid_request_error', param: null, code: null } }],
   ] as const
@@ -42,6 +53,12 @@ export function checkOfFaults(specs: Specs): number {
     ['ImagesResponse', { created: batch.created_at, usage }, '/usage: wanted "input_tokens_details"'],
     ['ImagesResponse', { created: batch.created_at, quality: 'auto' }, '/quality: wanted one of'],
     ['BatchRequestOutput', { response: { status_code: '200' } }, '/response/status_code: wanted integer'],
+    ['Upload', { ...upload, status: 'open' }, '/status: wanted one of'],
+    [
+      'UploadPart',
+      { id: 'part_1', object: 'upload.part', created_at: 1_711_471_533 },
+      '/: wanted "upload_id"',
+    ],
     ['ErrorResponse', { error: { message: 'no', type: 'x', code: null } }, '/error: wanted "param"'],
   ] as const
   for (const [schema, value] of sound) {

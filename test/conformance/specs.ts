@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse } from 'yaml'
+import { answers, uploadPaths, uploadSchemas } from './upload-specs.ts'
 
 export type Schema = { readonly [keyword: string]: any }
 
@@ -35,11 +36,17 @@ const isLeftOut = (path: string): boolean => path === '/images/variations'
 export async function readSpecs(folder: string): Promise<Specs> {
   const openai = parse(await readSpec(folder, openaiFile))
   const lines = parse(await readSpec(folder, linesFile))
-  const schemas: Record<string, Schema> = { ...openai.components.schemas, ...lines, ...addedSchemas }
+  const schemas: Record<string, Schema> = {
+    ...openai.components.schemas,
+    ...lines,
+    ...addedSchemas,
+    ...uploadSchemas,
+  }
   const paths = Object.entries<Schema>(openai.paths).filter(([path]) => !isLeftOut(path))
+  const added = Object.entries({ ...addedPaths, ...uploadPaths })
   return {
     schemas,
-    operations: [...paths, ...Object.entries(addedPaths)].flatMap(([path, methods]) =>
+    operations: [...paths, ...added].flatMap(([path, methods]) =>
       Object.entries(methods).map(([method, operation]) => operationOf(path, method, operation)),
     ),
     // Their last lines end with commas: no JSON, but YAML.
@@ -84,12 +91,6 @@ const addedSchemas: Readonly<Record<string, Schema>> = {
     required: ['id', 'object', 'deleted'],
   },
 }
-
-const answers = (schema: string): Schema => ({
-  responses: {
-    200: { content: { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` } } } },
-  },
-})
 
 const addedPaths: Readonly<Record<string, Schema>> = {
   '/files/{file_id}': { get: answers('OpenAIFile'), delete: answers('DeleteFileResponse') },

@@ -16,6 +16,8 @@ import {
   priorityLines,
   roundToMicros,
   sortableTime,
+  contentOfFile,
+  fileOfUpload,
   timedId,
   timelineRow,
   timeOfId,
@@ -311,6 +313,19 @@ describe('ids that hold their time', () => {
     'run_0mcqvlkow1',
   ])('%j is none', (id) => {
     expect(timeOfId(id)).toBeUndefined()
+  })
+
+  test('of an upload and of the file that it becomes lead to the same content', () => {
+    const upload = timedId('upload_', t0, uuid)
+    expect(timeOfId(upload)).toBe(Math.floor(t0))
+    const file = fileOfUpload(upload, t0 + 60_000)
+    expect(file).toMatch(/^file-[0-9a-z]{51}$/)
+    expect(timeOfId(file)).toBe(Math.floor(t0) + 60_000)
+    expect(contentOfFile(file)).toBe(upload)
+    expect(fileOfUpload(upload, t0 + 60_001)).not.toBe(file)
+    for (const other of [timedId('file-', t0, uuid), 'file-', '', upload, `${file}-1`]) {
+      expect(contentOfFile(other)).toBe(other)
+    }
   })
 
   test('sort by time in their line, either way', () => {

@@ -82,6 +82,8 @@ describe('every reply', () => {
       (await answer(service, post, incoming({ method: 'POST', headers }))).headers['x-should-retry']
     expect([failed.headers['x-should-retry'], await retryOf()]).toEqual([undefined, 'false'])
     expect(await retryOf({ 'idempotency-key': 'order-17' })).toBeUndefined()
+    const harmless = await answer(service, { ...post, isRepeatable: true }, incoming({ method: 'POST' }))
+    expect([harmless.status, harmless.headers['x-should-retry']]).toEqual([500, undefined])
     const unset = {
       ...service,
       door: () => {

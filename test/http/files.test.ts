@@ -6,7 +6,6 @@ import { limits } from '../../src/core/limits.ts'
 import { deleteFile, getFile, getFileContent, listFiles, postFile } from '../../src/http/files.ts'
 import type { Call, Reply } from '../../src/http/reply.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
-import type { FileStore } from '../../src/ports.ts'
 import { newWorld, roomIn, type World } from '../support/room.ts'
 
 const startAt = Date.UTC(2026, 10, 23, 12, 0, 0)
@@ -183,15 +182,36 @@ describe('POST /v1/files', () => {
     expect([...world.fileContents.blobs.keys()]).toEqual([])
   })
 
-  test('answers 413 to a batch that passes its bound', async () => {
-    const { files: real } = room
-    const files: FileStore = { ...real, keep: async (file) => real.keep({ ...file, sizeBytesMax: 15 }) }
-    room = { ...room, files }
-    const { status, json } = await post(formOf(['purpose', 'batch'], ['file', lines]))
-    expect([status, json.error.message]).toEqual([
+  test('takes a batch of 64 MB, and answers 413 to more, which names the way for larger ones', async () => {
+    const sent = async (bytes: number, purpose = 'batch') => {
+      const form = formOf(['purpose', purpose])
+      form.append('file', new File([new Uint8Array(bytes)], 'lines.jsonl'))
+      return post(form)
+    }
+    expect((await sent(64 * 1024 * 1024)).json.bytes).toBe(67_108_864)
+    const { status, json } = await sent(64 * 1024 * 1024 + 1)
+    expect([status, json.error.code, json.error.message]).toEqual([
       413,
-      'file: got more than 209715200 bytes; allowed: at most 209715200 for the purpose batch',
+      'file_too_large',
+      'file: got more than 67108864 bytes; allowed: at most 67108864 in one request; POST /v1/uploads takes up to 209715200 for the purpose batch, in parts',
     ])
+    // No way leads further here.
+    expect((await sent(64 * 1024 * 1024 + 1, 'vision')).json.error.message).toBe(
+      'file: got more than 67108864 bytes; allowed: at most 52428800 for the purpose vision',
+    )
+    expect(world.fileContents.blobs.size).toBe(1)
+  })
+
+  test('takes memory for blocks while it comes, and answers 503 where there is none left', async () => {
+    const left = limits.uploadsInHandBytesMax - 3 * limits.fileBlockBytes
+    room.seen.uploadBytes = left
+    expect((await post(formOf(['purpose', 'batch'], ['file', lines]))).status).toBe(200)
+    expect((await post(formOf(['file', lines]))).status).toBe(400)
+    expect(room.seen.uploadBytes).toBe(left)
+    room.seen.uploadBytes += 1
+    const { status, json, headers } = await post(formOf(['purpose', 'batch'], ['file', lines]))
+    expect([status, json.error.code, headers['retry-after']]).toEqual([503, 'instance_full', '20'])
+    expect(room.seen.uploadBytes).toBe(left + 1)
   })
 
   test('answers 415 to JSON, and 400 to a form without an end', async () => {

@@ -71,7 +71,9 @@ beforeAll(async () => {
   const file = await post('v1/files', upload, new Uint8Array(await encoded.arrayBuffer()))
   const order = { input_file_id: file, endpoint: '/v1/images/generations', completion_window: '24h' }
   const batch = await post('v1/batches', studio, JSON.stringify(order))
-  known = [job, inboxed, file, batch, 'toys', 'inbox-2026-11-23__ops', 'fox', '0']
+  const facts = { bytes: 3, filename: 'lines.jsonl', mime_type: 'application/jsonl', purpose: 'batch' }
+  const begun = await post('v1/uploads', studio, JSON.stringify(facts))
+  known = [job, inboxed, file, batch, 'toys', 'inbox-2026-11-23__ops', 'fox', '0', begun]
 })
 
 let requests = 0
@@ -161,7 +163,7 @@ function assertRefusal({ status, headers, jsonBody }: Reply): void {
 }
 
 const part = fc.oneof(
-  { weight: 2, arbitrary: fc.nat(7).map((index) => ({ known: index })) },
+  { weight: 2, arbitrary: fc.nat(8).map((index) => ({ known: index })) },
   fc.oneof(
     fc.string(),
     fc.string({ unit: 'binary', maxLength: 300 }),
@@ -180,6 +182,8 @@ const part = fc.oneof(
       'batch_00mwtxg1p1',
       'file-',
       'file-00mwtxg1p1',
+      'upload_',
+      'upload_00mwtxg1p1',
       '-1',
       '1e9',
       '99999999999999999999',
@@ -248,6 +252,13 @@ const bodyNames = [
   'cap_usd',
   'kinds',
   'input_file_id',
+  'bytes',
+  'filename',
+  'mime_type',
+  'purpose',
+  'expires_after',
+  'part_ids',
+  'md5',
   'endpoint',
   'completion_window',
   'output_expires_after',
@@ -271,6 +282,9 @@ const bodyValues = fc.oneof(
     'inbox-2026-11-24',
     '../up',
     'file-none',
+    'batch',
+    ['part_none'],
+    { anchor: 'created_at', seconds: 3_600 },
     'data:image/png;base64,AAAA',
     'https://127.0.0.1/x.png',
     'http://169.254.169.254/',
@@ -314,6 +328,8 @@ const multipart = fc
         'Content-Disposition: form-data; name="purpose"\r\n\r\nbatch',
         'Content-Disposition: form-data; name="file"; filename="../../x.jsonl"\r\n\r\n{}',
         'Content-Disposition: form-data; name="file"; filename=""\r\n\r\n',
+        'Content-Disposition: form-data; name="data"; filename="blob"\r\n\r\nabc',
+        'Content-Disposition: form-data; name="data"\r\n\r\nabc',
         'Content-Disposition: form-data; name="expires_after[seconds]"\r\n\r\n-1',
         'Content-Disposition: form-data; name="expires_after[anchor]"\r\n\r\ncreated_at',
         'Content-Disposition: form-data; name="image[]"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n\x89PNG',

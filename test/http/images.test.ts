@@ -350,6 +350,23 @@ describe('POST /v1/images/edits', () => {
     expect(room.seen.uploadBytes).toBe(0)
   })
 
+  test('answers 413 to images that pass its bound together, and says how more can be sent', async () => {
+    const half = new Uint8Array(limits.requestFilesBytesMax / 2)
+    const answer = await edit([prompt, ['image[]', half], ['image[]', half], ['mask', new Uint8Array(1)]])
+    expect([answer.status, answer.json.error.code, answer.json.error.param]).toEqual([
+      413,
+      'image_too_large',
+      'mask',
+    ])
+    expect(answer.json.error.message).toBe(
+      'mask: got more than 67108864 bytes of images in one form; allowed: at most that, and more by file id: send each with POST /v1/files, and give its id (file-…) as image',
+    )
+    // As many are looked at: these are no pictures.
+    const all = await edit([prompt, ['image[]', half], ['image[]', half]])
+    expect([all.status, all.json.error.code]).toEqual([400, 'invalid_image'])
+    expect(room.seen.uploadBytes).toBe(0)
+  })
+
   test('answers 429 while the instance has its hands full of calls', async () => {
     room.seen.syncCalls = limits.syncCallsMax
     const answer = await edit([prompt, ['image', upload(image)]])

@@ -5,6 +5,7 @@ import { budgetTable } from '../../src/storage/budget-table.ts'
 import { correctedClock } from '../../src/storage/corrected-clock.ts'
 import { fileStore } from '../../src/storage/files.ts'
 import { jobTable } from '../../src/storage/job-table.ts'
+import { uploadStore } from '../../src/storage/uploads.ts'
 import type { Table } from '../../src/storage/table.ts'
 import { memoryFileContents } from '../support/memory-file-contents.ts'
 import { memoryInputs } from '../support/memory-inputs.ts'
@@ -166,6 +167,8 @@ export function startInstance(world: InstanceSettings): Instance {
 
   let ids = 0
   const instanceId = chance()
+  const newId = (): string => `${instanceId}-${(ids += 1)}`
+  const files = { table: memoryTable(), contents: memoryFileContents(), clock: ownClock, newId }
   const room: Darkroom = {
     ...settings,
     shareOf: () => 1,
@@ -175,13 +178,9 @@ export function startInstance(world: InstanceSettings): Instance {
     clock: ownClock,
     chance,
     instance: String(instanceId),
-    newId: () => `${instanceId}-${(ids += 1)}`,
+    newId,
     log,
-    jobs: jobTable(reach(stores.jobs), {
-      chance,
-      newId: () => `${instanceId}-${(ids += 1)}`,
-      clock: ownClock,
-    }),
+    jobs: jobTable(reach(stores.jobs), { chance, newId, clock: ownClock }),
     budgets: budgetTable(reach(stores.budget)),
     batches: batchList(memoryTable()),
     messages: {
@@ -203,12 +202,8 @@ export function startInstance(world: InstanceSettings): Instance {
       },
     },
     images,
-    files: fileStore({
-      table: memoryTable(),
-      contents: memoryFileContents(),
-      clock: ownClock,
-      newId: () => `${instanceId}-${(ids += 1)}`,
-    }),
+    files: fileStore(files),
+    uploads: uploadStore(files),
     inputs: memoryInputs(),
     fetchInput: async () => ({ kind: 'refused', why: 'is not at a host that this service may ask' }),
     inputFormatsOf: () => [],

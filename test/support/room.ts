@@ -9,6 +9,7 @@ import { batchList } from '../../src/storage/batch-list.ts'
 import { budgetTable } from '../../src/storage/budget-table.ts'
 import { fileStore } from '../../src/storage/files.ts'
 import { jobTable } from '../../src/storage/job-table.ts'
+import { uploadStore } from '../../src/storage/uploads.ts'
 import { memoryFileContents, type MemoryFileContents } from './memory-file-contents.ts'
 import { memoryImages, type MemoryImages } from './memory-images.ts'
 import { memoryInputs, type MemoryInputs } from './memory-inputs.ts'
@@ -79,6 +80,7 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
   const instance = `instance-${(rooms += 1)}`
   const chance = (): number => 0.5
   const newId = (): string => `${instance}-${(ids += 1)}`
+  const files = { table: world.fileTable, contents: world.fileContents, clock: world.clock, newId }
   return {
     ...world,
     chance,
@@ -88,7 +90,8 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
     jobs: jobTable(world.jobs, { chance, newId, clock: world.clock }),
     budgets: budgetTable(world.budget),
     batches: batchList(world.batchTable),
-    files: fileStore({ table: world.fileTable, contents: world.fileContents, clock: world.clock, newId }),
+    files: fileStore(files),
+    uploads: uploadStore(files),
     parse,
     fetchInput: async () => ({ kind: 'refused', why: 'is not at a host that this service may ask' }),
     inputFormatsOf: () => ['png', 'jpeg'],

@@ -3,6 +3,7 @@ import { errors, tooMany } from './errors.ts'
 import { fileList, files } from './files.ts'
 import { images } from './images.ts'
 import type { Place } from './place.ts'
+import { uploads } from './uploads.ts'
 
 /** What the script has seen, in words that say nothing of the place: they must be the same wherever it runs. */
 export type Outcome = Readonly<Record<string, unknown>>
@@ -15,6 +16,7 @@ export async function script(place: Place): Promise<Outcome> {
   const steps: readonly (readonly [string, (place: Place) => Promise<unknown>])[] = [
     ['files: create, retrieve, content, delete', files],
     ['files: list, page by page', fileList],
+    ['uploads: parts in any order, complete, cancel', uploads],
     ['batches: create, poll, download, join by custom_id', finishedBatches],
     ['batches: a faulty file fails, line by line', faultyFile],
     ['images: generate, edit with a mask, edit two images', images],

@@ -5,6 +5,7 @@ import { fault, type Asked, type Part, type Told, type Upload } from './answers.
 import { stubBatches } from './batches.ts'
 import { stubFiles } from './files.ts'
 import { stubImages } from './images.ts'
+import { stubUploads } from './uploads.ts'
 
 export const stubKey = 'sk-stub'
 
@@ -21,7 +22,7 @@ export async function startStub(specs: Specs): Promise<Stub> {
   const files = stubFiles(specs)
   const images = stubImages(specs)
   const batches = stubBatches(specs, files, images)
-  const parts: readonly Part[] = [files.part, images.part, batches]
+  const parts: readonly Part[] = [files.part, stubUploads(files), images.part, batches]
   let requests = 0
   const server = createServer((request, response) => {
     requests += 1
