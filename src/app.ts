@@ -16,9 +16,12 @@ import { modelByDeployment } from './model/by-deployment.ts'
 import { webhookSender } from './outbound/webhook-sender.ts'
 import { guardedFetch } from './outbound/guarded-fetch.ts'
 import { nothingSeen, type Costs, type Darkroom, type PoolSettings as Pool } from './pipeline/darkroom.ts'
-import type { Clock, ImageModel, Log, LogFacts } from './ports.ts'
+import { eventLog } from './log/event-log.ts'
+import { writeLine } from './log/invocation.ts'
+import type { Clock, ImageModel, Log } from './ports.ts'
 import {
   readSettings,
+  SettingsError,
   type ApiKey,
   type DeploymentSettings,
   type PoolSettings,
@@ -60,7 +63,7 @@ export async function darkroom(): Promise<Darkroom> {
 export function door(): Door {
   if (front === undefined) {
     const { apiKeys: keys, azureSigns, corsOrigins } = settingsNow()
-    front = { keys, azureSigns, corsOrigins, now: Date.now, warn: (message) => log.warn(message) }
+    front = { keys, azureSigns, corsOrigins, now: Date.now, log }
   }
   return front
 }
@@ -73,12 +76,17 @@ export type Door = {
   /** The web pages that may call it from a browser; `*` stands for all. */
   readonly corsOrigins: readonly string[]
   readonly now: () => number
-  /** For what the operator must do. */
-  readonly warn: (message: string) => void
+  readonly log: Log
 }
 
+/** Faults are told to the operator each time that somebody needs what they keep from being used. */
 function settingsNow(): Settings {
-  return (settings ??= readSettings(process.env))
+  try {
+    return (settings ??= readSettings(process.env))
+  } catch (error) {
+    if (error instanceof SettingsError) log.event('settings_faulty', { text: error.message })
+    throw error
+  }
 }
 
 /** From here on this instance starts no call; those under way go on. */
@@ -248,13 +256,5 @@ const machineClock: Clock = {
 /** A timer holds at most 2^31 - 1 ms. */
 const longestTimerMs = 2_000_000_000
 
-const log: Log = {
-  info: (message, facts) => console.info(line(message, facts)),
-  warn: (message, facts) => console.warn(line(message, facts)),
-  error: (message, facts) => console.error(line(message, facts)),
-}
-
-function line(message: string, facts: LogFacts = {}): string {
-  const pairs = Object.entries(facts).map(([name, value]) => `${name}=${JSON.stringify(value ?? null)}`)
-  return ['darkroom:', message, ...pairs].join(' ')
-}
+/** What no part of the pipeline has a log for: functions, and what comes before there is a pipeline. */
+export const log: Log = eventLog({ write: writeLine, now: Date.now })

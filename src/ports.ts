@@ -1,3 +1,4 @@
+import type { LogEvent, LogFacts } from './core/log-event.ts'
 import type { LineFault } from './core/batch-line.ts'
 import type { BatchOrder } from './core/batch-order.ts'
 import type { BatchProgress } from './core/batch-progress.ts'
@@ -29,13 +30,7 @@ export type Clock = {
 export type Chance = () => number
 
 /** Lines for the operator: never a prompt, never a key. */
-export type Log = {
-  info(message: string, facts?: LogFacts): void
-  warn(message: string, facts?: LogFacts): void
-  error(message: string, facts?: LogFacts): void
-}
-
-export type LogFacts = Readonly<Record<string, string | number | boolean | null | undefined>>
+export type Log = { event(event: LogEvent, facts?: LogFacts): void }
 
 export type JobRef = Pick<Job, 'batch' | 'key'>
 

@@ -108,6 +108,12 @@ export const limits = {
   /** The model's request ids kept with a job: attempts are bounded, but snoozes are not. */
   requestIdsMax: 20,
 
+  /** Batches of a pool whose counts are read for its report each minute: five reads each. */
+  reportedBatchesMax: 20,
+  /** Events like one another that become one line of the log; and kinds of them that are counted at a time. */
+  likeEventsMax: 100,
+  likeKindsMax: 1_000,
+
   /** API keys in the settings: each request is compared with all of them. */
   apiKeysMax: 200,
   /** A request's address: a page's cursor and a custom id in four-byte characters, three times over. */

@@ -88,8 +88,8 @@ export const timing = {
   uploadSweepMs: 3_600_000,
   /** Of each of them something must come within this time. */
   uploadStallMs: 30_000,
-  /** Why all requests are refused is told to the log this often. */
-  refusalLogMs: 60_000,
+  /** Events like one that was logged are counted for this long, and become one line. */
+  likeEventsMs: 60_000,
   /** How long one run makes lines jobs before it hands over to the next: below what a function may run. */
   registerMs: 240_000,
   /** The longest that a request to retry jobs is waited for; the rest goes on in the background. */

@@ -1,5 +1,5 @@
 import { app } from '@azure/functions'
-import { darkroom } from '../app.ts'
+import { darkroom, log } from '../app.ts'
 import { retryJobs } from '../pipeline/batch-jobs.ts'
 import { finaliseBatch } from '../pipeline/finalise.ts'
 import { registerBatch } from '../pipeline/register.ts'
@@ -8,18 +8,22 @@ import { batchTaskSchema, poisonName, queueNames } from '../storage/queues.ts'
 app.storageQueue('batch-work', {
   queueName: queueNames.batches,
   connection: 'AzureWebJobsStorage',
-  handler: async (message: unknown, context) => {
+  handler: async (message: unknown) => {
     const room = await darkroom()
     const task = batchTaskSchema.parse(message)
+    const { batch } = task
     switch (task.task) {
       case 'register':
-        await registerBatch(room, task.batch)
-        return context.info(`batch ${task.batch}: its file was gone through`)
-      case 'finalise':
-        return context.debug(`batch ${task.batch}: ${await finaliseBatch(room, task.batch)}`)
+        await registerBatch(room, batch)
+        return log.event('batch_registered', { batch })
+      case 'finalise': {
+        const outcome = await finaliseBatch(room, batch)
+        if (outcome === 'finished') log.event('batch_finalised', { batch })
+        return
+      }
       case 'retry': {
         const { retried } = await retryJobs(room, task)
-        return context.info(`batch ${task.batch}: ${retried} failed jobs wait again`)
+        return log.event('jobs_retried', { batch, jobs: retried })
       }
     }
   },
@@ -28,12 +32,12 @@ app.storageQueue('batch-work', {
 app.storageQueue('batch-work-poison', {
   queueName: poisonName(queueNames.batches),
   connection: 'AzureWebJobsStorage',
-  handler: async (message: unknown, context) => {
+  handler: async (message: unknown) => {
     const task = batchTaskSchema.safeParse(message)
-    if (!task.success) return context.error(`a message on ${queueNames.batches} is none of ours`)
-    context.error(
-      `batch ${task.data.batch}: ${task.data.task} failed each time it was tried; tried again in an hour`,
-    )
+    const queue = queueNames.batches
+    if (!task.success) return log.event('message_poisoned', { queue, code: 'unreadable' })
+    const { task: doing, batch } = task.data
+    log.event('message_poisoned', { queue, code: 'tries_over', doing, batch })
     const room = await darkroom()
     await room.messages.sendBatchTask(task.data, room.clock.now() + 3_600_000)
   },

@@ -1,16 +1,16 @@
 import { app } from '@azure/functions'
-import { darkroom } from '../app.ts'
+import { darkroom, log } from '../app.ts'
 import { sweepInputs } from '../pipeline/sweep-inputs.ts'
 
 app.timer('expiry', {
   schedule: '0 17 * * * *',
-  handler: async (_timer, context) => {
+  handler: async () => {
     const room = await darkroom()
     const removed = await room.files.removeExpired()
-    if (removed > 0) context.info(`removed ${removed} expired file(s)`)
+    if (removed > 0) log.event('files_removed', { what: 'files', count: removed })
     const dropped = await room.uploads.removeExpired()
-    if (dropped > 0) context.info(`removed what ${dropped} upload(s) had left that became no file`)
+    if (dropped > 0) log.event('files_removed', { what: 'uploads', count: dropped })
     const swept = await sweepInputs(room)
-    if (swept > 0) context.info(`removed ${swept} image(s) that finished jobs had started from`)
+    if (swept > 0) log.event('files_removed', { what: 'inputs', count: swept })
   },
 })

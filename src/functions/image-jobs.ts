@@ -1,5 +1,5 @@
 import { app, type InvocationContext } from '@azure/functions'
-import { darkroom } from '../app.ts'
+import { darkroom, log } from '../app.ts'
 import { fingerprint, jobId } from '../core/keys.ts'
 import { takeMessage, takePoisoned, type Accepted, type JobMessage } from '../pipeline/intake.ts'
 import { poisonName, queueNames } from '../storage/queues.ts'
@@ -8,7 +8,7 @@ app.storageQueue('image-jobs', {
   queueName: queueNames.jobs,
   connection: 'AzureWebJobsStorage',
   handler: async (message: unknown, context) => {
-    logAccepted(context, await takeMessage(await darkroom(), toJobMessage(message, context)))
+    logAccepted(await takeMessage(await darkroom(), toJobMessage(message, context)))
   },
 })
 
@@ -16,7 +16,8 @@ app.storageQueue('image-jobs-poison', {
   queueName: poisonName(queueNames.jobs),
   connection: 'AzureWebJobsStorage',
   handler: async (message: unknown, context) => {
-    logAccepted(context, await takePoisoned(await darkroom(), toJobMessage(message, context)))
+    log.event('message_poisoned', { queue: queueNames.jobs, code: 'tries_over' })
+    logAccepted(await takePoisoned(await darkroom(), toJobMessage(message, context)))
   },
 })
 
@@ -32,12 +33,11 @@ function toJobMessage(message: unknown, { triggerMetadata }: InvocationContext):
 }
 
 /** A prompt is told by its length and a hash, never by its words. */
-function logAccepted(context: InvocationContext, { job, isNew, fault }: Accepted): void {
-  if (fault !== undefined) {
-    context.warn(`job ${jobId(job)} rejected: ${fault.code}: ${fault.message}`)
-    return
-  }
+function logAccepted({ job, isNew, fault }: Accepted): void {
+  const facts = { job: jobId(job), batch: job.batch, pool: job.pool }
+  if (fault !== undefined)
+    return log.event('job_rejected', { ...facts, code: fault.code, param: fault.param })
   const { prompt = '' } = job.request ?? {}
-  const facts = `prompt of ${prompt.length} characters, ${fingerprint(prompt).slice(0, 8)}`
-  context.info(`job ${jobId(job)} ${isNew ? 'accepted' : 'was there already'}: ${facts}`)
+  const hash = fingerprint(prompt).slice(0, 8)
+  log.event('job_accepted', { ...facts, isNew, promptChars: prompt.length, promptHash: hash })
 }

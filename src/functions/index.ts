@@ -7,6 +7,7 @@ import './batch-work.ts'
 import './http.ts'
 import './image-jobs.ts'
 import './image-work.ts'
+import { logThroughInvocations } from './log-context.ts'
 import './pacer.ts'
 import './rescue.ts'
 import './webhooks.ts'
@@ -15,6 +16,7 @@ import './webhooks.ts'
 // the same, before anything of ours is asked: `limits.hostBodyBytesMax` is what it may have.
 app.setup({ enableHttpStream: true })
 watchClients()
+logThroughInvocations()
 
 // A host that ends runs these hooks last, when nothing is left that they could stop. Only a signal to this process comes
 // earlier: no call starts from then on, and those under way have as long as the host itself would give them.

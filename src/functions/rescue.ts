@@ -1,12 +1,20 @@
 import { app } from '@azure/functions'
-import { darkroom } from '../app.ts'
+import { darkroom, log } from '../app.ts'
+import { reportPools } from '../pipeline/pool-report.ts'
 import { rescue } from '../pipeline/rescue.ts'
 
+/** The one timer that fires each minute: what must be looked at so often shares it. */
 app.timer('rescue', {
   schedule: '0 * * * * *',
-  handler: async (_timer, context) => {
-    const { unslotted, recovered, unknown } = await rescue(await darkroom())
-    if (unslotted + recovered + unknown === 0) return
-    context.warn(`rescued: ${unslotted} lost slots, ${recovered} with images, ${unknown} of unknown outcome`)
+  handler: async () => {
+    const room = await darkroom()
+    try {
+      const { unslotted, recovered, unknown, givenUp } = await rescue(room)
+      if (unslotted + recovered + unknown + givenUp > 0) {
+        log.event('rescued', { unslotted, recovered, unknown, givenUp })
+      }
+    } finally {
+      await reportPools(room)
+    }
   },
 })

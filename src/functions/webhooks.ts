@@ -1,43 +1,43 @@
-import { app, type InvocationContext } from '@azure/functions'
-import { darkroom } from '../app.ts'
+import { app } from '@azure/functions'
+import { darkroom, log } from '../app.ts'
 import { deliverHook, putOffHook, type HookOutcome } from '../pipeline/hook-delivery.ts'
 import { hookMessageSchema, poisonName, queueNames } from '../storage/queues.ts'
 
 app.storageQueue('webhooks', {
   queueName: queueNames.webhooks,
   connection: 'AzureWebJobsStorage',
-  handler: async (message: unknown, context) => {
+  handler: async (message: unknown) => {
     const hook = hookMessageSchema.parse(message)
-    logOutcome(context, hook.batch, await deliverHook(await darkroom(), hook))
+    logOutcome(hook.batch, await deliverHook(await darkroom(), hook))
   },
 })
 
 app.storageQueue('webhooks-poison', {
   queueName: poisonName(queueNames.webhooks),
   connection: 'AzureWebJobsStorage',
-  handler: async (message: unknown, context) => {
+  handler: async (message: unknown) => {
     const hook = hookMessageSchema.safeParse(message)
-    if (!hook.success) return context.error(`a message on ${queueNames.webhooks} is none of ours`)
+    const queue = queueNames.webhooks
+    if (!hook.success) return log.event('message_poisoned', { queue, code: 'unreadable' })
     const { batch } = hook.data
-    context.error(`an event of batch ${batch} could not be dealt with, each time it was tried`)
-    logOutcome(context, batch, await putOffHook(await darkroom(), hook.data))
+    log.event('message_poisoned', { queue, code: 'tries_over', batch })
+    logOutcome(batch, await putOffHook(await darkroom(), hook.data))
   },
 })
 
-/** Addresses are not logged: some hold a secret of their receiver's. */
-function logOutcome(context: InvocationContext, batch: string, outcome: HookOutcome): void {
+/** Addresses are not logged, nor what stands there: some hold a secret of their receiver's. */
+function logOutcome(batch: string, outcome: HookOutcome): void {
   switch (outcome.kind) {
     case 'delivered':
-      return context.info(`webhook of batch ${batch}: ${outcome.eventId} delivered`)
     case 'again':
-      return context.warn(`webhook of batch ${batch}: ${outcome.eventId} is tried again: ${outcome.answer}`)
+      return log.event('webhook', { batch, eventId: outcome.eventId, outcome: outcome.kind })
     case 'given-up':
-      return context.error(`webhook of batch ${batch}: ${outcome.eventId} given up: ${outcome.answer}`)
-    case 'unfinished':
-      return context.debug(`webhook of batch ${batch}: its job is not finished yet`)
-    case 'busy':
-      return context.debug(`webhook of batch ${batch}: its receiver has its hands full`)
+      return log.event('webhook_given_up', { batch, eventId: outcome.eventId })
     case 'dropped':
-      return context.info(`webhook of batch ${batch}: nothing to tell: ${outcome.why}`)
+      return log.event('webhook', { batch, outcome: 'dropped' })
+    // Looked at again soon.
+    case 'unfinished':
+    case 'busy':
+      return undefined
   }
 }

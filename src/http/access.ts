@@ -1,7 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Door } from '../app.ts'
 import { localCaller, type Caller } from '../core/caller.ts'
-import { timing } from '../core/timing.ts'
 import type { ApiKey } from '../settings.ts'
 import type { ApiError } from './reply.ts'
 
@@ -111,15 +110,9 @@ function isLoopback(host: string): boolean {
   return name === 'localhost' || name === '[::1]' || /^127(\.\d{1,3}){3}$/.test(name)
 }
 
-const toldAt = new WeakMap<Door, number>()
-
-function tellKeysAreMissing(door: Door): void {
-  const now = door.now()
-  if (now - (toldAt.get(door) ?? -Infinity) < timing.refusalLogMs) return
-  toldAt.set(door, now)
-  door.warn(
-    `requests are refused: DARKROOM_API_KEYS is not set, and on Azure, where ${door.azureSigns} are set, anyone could ask; make a key with npm run key and set it`,
-  )
+function tellKeysAreMissing({ log, azureSigns }: Door): void {
+  const text = `requests are refused: DARKROOM_API_KEYS is not set, and on Azure, where ${azureSigns} are set, anyone could ask; make a key with npm run key and set it`
+  log.event('keys_not_set', { text })
 }
 
 function refused(error: ApiError): Admission {

@@ -2,6 +2,7 @@ import { refText } from '../core/input-ref.ts'
 import { stateOf, type Image, type Job } from '../core/job.ts'
 import { jobId, parseJobId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
+import { errorCode } from '../core/log-event.ts'
 import { usageBody } from '../core/result-line.ts'
 import type { ImageRequest } from '../core/submission.ts'
 import type { JobRef } from '../ports.ts'
@@ -52,7 +53,7 @@ export async function postJob({ request, room, id, caller }: Call): Promise<Repl
   }
   // The job is taken; that nobody can say when it starts must not make its sender send it again.
   const estimatedStartAt = await estimateStart(room, job).catch((error: unknown) => {
-    room.log.warn('no estimate for a new job', { error: String(error) })
+    room.log.event('storage_failed', { doing: 'estimate', code: errorCode(error) })
     return null
   })
   const waitMs = Math.max(1_000, (estimatedStartAt ?? room.clock.now()) - room.clock.now())

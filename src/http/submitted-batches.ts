@@ -4,6 +4,7 @@ import { failureKinds } from '../core/failure.ts'
 import { jobId, keyOf, parseJobId } from '../core/keys.ts'
 import { limits } from '../core/limits.ts'
 import type { JobState } from '../core/job.ts'
+import { errorCode } from '../core/log-event.ts'
 import { batchNamePattern } from '../core/submission.ts'
 import { jobsOfBatch, retryJobs } from '../pipeline/batch-jobs.ts'
 import { registerBatch } from '../pipeline/register.ts'
@@ -57,8 +58,7 @@ export async function postBatch(call: Call): Promise<Reply> {
   }
   // Nobody waits for it, and should this instance die the queue brings it to another: so it begins at once.
   void registerBatch(room, batch.batch).catch((error: unknown) => {
-    const facts = { batch: batch.batch, error: String(error) }
-    room.log.warn('a batch was not registered where it was submitted', facts)
+    room.log.event('batch_put_off', { batch: batch.batch, code: errorCode(error) })
   })
   if (!isNew) {
     const status = await batchStatus(room, batch.batch)

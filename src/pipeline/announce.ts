@@ -92,7 +92,7 @@ async function nudgeOnce(room: Darkroom, pool: string): Promise<void> {
       return
     }
     if (dueAt !== null && now >= dueAt + timing.tickOverdueMs) {
-      room.log.warn('a tick did not come and is run now', { pool, lateMs: now - dueAt })
+      room.log.event('tick_overdue', { pool, lateMs: now - dueAt })
     }
     if ((await runTick(room, { pool, epoch: tick?.epoch ?? 0 })) === 'ticked') return
   }

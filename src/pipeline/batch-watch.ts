@@ -1,5 +1,6 @@
 import { limits } from '../core/limits.ts'
 import { isOver, liveId, placeOf, type LiveJob } from '../core/live.ts'
+import { errorCode } from '../core/log-event.ts'
 import { timing } from '../core/timing.ts'
 import type { Darkroom, Seen } from './darkroom.ts'
 import { finishedSince } from './finished-since.ts'
@@ -88,7 +89,7 @@ async function keepLooking(
     } catch (error) {
       // Storage is away: its clients have tried before. Those who follow come again, perhaps elsewhere.
       faults += 1
-      log.warn('a batch that is followed could not be looked at', { batch, error: String(error) })
+      log.event('storage_failed', { doing: 'events', batch, code: errorCode(error) })
       if (faults >= limits.watchFaultsMax) watch.state = 'lost'
     }
     if (isNews) for (const tell of listeners) tell()

@@ -177,7 +177,7 @@ export async function noticeRefusals(room: Darkroom, { pool, batch }: BatchRef):
     const reason = `${refused} of the newest ${answersKept} jobs were refused by the content policy; look at them, then resume`
     return { ...now, decision: { kind: 'paused', by: 'refusals', reason, at: room.clock.now() } }
   })
-  room.log.warn('a batch is paused: too many of its jobs are refused', { batch })
+  room.log.event('refusals', { batch, pool })
 }
 
 export type JobCancelled =

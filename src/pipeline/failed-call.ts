@@ -40,7 +40,7 @@ export async function handleFailure(
       )
       if (kind === 'throttled') await persist(room, async () => noteService(room, message, lease.job))
       await announce(room, lease.job)
-      return { kind: 'snoozed', why: fault.message }
+      return { kind: 'snoozed', code }
     }
     case 'retry': {
       const dueAt = finishedAt + decision.delayMs
@@ -87,7 +87,9 @@ async function rest(
       ? throttled(ledger, { now, slotAt, retryAfterMs, cause, reason: fault.message })
       : stopped(ledger, { deployment, slotAt, now, code, message: fault.message }),
   )
-  room.log.warn(pause === 'deployment' ? 'deployment paused' : 'deployment stopped', {
+  const { pool } = message
+  room.log.event(pause === 'deployment' ? 'deployment_paused' : 'deployment_stopped', {
+    pool,
     deployment,
     code,
     retryAfterMs,
@@ -104,7 +106,8 @@ export async function noteLimit(
   const seen = await viewLedger(room, message)
   if (seen === undefined || toldLimit(seen, limitRpm) === undefined) return
   await changeLedger(room, message, (ledger) => toldLimit(ledger, limitRpm))
-  room.log.info('the deployment tells its limit', { deployment: message.deployment, limitRpm })
+  const { pool, deployment } = message
+  room.log.event('deployment_limit_told', { pool, deployment, limitRpm })
 }
 
 /** A deployment from which nothing but faults comes is stopped: its jobs go elsewhere, and none is used up on it. */
@@ -121,7 +124,7 @@ async function noteFault(
     faulted(before, { deployment, slotAt, now, code, message: fault.message }),
   )
   if (ledger !== undefined && memberOf(ledger, deployment)?.breaker?.openedAt === now) {
-    room.log.warn('deployment stopped', { deployment, code })
+    room.log.event('deployment_stopped', { pool: message.pool, deployment, code })
   }
 }
 

@@ -29,6 +29,7 @@ export async function haltAtCap(room: Darkroom, { pool, batch }: BatchRef): Prom
     const reason = `the next call might cost more than the cap of ${dollars(flow.capMicroUsd)} leaves (${taken}); raise cap_usd to go on`
     return { ...flow, decision: { kind: 'paused', by: 'cap', reason, at: room.clock.now() } }
   })
+  room.log.event('cap_reached', { batch, pool })
 }
 
 function dollars(microUsd: number): string {

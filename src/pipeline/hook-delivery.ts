@@ -1,6 +1,7 @@
 import type { Webhook } from '../core/batch-order.ts'
 import { isFinal, type Job } from '../core/job.ts'
 import { limits } from '../core/limits.ts'
+import { errorCode } from '../core/log-event.ts'
 import { timing } from '../core/timing.ts'
 import {
   deliveryOf,
@@ -181,6 +182,6 @@ async function keep(
   } catch (error) {
     // Storage is away. That a receiver wants no more is more than shown: it is asked again.
     if (verdictOf(answer) === 'gone') throw error
-    room.log.warn('a try of a webhook could not be noted', { batch, eventId, error: String(error) })
+    room.log.event('storage_failed', { doing: 'webhook', batch, eventId, code: errorCode(error) })
   }
 }

@@ -1,4 +1,6 @@
 import { isInRun, renewed, type Job } from '../core/job.ts'
+import { jobId } from '../core/keys.ts'
+import { errorCode } from '../core/log-event.ts'
 import { timing } from '../core/timing.ts'
 import type { JobSnapshot } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
@@ -42,7 +44,7 @@ export function keepLease(room: Darkroom, claim: JobSnapshot): Lease {
           nextAt = leaseUntil - timing.leaseMs / 2
         }
       } catch (error) {
-        room.log.warn('a lease was not renewed; trying again', { error: String(error) })
+        room.log.event('lease_not_renewed', { job: jobId(claim.job), code: errorCode(error) })
         nextAt = clock.now() + retryMs
       }
     }

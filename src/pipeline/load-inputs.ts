@@ -43,7 +43,7 @@ export async function endUnsent(
   snapshot: JobSnapshot,
   loaded: Exclude<LoadedInputs, { kind: 'loaded' }>,
 ): Promise<RunOutcome> {
-  if (loaded.kind === 'full') return giveBack(room, snapshot, 'this instance has its hands full of images')
+  if (loaded.kind === 'full') return giveBack(room, snapshot, 'inputs_full')
   const { job } = snapshot
   const finishedAt = room.clock.now()
   const { kind, code } = loaded.failure

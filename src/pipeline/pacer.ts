@@ -207,7 +207,7 @@ async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
     .flatMap((result) => (result.status === 'fulfilled' ? result.value : []))
     .sort((a, b) => a.slotAt - b.slotAt)
   if (granted.length < plan.grants.length) {
-    room.log.info('slots wasted: their jobs were not moved', { slots: plan.grants.length - granted.length })
+    room.log.event('slots_wasted', { pool, slots: plan.grants.length - granted.length })
   }
   const sent = await sendInOrder(granted, async ({ batch, key, slotAt, quota, deployment }) => {
     const wakeAt = Math.max(room.clock.now(), slotAt - (plan.leads.get(quota) ?? timing.leadMs))

@@ -109,7 +109,7 @@ async function recover(room: Darkroom, ref: JobRef): Promise<'recovered' | 'unkn
   if (after !== undefined) await tellJobEnd(room, after)
   const changed = after && (await room.jobs.change(before, after))
   if (changed === undefined) return undefined
-  room.log.warn('an instance died in a call', {
+  room.log.event('instance_died', {
     job: jobId(job),
     attempt: job.attempts,
     hasImages: saved !== undefined,

@@ -1,4 +1,5 @@
 import { isFinal, isInRun, snoozed, unslotted, type Job } from '../core/job.ts'
+import { errorCode } from '../core/log-event.ts'
 import { timing } from '../core/timing.ts'
 import type { JobSnapshot } from '../ports.ts'
 import { announce } from './announce.ts'
@@ -9,7 +10,8 @@ import { tellJobEnd } from './webhooks.ts'
 /** What became of one run of a job. `stale`: the message spoke of a slot that the job no longer has. */
 export type RunOutcome =
   | { readonly kind: 'stale' }
-  | { readonly kind: 'snoozed'; readonly why: string }
+  /** The job waits again at its old place; `code` says why. */
+  | { readonly kind: 'snoozed'; readonly code: string }
   | { readonly kind: 'succeeded'; readonly images: number }
   | { readonly kind: 'retried'; readonly code: string; readonly dueAt: number }
   | { readonly kind: 'failed'; readonly code: string }
@@ -22,19 +24,19 @@ export type RunOutcome =
 export async function giveBack(
   room: Darkroom,
   snapshot: JobSnapshot,
-  why: string,
+  code: string,
   upperMicroUsd: number = snapshot.job.upperMicroUsd,
 ): Promise<RunOutcome> {
   const waiting = unslotted(snapshot.job)
   if (waiting !== undefined) await room.jobs.change(snapshot, { ...waiting, upperMicroUsd })
   await announce(room, snapshot.job)
-  return { kind: 'snoozed', why }
+  return { kind: 'snoozed', code }
 }
 
-export async function snoozeUnsent(room: Darkroom, lease: Lease, why: string): Promise<RunOutcome> {
+export async function snoozeUnsent(room: Darkroom, lease: Lease, code: string): Promise<RunOutcome> {
   await finish(room, lease, (job) => ofThisRun(lease, job) && snoozed(job))
   await announce(room, lease.job)
-  return { kind: 'snoozed', why }
+  return { kind: 'snoozed', code }
 }
 
 /** Tries of a change that somebody else's change of the same job can get in the way of; twice is rare. */
@@ -79,7 +81,7 @@ export async function persist<T>(room: Darkroom, act: () => Promise<T>): Promise
     try {
       return await act()
     } catch (error) {
-      room.log.warn('storage did not take a result; trying again', { error: String(error), delayMs })
+      room.log.event('result_not_stored', { code: errorCode(error), delayMs })
       await room.clock.sleepUntil(room.clock.now() + delayMs)
     }
   }

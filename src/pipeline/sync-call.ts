@@ -1,6 +1,7 @@
 import type { Caller } from '../core/caller.ts'
 import { isFinal, type Job } from '../core/job.ts'
 import { limits } from '../core/limits.ts'
+import { errorCode } from '../core/log-event.ts'
 import type { Submission } from '../core/submission.ts'
 import { timing } from '../core/timing.ts'
 import type { JobRef } from '../ports.ts'
@@ -179,7 +180,7 @@ export async function despiteFaults<T>(room: Darkroom, act: () => Promise<T>): P
 /** Undefined where storage fails: what that means, the caller knows. */
 async function unlessFaulty<T>(room: Darkroom, asked: Promise<T>): Promise<T | undefined> {
   return asked.catch((error: unknown) => {
-    room.log.warn('storage failed while a call is waited for', { error: String(error) })
+    room.log.event('storage_failed', { doing: 'sync-call', code: errorCode(error) })
     return undefined
   })
 }

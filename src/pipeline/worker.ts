@@ -12,20 +12,28 @@ import { keepLease, type Lease } from './lease.ts'
 import { changeLedger, viewLedger } from './ledgers.ts'
 import { endUnsent, loadInputs } from './load-inputs.ts'
 import { finish, giveBack, persist, snoozeUnsent, type RunOutcome } from './run-end.ts'
+import { logRun, newTrace, type RunTrace } from './run-trace.ts'
 import { tellJobEnd } from './webhooks.ts'
 
-/** Runs one job at its slot: holds, claims, calls, stores, completes. */
+/** Runs one job at its slot: holds, claims, calls, stores, completes. What became of it is logged. */
 export async function runJob(room: Darkroom, message: WorkMessage): Promise<RunOutcome> {
+  const trace = newTrace(message, room.clock.now())
+  const outcome = await run(room, message, trace)
+  logRun(room, message, { trace, outcome })
+  return outcome
+}
+
+async function run(room: Darkroom, message: WorkMessage, trace: RunTrace): Promise<RunOutcome> {
   const snapshot = await room.jobs.get(message)
   if (snapshot === undefined || !isAtSlot(snapshot.job, message)) return { kind: 'stale' }
   if (!isConfigured(room, message)) {
-    return giveBack(room, snapshot, `deployment ${message.deployment} is not configured any more`)
+    return giveBack(room, snapshot, 'not_configured')
   }
   const { seen } = room
   seen.running += 1
   if (seen.running >= room.jobsAtOnce * crowdedShare) seen.crowdedAt = room.clock.now()
   try {
-    return await runSlotted(room, message, snapshot)
+    return await runSlotted(room, message, { snapshot, trace })
   } finally {
     seen.running -= 1
     // Whoever works notices when the pacer's tick has been lost.
@@ -47,7 +55,7 @@ function isConfigured(room: Darkroom, { pool, quota, deployment }: WorkMessage):
 export async function giveUpSlot(room: Darkroom, message: WorkMessage): Promise<void> {
   const snapshot = await room.jobs.get(message)
   if (snapshot === undefined || !isAtSlot(snapshot.job, message)) return
-  await giveBack(room, snapshot, 'its message was given up')
+  await giveBack(room, snapshot, 'message_given_up')
 }
 
 function isAtSlot(job: Job, message: WorkMessage): boolean {
@@ -55,7 +63,11 @@ function isAtSlot(job: Job, message: WorkMessage): boolean {
 }
 
 /** What an edit starts from is fetched before the slot, so that the start is punctual and nothing broken is sent. */
-async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSnapshot): Promise<RunOutcome> {
+async function runSlotted(
+  room: Darkroom,
+  message: WorkMessage,
+  { snapshot, trace }: Pick<Ready, 'snapshot' | 'trace'>,
+): Promise<RunOutcome> {
   const wokeAt = room.clock.now()
   const loaded = await loadInputs(room, snapshot)
   if (loaded.kind !== 'loaded') {
@@ -64,7 +76,7 @@ async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSna
   const { seen } = room
   seen.inputBytes += loaded.sizeBytes
   try {
-    return await runLoaded(room, message, { snapshot, wokeAt, inputs: loaded.inputs })
+    return await runLoaded(room, message, { snapshot, trace, wokeAt, inputs: loaded.inputs })
   } finally {
     seen.inputBytes -= loaded.sizeBytes
   }
@@ -72,6 +84,7 @@ async function runSlotted(room: Darkroom, message: WorkMessage, snapshot: JobSna
 
 type Ready = {
   readonly snapshot: JobSnapshot
+  readonly trace: RunTrace
   readonly wokeAt: number
   readonly inputs: Inputs<InputImage> | undefined
 }
@@ -79,15 +92,14 @@ type Ready = {
 async function runLoaded(
   room: Darkroom,
   message: WorkMessage,
-  { snapshot, wokeAt, inputs }: Ready,
+  { snapshot, trace, wokeAt, inputs }: Ready,
 ): Promise<RunOutcome> {
   const { deployment } = message
   const hold = await holdForSlot(room, message, wokeAt)
-  if (hold.kind === 'none') return giveBack(room, snapshot, hold.why)
+  if (hold.kind === 'none') return giveBack(room, snapshot, hold.code)
   const { slotAt } = hold
   const dearer = dearerNow(room, snapshot.job)
-  if (dearer !== undefined)
-    return giveBack(room, snapshot, 'its call may cost more than was reserved', dearer)
+  if (dearer !== undefined) return giveBack(room, snapshot, 'costs_more', dearer)
   const found = await completeFound(room, snapshot)
   if (found !== undefined) return found
   if (isGivenUp(snapshot.job, room.clock.now())) {
@@ -97,15 +109,18 @@ async function runLoaded(
   const leaseUntil = room.clock.now() + timing.leaseMs
   const running = claimed(snapshot.job, { slotAt, deployment, leaseUntil })
   const mayWaitMs = claimMayWaitMs(room, slotAt)
+  const claimingAt = room.clock.now()
   const claim = running && (await room.jobs.change(snapshot, running, { mayWaitMs }))
   if (claim === undefined) return { kind: 'stale' }
+  trace.claimMs = room.clock.now() - claimingAt
 
   const lease = keepLease(room, claim)
   try {
     await room.clock.sleepUntil(slotAt, room.stopping)
-    const why = (await whyNot(room, message, slotAt)) ?? (lease.isLost() ? 'its lease was lost' : undefined)
-    if (why !== undefined) return await snoozeUnsent(room, lease, why)
-    return await call(room, message, { lease, inputs })
+    const code = (await whyNot(room, message, slotAt)) ?? (lease.isLost() ? 'lease_lost' : undefined)
+    if (code !== undefined) return await snoozeUnsent(room, lease, code)
+    trace.slotLateMs = room.clock.now() - slotAt
+    return await call(room, message, { lease, inputs, trace })
   } finally {
     await lease.end()
   }
@@ -137,7 +152,7 @@ async function completeFound(room: Darkroom, snapshot: JobSnapshot): Promise<Run
 }
 
 type Hold =
-  { readonly kind: 'slot'; readonly slotAt: number } | { readonly kind: 'none'; readonly why: string }
+  { readonly kind: 'slot'; readonly slotAt: number } | { readonly kind: 'none'; readonly code: string }
 
 /**
  * Waits until it is time to claim the job for its slot. Who woke too late must not start at will, which would exceed the
@@ -149,12 +164,11 @@ async function holdForSlot(room: Darkroom, message: WorkMessage, wokeAt: number)
   const isLate = clock.now() > message.slotAt + timing.lateMs
   const slotAt = isLate ? await freshSlot(room, message, wokeAt) : message.slotAt
   if (slotAt === undefined) {
-    const what = wokeAt > message.slotAt + timing.lateMs ? 'its message' : 'what it starts from'
-    return { kind: 'none', why: `${what} came too late for its slot` }
+    return { kind: 'none', code: wokeAt > message.slotAt + timing.lateMs ? 'message_late' : 'inputs_late' }
   }
   await clock.sleepUntil(slotAt - timing.claimAheadMs, room.stopping)
-  const why = await whyNot(room, message, slotAt)
-  return why === undefined ? { kind: 'slot', slotAt } : { kind: 'none', why }
+  const code = await whyNot(room, message, slotAt)
+  return code === undefined ? { kind: 'slot', slotAt } : { kind: 'none', code }
 }
 
 /** `wokeAt`: only a message that came late raises the lead, not images that did. */
@@ -188,25 +202,36 @@ async function whyNot(room: Darkroom, message: WorkMessage, slotAt: number): Pro
   const { deployment } = message
   const ledger = await viewLedger(room, message)
   if (ledger !== undefined && !mayStart(ledger, { slotAt, deployment })) {
-    const breaker = memberOf(ledger, deployment)?.breaker
-    return breaker?.message ?? ledger.pauseReason ?? 'the deployment is paused'
+    const isStopped = (memberOf(ledger, deployment)?.breaker ?? null) !== null
+    return isStopped ? 'deployment_stopped' : 'deployment_paused'
   }
-  if (ledger !== undefined && isRecalled(ledger, message)) return 'its slot was recalled'
-  if (room.stopping.aborted) return 'this instance is stopping'
-  return room.clock.now() > slotAt + timing.lateMs ? 'this instance stood still' : undefined
+  if (ledger !== undefined && isRecalled(ledger, message)) return 'slot_recalled'
+  if (room.stopping.aborted) return 'stopping'
+  return room.clock.now() > slotAt + timing.lateMs ? 'stood_still' : undefined
 }
 
 async function call(
   room: Darkroom,
   message: WorkMessage,
-  { lease, inputs }: { readonly lease: Lease; readonly inputs: Inputs<InputImage> | undefined },
+  {
+    lease,
+    inputs,
+    trace,
+  }: {
+    readonly lease: Lease
+    readonly inputs: Inputs<InputImage> | undefined
+    readonly trace: RunTrace
+  },
 ): Promise<RunOutcome> {
   const { request, deployment } = lease.job
   if (request === null || deployment === null) throw new Error(`job ${jobId(lease.job)} cannot be called`)
+  trace.attempt = lease.job.attempts
+  const calledAt = room.clock.now()
   const answer = await room.model.generate({ deployment, request, inputs })
+  trace.callMs = room.clock.now() - calledAt
   const outcome =
     answer.kind === 'images'
-      ? await complete(room, message, lease, answer)
+      ? await complete(room, message, { lease, answer, trace })
       : await handleFailure(room, message, lease, answer.failure)
   const { limitRpm } = answer.kind === 'images' ? answer : answer.failure
   await persist(room, async () => noteLimit(room, message, limitRpm))
@@ -219,8 +244,7 @@ type Images = Extract<ModelAnswer, { kind: 'images' }>
 async function complete(
   room: Darkroom,
   message: WorkMessage,
-  lease: Lease,
-  answer: Images,
+  { lease, answer, trace }: { readonly lease: Lease; readonly answer: Images; readonly trace: RunTrace },
 ): Promise<RunOutcome> {
   const { batch, key, output, attempts } = lease.job
   const { usage, requestId } = answer
@@ -234,7 +258,11 @@ async function complete(
   const images = await persist(room, async () =>
     room.images.save({ job: { batch, key, output }, facts, images: answer.images }),
   )
+  trace.storeMs = room.clock.now() - finishedAt
+  trace.bytes = images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+  trace.tokensOut = usage.outputTokens
   const done = await finish(room, lease, (job) => succeeded(job, answered(room, job, { facts, images })))
+  if (done?.job.phase.kind === 'succeeded') trace.microUsd = done.job.phase.costMicroUsd
   await persist(room, async () => noteService(room, message, lease.job))
   return done === undefined ? { kind: 'too-late' } : { kind: 'succeeded', images: images.length }
 }

@@ -28,18 +28,10 @@ export function correctedClock(machine: Clock, log: Log): CorrectedClock {
   let toldMs = 0
 
   function tell(): void {
-    const isOver = inForceMs === 0
-    const isNews = isOver !== (toldMs === 0) || Math.abs(inForceMs - toldMs) > newsMs
+    const isNews = (inForceMs === 0) !== (toldMs === 0) || Math.abs(inForceMs - toldMs) > newsMs
     if (!isNews) return
     toldMs = inForceMs
-    const seconds = (Math.abs(inForceMs) / 1_000).toFixed(1)
-    const side = inForceMs > 0 ? 'behind' : 'ahead of'
-    log.warn(
-      isOver
-        ? "this machine's clock agrees with storage's again; corrected no more"
-        : `this machine's clock is ${seconds} s ${side} storage's; corrected`,
-      { correctionMs: inForceMs },
-    )
+    log.event('clock_corrected', { correctionMs: Math.round(inForceMs) })
   }
 
   return {

@@ -13,11 +13,12 @@ const doors: Readonly<Record<string, Doors>> = {
   storage: { rooms: ['core', 'ports'], types: ['settings'] },
   model: { rooms: ['core', 'ports'], types: ['settings'] },
   outbound: { rooms: ['core', 'ports'], types: ['settings'] },
-  app: { rooms: ['core', 'ports', 'settings', 'pipeline', 'storage', 'model', 'outbound'] },
+  log: { rooms: ['core', 'ports'] },
+  app: { rooms: ['core', 'ports', 'settings', 'pipeline', 'storage', 'model', 'outbound', 'log'] },
   // The settings' error is answered with what the settings lack; the settings themselves stay with app.
   http: { rooms: ['core', 'ports', 'pipeline', 'app', 'settings'] },
   // Triggers are named after the queues that storage has, and read its messages.
-  functions: { rooms: ['core', 'ports', 'pipeline', 'storage', 'app', 'http'] },
+  functions: { rooms: ['core', 'ports', 'pipeline', 'storage', 'log', 'app', 'http'] },
   cli: { rooms: ['core'] },
   web: { rooms: ['core'] },
   local: { rooms: ['core', 'settings', 'storage'], types: ['ports', 'pipeline'] },

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { localCaller } from '../../src/core/caller.ts'
+import { eventLog } from '../../src/log/event-log.ts'
 import { admit, type Admission, type Door } from '../../src/http/access.ts'
 
 const key = (name: string, more: object = {}) => ({
@@ -21,7 +22,7 @@ function doorWith(more: Partial<Door>): Door & { readonly warnings: string[] } {
     azureSigns: 'WEBSITE_SITE_NAME and WEBSITE_POD_NAME',
     corsOrigins: [],
     now: () => 0,
-    warn: (message) => void warnings.push(message),
+    log: eventLog({ write: (_, line) => void warnings.push(line), now: () => 0 }),
     warnings,
     ...more,
   }
@@ -143,8 +144,8 @@ describe('without keys', () => {
   })
 
   test('on Azure nobody may come in, and the log says why, once a minute', () => {
-    let now = 0
-    const door = doorWith({ keys: [], now: () => now })
+    vi.useFakeTimers()
+    const door = doorWith({ keys: [] })
     for (let count = 0; count < 5; count += 1) {
       expect(outcome(ask(door, { host: '127.0.0.1' }, { url: 'http://127.0.0.1/' }))).toEqual([
         503,
@@ -152,9 +153,12 @@ describe('without keys', () => {
       ])
     }
     expect(door.warnings).toEqual([expect.stringContaining('DARKROOM_API_KEYS is not set')])
-    now = 60_000
-    ask(door)
+    vi.advanceTimersByTime(60_000)
     expect(door.warnings).toHaveLength(2)
+    expect(door.warnings[1]).toContain('"count":4')
+    ask(door)
+    expect(door.warnings).toHaveLength(3)
+    vi.useRealTimers()
     expect(outcome(ask(door, {}, { isOpen: true }))).toMatchObject({ isAdmin: false })
   })
 })

@@ -21,7 +21,7 @@ let lines: string[]
 
 beforeEach(() => {
   lines = []
-  door = { keys: [], azureSigns: null, corsOrigins: [], now: () => 0, warn() {} }
+  door = { keys: [], azureSigns: null, corsOrigins: [], now: () => 0, log: { event() {} } }
 })
 
 type Asked = {

@@ -34,7 +34,7 @@ const door: Door = {
   azureSigns: 'WEBSITE_SITE_NAME and WEBSITE_POD_NAME',
   corsOrigins: ['https://studio.example.com'],
   now: () => 0,
-  warn() {},
+  log: { event() {} },
 }
 
 let world: World

@@ -293,7 +293,7 @@ describe('a stopped deployment', () => {
         }),
       ),
     )
-    expect(await run(world, roomIn(world), message)).toEqual({ kind: 'snoozed', why: 'the key is wrong' })
+    expect(await run(world, roomIn(world), message)).toEqual({ kind: 'snoozed', code: 'deployment_stopped' })
     expect(world.model.calls).toEqual([])
     const job = await jobIn(room, 'cat')
     expect([stateOf(job), job.attempts]).toEqual(['queued', 0])
@@ -308,7 +308,7 @@ test('a job whose slot falls in a pause goes back unsent, at no attempt and at i
   const now = world.clock.now()
   const pause = { now, slotAt: now, retryAfterMs: 30_000, cause: 'rate', reason: 'busy' } as const
   await world.clock.run(changeLedger(room, ref, (ledger) => throttled(ledger, pause)))
-  expect(await run(world, roomIn(world), message)).toEqual({ kind: 'snoozed', why: 'busy' })
+  expect(await run(world, roomIn(world), message)).toEqual({ kind: 'snoozed', code: 'deployment_paused' })
   expect(world.model.calls).toEqual([])
   const job = await jobIn(room, 'cat')
   expect(job).toMatchObject({ attempts: 0, phase: { kind: 'waiting', dueAt: job.createdAt } })
@@ -343,7 +343,7 @@ describe('who wakes too late for its slot', () => {
     const { world, room, message } = await freeIn(timing.freshSlotMs + 1)
     const before = await ledgerIn(room)
     const now = world.clock.now()
-    const outcome = { kind: 'snoozed', why: 'its message came too late for its slot' }
+    const outcome = { kind: 'snoozed', code: 'message_late' }
     expect(await run(world, roomIn(world), message)).toEqual(outcome)
     expect(world.clock.now() - now).toBeLessThan(timing.freshSlotMs)
     const job = await jobIn(room, 'cat')
@@ -447,7 +447,7 @@ test.each([
     await world.clock.runUntil(dogs.slotAt - beforeMs)
     expect(world.model.calls).toHaveLength(1)
     stopping.abort()
-    expect(await world.clock.run(dog)).toEqual({ kind: 'snoozed', why: 'this instance is stopping' })
+    expect(await world.clock.run(dog)).toEqual({ kind: 'snoozed', code: 'stopping' })
     expect((await world.clock.run(cat)).kind).toBe('succeeded')
     expect(world.model.calls).toHaveLength(1)
     const back = await jobIn(room, 'dog')
@@ -614,7 +614,7 @@ test('who stood still after the claim misses its slot, and gives the job back at
   standing.goOn()
   expect(await world.clock.run(standing.work)).toEqual({
     kind: 'snoozed',
-    why: 'this instance stood still',
+    code: 'stood_still',
   })
   expect(world.model.calls).toEqual([])
   const job = await jobIn(room, 'cat')

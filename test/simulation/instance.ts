@@ -93,7 +93,7 @@ export function startInstance(world: InstanceSettings): Instance {
       else if (!isAlive) await never()
     },
   }
-  const log: Log = { info() {}, warn() {}, error() {} }
+  const log: Log = { event() {} }
   const ownClock = correctedClock(machineClock, log)
   const storageDate = (): number => Math.floor(clock.now() / 1_000) * 1_000
 

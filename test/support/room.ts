@@ -86,7 +86,7 @@ export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
     chance,
     instance,
     newId,
-    log: { info() {}, warn() {}, error() {} },
+    log: { event() {} },
     jobs: jobTable(world.jobs, { chance, newId, clock: world.clock }),
     budgets: budgetTable(world.budget),
     batches: batchList(world.batchTable),

@@ -1,0 +1,57 @@
+import { logEvents, logLine, type LogEvent, type LogFacts, type LogLevel } from '../core/log-event.ts'
+import { limits } from '../core/limits.ts'
+import { timing } from '../core/timing.ts'
+import type { Log } from '../ports.ts'
+
+/** Facts by which two events are like each other; the others say to whom it happened, and when. */
+const kindFacts = ['code', 'status', 'outcome', 'route', 'pool', 'deployment', 'function', 'queue'] as const
+
+type Likes = {
+  /** Those that were not written since the last line. */
+  untold: number
+  last: LogFacts
+}
+
+/**
+ * Events as lines of JSON. The first of its kind is written at once; those like it that follow within a minute are
+ * counted, and become one line with `count`, when they are a hundred or the minute is over.
+ */
+export function eventLog({
+  write,
+  now,
+}: {
+  readonly write: (level: LogLevel, line: string) => void
+  readonly now: () => number
+}): Log {
+  const likes = new Map<string, Likes>()
+  const writeOne = (event: LogEvent, facts: LogFacts): void =>
+    write(logEvents[event].level, logLine(event, facts, now()))
+
+  function writeUntold(event: LogEvent, found: Likes): void {
+    if (found.untold > 0) writeOne(event, { ...found.last, count: found.untold })
+    found.untold = 0
+  }
+
+  return {
+    event(event, facts = {}) {
+      if (logEvents[event].each) return writeOne(event, facts)
+      const kind = [event, ...kindFacts.map((name) => `${facts[name] ?? ''}`)].join('|')
+      const found = likes.get(kind)
+      if (found !== undefined) {
+        found.untold += 1
+        found.last = facts
+        if (found.untold >= limits.likeEventsMax) writeUntold(event, found)
+        return
+      }
+      writeOne(event, facts)
+      // Of kinds without end, each is written.
+      if (likes.size >= limits.likeKindsMax) return
+      likes.set(kind, { untold: 0, last: facts })
+      setTimeout(() => {
+        const ended = likes.get(kind)
+        likes.delete(kind)
+        if (ended !== undefined) writeUntold(event, ended)
+      }, timing.likeEventsMs).unref()
+    },
+  }
+}
