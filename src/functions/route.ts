@@ -4,6 +4,7 @@ import { answer, answerOthers, type Incoming, type Service } from '../http/answe
 import type { Call, Reply } from '../http/reply.ts'
 import type { Route } from '../http/routes.ts'
 import { atClientsPace, clientGone } from './client.ts'
+import { exchangeOf } from './exchange.ts'
 
 const service: Service = { door, room: darkroom }
 
@@ -42,7 +43,7 @@ export function routeOthers(): void {
 
 function incoming(request: HttpRequest, context: InvocationContext): Incoming {
   const id = context.invocationId
-  return { request, id, gone: clientGone(id), log: context }
+  return { request, id, gone: clientGone(id), quiet: exchangeOf(id)?.quiet.signal, log: context }
 }
 
 function paced(reply: Reply, { invocationId }: InvocationContext): Reply {

@@ -3,7 +3,8 @@ import { createServer, request, type Server, type ServerResponse } from 'node:ht
 import { setImmediate } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { timing } from '../../src/core/timing.ts'
-import { atClientsPace, clientGone, watchClients } from '../../src/functions/client.ts'
+import { atClientsPace, clientGone } from '../../src/functions/client.ts'
+import { watchExchanges } from '../../src/functions/exchange.ts'
 
 const chunkBytes = 64 * 1024
 const chunks = 2_000
@@ -13,7 +14,7 @@ let url: string
 let onRequest: (id: string, response: ServerResponse) => Promise<void>
 
 beforeAll(async () => {
-  watchClients()
+  watchExchanges()
   server = createServer((incoming, response) => {
     void onRequest(String(incoming.headers['x-ms-invocation-id']), response)
   })

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import functions from '@azure/functions'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test, vi } from 'vitest'
+import { timing } from '../../src/core/timing.ts'
 import type { Door } from '../../src/http/access.ts'
 import { answer, answerOthers } from '../../src/http/answer.ts'
 import { reply, type Call, type Reply } from '../../src/http/reply.ts'
@@ -37,7 +38,7 @@ function incoming({ method = 'GET', url = 'http://127.0.0.1/v1/things', headers 
     id: 'request-1',
     log: {
       info: (line: string) => void lines.push(`info ${line}`),
-      error: (...parts: unknown[]) => void lines.push(`error ${String(parts[0])}`),
+      error: (line: string) => void lines.push(`error ${line}`),
     },
   }
 }
@@ -73,7 +74,7 @@ describe('every reply', () => {
     expect(failed).toMatchObject({ status: 500, headers: { 'x-request-id': 'request-1' } })
     expect(JSON.stringify(failed)).not.toContain('storage is away')
     expect(lines).toEqual([
-      'error request request-1 failed',
+      'error request request-1 failed: Error in Object.handle: storage is away',
       'error request request-1: 500 internal_error (GET v1/things)',
     ])
     // Done or not: a client that sends it again by itself might pay for it twice.
@@ -91,11 +92,113 @@ describe('every reply', () => {
     expect(await answer(unset, things, incoming({}))).toMatchObject({ status: 503 })
   })
 
+  test('tells what the operator must know of settings, and no more of an error than its line', async () => {
+    const unset = new SettingsError('two settings:\n  A: found nothing\n  B: found nothing')
+    await answer({ ...service, door: () => raise(unset) }, things, incoming({}))
+    expect(lines[0]).toBe(`error request request-1 failed: ${unset.message}`)
+    lines = []
+    const address = 'https://a.example/b.png?se=2026&sig=abc%3D'
+    const throwing = [
+      Object.assign(new Error(`reset at ${address}\nby ${'x'.repeat(900)}`), { code: 'ECONNRESET' }),
+      Object.assign(new TypeError('refused'), { statusCode: 403, code: 'AuthenticationFailed' }),
+      new SyntaxError('Unexpected token in "a prompt"'),
+      'a prompt',
+    ]
+    for (const each of throwing) {
+      await answer(
+        service,
+        routeOf(async () => raise(each)),
+        incoming({}),
+      )
+    }
+    const told = lines.filter((line) => line.includes('failed'))
+    expect(told[0]).toMatch(
+      /failed: Error ECONNRESET: reset at https:\/\/a\.example\/b\.png\?… by x{200,280}$/,
+    )
+    expect(told[1]).toMatch(/failed: TypeError AuthenticationFailed 403: refused$/)
+    expect(told[2]).toMatch(/failed: SyntaxError in \S+$/)
+    expect(told[3]).toMatch(/failed: what was thrown is no error$/)
+  })
+
   test('comes without storage where nobody may come in', async () => {
     door = { ...door, keys: [key] }
     const closed = { ...service, room: () => Promise.reject(new Error('no room was wanted')) }
     expect(await answer(closed, things, incoming({}))).toMatchObject({ status: 401 })
   })
+})
+
+function raise(error: unknown): never {
+  throw error
+}
+
+describe('storage that does not open', () => {
+  const post = routeOf(async () => reply(200, {}), { method: 'POST' })
+
+  test('is a 503 that may be sent again, for nothing was begun', async () => {
+    const away = { ...service, room: () => Promise.reject(new Error('connect ECONNREFUSED')) }
+    const refused = await answer(away, post, incoming({ method: 'POST' }))
+    expect(refused).toMatchObject({ status: 503, jsonBody: { error: { code: 'storage_unavailable' } } })
+    expect(refused.headers).toMatchObject({ 'retry-after': '10' })
+    expect(refused.headers).not.toHaveProperty('x-should-retry')
+    expect(lines).toEqual([
+      expect.stringMatching(
+        /^error request request-1: storage could not be opened: Error in \S+: connect ECONNREFUSED$/,
+      ),
+      'error request request-1: 503 storage_unavailable (POST v1/things)',
+    ])
+  })
+
+  test('is waited for half a minute', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const silent = { ...service, room: () => new Promise<never>(() => {}) }
+      let status: number | undefined
+      const answered = answer(silent, post, incoming({ method: 'POST' })).then((reply) => {
+        status = reply.status
+      })
+      await vi.advanceTimersByTimeAsync(timing.openMs - 1)
+      expect(status).toBeUndefined()
+      await vi.advanceTimersByTimeAsync(1)
+      await answered
+      expect(status).toBe(503)
+      expect(lines[0]).toBe('error request request-1: storage did not answer within 30 s')
+      expect(vi.getTimerCount()).toBe(0)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  test('tells of settings as it does elsewhere', async () => {
+    const unset = { ...service, room: () => Promise.reject(new SettingsError('no storage')) }
+    expect(await answer(unset, post, incoming({ method: 'POST' }))).toMatchObject({
+      status: 503,
+      jsonBody: { error: { code: 'not_configured' } },
+    })
+  })
+})
+
+describe('a request that is given up', () => {
+  test.each([
+    ['POST', {}, 'false'],
+    ['POST', { 'idempotency-key': 'a' }, undefined],
+    ['GET', {}, undefined],
+  ] as const)(
+    '%s %j is answered while its work goes on, and what that comes to is nobody’s',
+    async (method, headers, again) => {
+      const quiet = new AbortController()
+      const work = Promise.withResolvers<Reply>()
+      const route = routeOf(async () => work.promise, { method })
+      const answered = answer(service, route, { ...incoming({ method, headers }), quiet: quiet.signal })
+      quiet.abort()
+      const given = await answered
+      expect(given).toMatchObject({ status: 504, jsonBody: { error: { code: 'no_progress' } } })
+      expect(given.headers['x-should-retry']).toBe(again)
+      expect(lines).toEqual([`error request request-1: 504 no_progress (${method} v1/things)`])
+      work.reject(new Error('too late'))
+      await new Promise((resolve) => void setTimeout(resolve, 0))
+      expect(lines).toHaveLength(1)
+    },
+  )
 })
 
 describe('a poll', () => {
