@@ -106,6 +106,8 @@ export const timing = {
   receiverBusyMs: 30_000,
   /** How often a batch that somebody follows is looked at. */
   watchMs: 1_000,
+  /** A look without an answer: storage's clients give up sooner, unless it is silent, and then they wait for ever. */
+  watchLookMs: 60_000,
   /** Rows of finished jobs are written with the last storage round trip, seconds after their time: each look goes back so far. */
   watchBackMs: 30_000,
   /** Results that are kept through an outage of storage, or found by a rescue, come later: */
