@@ -172,3 +172,28 @@ test('a client that takes a little now and then is not cut off before a function
   expect((await broken)[0]).toMatchObject({ code: 'ECONNRESET' })
   expect(response.complete).toBe(false)
 })
+
+test('a body of which nothing came is never taken for an empty one', async () => {
+  holdTime()
+  async function* body() {
+    await new Promise(() => {})
+    yield Buffer.from('')
+  }
+  let fault: unknown
+  let isClean = false
+  onRequest = async (id, response) => {
+    try {
+      await write(atClientsPace(body(), id), response)
+      isClean = true
+    } catch (error) {
+      fault = error
+      response.destroy()
+    }
+  }
+  const client = request(url, { headers: { 'x-ms-invocation-id': 'patient' } }).end()
+  const broken = once(client, 'error').catch((error: unknown) => error)
+  await turns()
+  await vi.advanceTimersByTimeAsync(timing.streamMs)
+  await broken
+  expect([isClean, String(fault)]).toEqual([false, 'Error: a streamed answer was cut off'])
+})

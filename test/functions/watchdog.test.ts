@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test, vi } from 'vitest'
 import { timing } from '../../src/core/timing.ts'
+import { exchangeOf } from '../../src/functions/exchange.ts'
 import { route } from '../../src/functions/route.ts'
 import type { Call as Asking, Reply } from '../../src/http/reply.ts'
 import { read, startLibrary, type Library } from './library.ts'
@@ -125,12 +126,15 @@ describe('a function that waits for what never comes', () => {
       await never
       yield Buffer.from('')
     }
+    let isAsked = false
     handle = async () => {
+      isAsked = true
       await wait
       return { status: 200, headers: {}, body: body() }
     }
     const call = library.call('test-GET')
     const returned = settled(call.invocation)
+    await until(() => isAsked)
     await pass(stillMs)
     go()
     await pass(stillMs)
@@ -143,18 +147,16 @@ describe('a function that waits for what never comes', () => {
 
 describe('a body', () => {
   test('of which nothing comes any more is broken off, and what makes it is told', async () => {
-    let isEnded = false
-    let go = (): void => {}
-    async function* body() {
-      try {
-        yield Buffer.from('a piece')
-        await new Promise<void>((resolve) => (go = resolve))
-        yield Buffer.from('too late')
-      } finally {
-        isEnded = true
-      }
+    let isTold = false
+    let pieces = 0
+    const iterator = {
+      next: async () => ((pieces += 1) === 1 ? { done: false, value: Buffer.from('a piece') } : never),
+      return: async () => {
+        isTold = true
+        return { done: true as const, value: undefined }
+      },
     }
-    handle = async () => ({ status: 200, headers: {}, body: body() })
+    handle = async () => ({ status: 200, headers: {}, body: { [Symbol.asyncIterator]: () => iterator } })
     const call = library.call('test-GET')
     const answer = await call.response
     const reading = read(answer)
@@ -164,8 +166,7 @@ describe('a body', () => {
     await pass(surelyMs)
     expect(await reading).toEqual({ text: 'a piece', isWhole: false, code: 'ECONNRESET' })
     expect(await call.invocation).toBe(true)
-    go()
-    await until(() => isEnded)
+    expect(isTold).toBe(true)
     expect(library.lines.at(-1)).toBe(`[error] request ${call.id}: nothing of its answer moved for 225 s`)
   })
 
@@ -263,7 +264,10 @@ describe('a request that never comes to its function', () => {
 
   test('because it names another invocation is answered, and ends its invocation', async () => {
     const call = library.call('test-GET', { claimedId: 'mine' })
+    await until(() => exchangeOf('mine')?.response !== undefined)
+    const first = exchangeOf('mine')
     const other = library.call('test-GET', { claimedId: 'mine' })
+    await until(() => exchangeOf('mine') !== first)
     await pass(timing.quietMs + surelyMs)
     for (const each of [call, other]) {
       expect(await each.response).toMatchObject({ statusCode: 504 })
@@ -278,5 +282,9 @@ test('looking keeps no process alive', async () => {
     cwd: join(import.meta.dirname, '../..'),
     stdio: 'inherit',
   })
-  expect(await once(child, 'exit')).toEqual([0, null])
+  try {
+    expect(await once(child, 'exit', { signal: AbortSignal.timeout(30_000) })).toEqual([0, null])
+  } finally {
+    child.kill()
+  }
 })
