@@ -94,12 +94,14 @@ function guarded(invocation: InvocationModel, context: InvocationContext): Invoc
     },
 
     async invokeFunction(...called) {
-      beginStep(exchange)
+      const quiet = beginStep(exchange)
       try {
-        return await invocation.invokeFunction(...called)
+        return await unlessQuiet(behind(quiet), invocation.invokeFunction(...called))
       } catch (error) {
-        tell(`the function failed: ${errorLine(error)}`)
-        return failure(internalError)
+        tell(
+          quiet.aborted ? `it did not return for ${quietText}` : `the function failed: ${errorLine(error)}`,
+        )
+        return failure(quiet.aborted ? gaveUp : internalError)
       }
     },
 
@@ -122,6 +124,13 @@ function guarded(invocation: InvocationModel, context: InvocationContext): Invoc
       }
     },
   }
+}
+
+/** Functions that heed the signal themselves know better what to say: they go first. */
+function behind(quiet: AbortSignal): AbortSignal {
+  const late = new AbortController()
+  quiet.addEventListener('abort', () => setImmediate(() => late.abort()), { once: true })
+  return late.signal
 }
 
 async function unlessQuiet<T>(quiet: AbortSignal, step: Promise<T>): Promise<T> {

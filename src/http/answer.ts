@@ -157,10 +157,10 @@ function errorCode({ jsonBody }: Reply): string | undefined {
   return typeof code === 'string' ? code : undefined
 }
 
-/** A stream that nobody will read is told so, for it may hold something open. */
-async function withoutBody({ status, headers, body }: Reply): Promise<Reply> {
+/** A stream that nobody will read is told so, for it may hold something open; nobody waits for what it does then. */
+function withoutBody({ status, headers, body }: Reply): Reply {
   if (typeof body === 'object' && !(body instanceof Uint8Array)) {
-    await body[Symbol.asyncIterator]().return?.()
+    void Promise.resolve(body[Symbol.asyncIterator]().return?.()).catch(() => {})
   }
   return { status, headers }
 }

@@ -102,6 +102,19 @@ describe('a function that waits for what never comes', () => {
     expect(library.lines.at(-1)).toBe(`[error] request ${call.id}: 504 no_progress (${method} test)`)
   })
 
+  test('is answered also where it is none of ours', async () => {
+    let isAsked = false
+    const call = library.call('test-POST', { method: 'POST' }, () => {
+      isAsked = true
+      return never
+    })
+    await until(() => isAsked)
+    await pass(timing.quietMs + surelyMs)
+    expect(await call.response).toMatchObject({ statusCode: 504, headers: { 'x-should-retry': 'false' } })
+    expect(await call.invocation).toBe(true)
+    expect(library.lines.at(-1)).toBe(`[error] request ${call.id}: it did not return for 225 s`)
+  })
+
   test('returns also when its client has left', async () => {
     let gone: AbortSignal | undefined
     handle = async (call) => {
