@@ -1,3 +1,6 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import functions from '@azure/functions'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test, vi } from 'vitest'
 import { limits } from '../../src/core/limits.ts'
@@ -177,6 +180,23 @@ describe('a request that the library cannot read', () => {
     expect(await soon(call.invocation)).toBe(false)
     expect(told().join('\n')).not.toContain('secret')
   })
+})
+
+test('no response is held on to whose request could not be read', async () => {
+  setFlagsFromString('--expose_gc')
+  const collect: () => void = runInNewContext('gc')
+  const seen: WeakRef<object>[] = []
+  const see = (message: any): void => void seen.push(new WeakRef(message.response))
+  subscribe('http.server.request.start', see)
+  for (let count = 0; count < 20; count += 1) {
+    await errorOf(library.call('fine', { headers: { 'x-forwarded-host': 'a b' } }))
+  }
+  unsubscribe('http.server.request.start', see)
+  await vi.waitUntil(() => {
+    collect()
+    // The last ones may still be on their way out.
+    return seen.filter((each) => each.deref() !== undefined).length < 5
+  }, soonMs)
 })
 
 test('all that is registered is guarded, what takes the rest among it', async () => {
