@@ -16,7 +16,7 @@ import { modelByDeployment } from './model/by-deployment.ts'
 import { webhookSender } from './outbound/webhook-sender.ts'
 import { guardedFetch } from './outbound/guarded-fetch.ts'
 import { nothingSeen, type Costs, type Darkroom, type PoolSettings as Pool } from './pipeline/darkroom.ts'
-import { eventLog } from './log/event-log.ts'
+import { eventLog, type EventLog } from './log/event-log.ts'
 import { writeLine } from './log/invocation.ts'
 import type { Clock, ImageModel, Log } from './ports.ts'
 import {
@@ -92,6 +92,7 @@ function settingsNow(): Settings {
 /** From here on this instance starts no call; those under way go on. */
 export function stopDarkroom(): void {
   stopping.abort()
+  log.flush()
 }
 
 /** Where Entra ID tokens for the model are asked for. Source: the `openai` package's README. */
@@ -257,4 +258,4 @@ const machineClock: Clock = {
 const longestTimerMs = 2_000_000_000
 
 /** What no part of the pipeline has a log for: functions, and what comes before there is a pipeline. */
-export const log: Log = eventLog({ write: writeLine, now: Date.now })
+export const log: EventLog = eventLog({ write: writeLine, now: Date.now })

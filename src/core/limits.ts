@@ -118,6 +118,8 @@ export const limits = {
   apiKeysMax: 200,
   /** A request's address: a page's cursor and a custom id in four-byte characters, three times over. */
   urlCharsMax: 8 * 1024,
+  /** A request's headers: twice what the host takes, so that it is the host who refuses. Source: Kestrel's 32 KiB. */
+  headerBytesMax: 64 * 1024,
   /** One part of a path: the id of a job has up to 265 characters. */
   pathPartCharsMax: 512,
   /** JSON deeper than this is none of ours, and would exhaust the stack of who walks through it. */

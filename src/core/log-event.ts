@@ -61,17 +61,34 @@ export type LogFacts = Readonly<Record<string, string | number | boolean | null 
 /** One line. Facts that are undefined are left out. */
 export function logLine(event: LogEvent, facts: LogFacts, at: number): string {
   const { level } = logEvents[event]
-  return JSON.stringify({ time: new Date(at).toISOString(), level, event, ...facts })
+  const { code } = facts
+  const told = typeof code === 'string' ? { ...facts, code: asCode(code) } : facts
+  return JSON.stringify({ time: new Date(at).toISOString(), level, event, ...told })
 }
 
 /**
- * What an error says of itself in codes: those of storage and of Node, else its name. Never its message, which may quote
- * what somebody sent.
+ * What an error says of itself in codes, those of storage and of Node, else its name; of several errors the codes of some.
+ * Never its message, which may quote what somebody sent.
  */
 export function errorCode(error: unknown): string {
   if (!(error instanceof Error)) return 'no_error'
+  if (error instanceof AggregateError) return asCode([...new Set(error.errors.map(errorCode))].join(' '))
   const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined
   const status = 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : undefined
-  const told = [status, code ?? error.name].filter((part) => part !== undefined).join(' ')
-  return told.replaceAll(/[^\w .-]/g, '').slice(0, 80)
+  return asCode([status, code ?? error.name].filter((part) => part !== undefined).join(' '))
 }
+
+/** Its codes; and where it comes from, when it is a fault of ours. */
+export function errorFacts(error: unknown): { readonly code: string; readonly at?: string } {
+  const code = errorCode(error)
+  const stack = error instanceof Error ? (error.stack ?? '') : ''
+  const at = /\n\s+at (?:async )?([\w.<>]+) \(/.exec(stack)?.[1]
+  return at === undefined ? { code } : { code, at }
+}
+
+/** A code is short, and of plain characters: whatever else stands where one should may be somebody's words. */
+function asCode(text: string): string {
+  return text.replaceAll(/[^\w .-]/g, '').slice(0, codeCharsMax)
+}
+
+const codeCharsMax = 80

@@ -110,6 +110,8 @@ export const timing = {
   receiverBusyMs: 30_000,
   /** How often a batch that somebody follows is looked at. */
   watchMs: 1_000,
+  /** A look without an answer: storage's clients give up sooner, unless it is silent, and then they wait for ever. */
+  watchLookMs: 60_000,
   /** Rows of finished jobs are written with the last storage round trip, seconds after their time: each look goes back so far. */
   watchBackMs: 30_000,
   /** Results that are kept through an outage of storage, or found by a rescue, come later: */
@@ -126,6 +128,18 @@ export const timing = {
   streamMs: 1_560_000,
   /** Who takes nothing of a streamed answer for this long has gone without a word, or holds a function for nothing. */
   streamStallMs: 60_000,
+  /**
+   * An HTTP request of which nothing has come or gone for this long is given up: above the longest silence that is meant,
+   * `syncTotalMs`, and below the 240 s after which the host's own proxy breaks off. Without it a function that waits for
+   * what never comes runs for 30 minutes, and then the host restarts the worker, under its paid calls.
+   */
+  quietMs: 225_000,
+  /** How often all requests are looked at; what is given up may have been quiet for so much longer. */
+  quietLookMs: 5_000,
+  /** Storage that does not answer an instance that starts: its clients try for some 20 s where nobody listens. */
+  openMs: 30_000,
+  /** After which such a request may come again. */
+  openRetryMs: 10_000,
   /** After which its reader comes back. */
   liveRetryMs: 2_000,
   /** What a host that is told to end gives to the calls under way. Seen on the real one, 2026-11-30. */

@@ -1,38 +1,38 @@
-import { app } from '@azure/functions'
 import { log } from '../app.ts'
-import { errorCode } from '../core/log-event.ts'
-import { withInvocationLog } from '../log/invocation.ts'
+import { errorFacts } from '../core/log-event.ts'
+import { withInvocationLog, type InvocationLog } from '../log/invocation.ts'
+import type { InvocationContext, InvocationModel } from './invocation-model.ts'
 
 /**
- * Whatever a function logs goes through its own invocation, and what it throws is told in codes: the host writes an
+ * Whatever is logged in an invocation goes through it, and what its function throws is told in codes: the host writes an
  * error's message into its log, and those of storage and of the model quote addresses, and what somebody sent.
  */
-export function logThroughInvocations(): void {
-  app.hook.preInvocation((hook) => {
-    const { functionHandler } = hook
-    const { functionName } = hook.invocationContext
-    hook.functionHandler = async (input, context) =>
-      withInvocationLog(context, async () => {
+export function logged(invocation: InvocationModel, context: InvocationContext): InvocationModel {
+  const lines: InvocationLog = {
+    info: (line) => context.log('information', 'user', line),
+    warn: (line) => context.log('warning', 'user', line),
+    error: (line) => context.log('error', 'user', line),
+  }
+  return {
+    getArguments: async () => withInvocationLog(lines, async () => invocation.getArguments()),
+    getResponse: async (...made) => withInvocationLog(lines, async () => invocation.getResponse(...made)),
+    invokeFunction: async (...called) =>
+      withInvocationLog(lines, async () => {
         try {
-          const result: unknown = await functionHandler(input, context)
-          return result
+          return await invocation.invokeFunction(...called)
         } catch (error) {
-          throw told(functionName, error)
+          throw told(context.metadata.name ?? 'a function', error)
         }
-      })
-  })
+      }),
+  }
 }
 
 /** The error as the host may write it: where it happened is kept, its words are not. */
-function told(functionName: string, error: unknown): Error {
-  const code = error instanceof AggregateError ? codesOf(error) : errorCode(error)
-  log.event('function_failed', { function: functionName, code })
-  const shown = new Error(`${functionName} failed: ${code}`)
+function told(name: string, error: unknown): Error {
+  const facts = errorFacts(error)
+  log.event('function_failed', { function: name, ...facts })
+  const shown = new Error(`${name} failed: ${facts.code}`)
   const places = error instanceof Error ? /\n\s+at [^]*$/.exec(error.stack ?? '')?.[0] : undefined
   shown.stack = `${shown.name}: ${shown.message}${places ?? ''}`
   return shown
-}
-
-function codesOf({ errors }: AggregateError): string {
-  return [...new Set(errors.map(errorCode))].slice(0, 5).join(', ')
 }

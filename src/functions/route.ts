@@ -1,9 +1,10 @@
 import { app, type HttpRequest, type InvocationContext } from '@azure/functions'
-import { darkroom, door } from '../app.ts'
+import { darkroom, door, log } from '../app.ts'
 import { answer, answerOthers, type Incoming, type Service } from '../http/answer.ts'
 import type { Call, Reply } from '../http/reply.ts'
 import type { Route } from '../http/routes.ts'
 import { atClientsPace, clientGone } from './client.ts'
+import { exchangeOf } from './exchange.ts'
 
 const service: Service = { door, room: darkroom }
 
@@ -52,7 +53,7 @@ export function routeOthers(): void {
 
 function incoming(request: HttpRequest, context: InvocationContext): Incoming {
   const id = context.invocationId
-  return { request, id, gone: clientGone(id), log: context }
+  return { request, id, gone: clientGone(id), quiet: exchangeOf(id)?.quiet.signal, log }
 }
 
 function paced(reply: Reply, { invocationId }: InvocationContext): Reply {

@@ -2,12 +2,26 @@ import { createHash } from 'node:crypto'
 import type { HttpRequest } from '@azure/functions'
 import { isRecord } from '../core/json.ts'
 import { limits } from '../core/limits.ts'
+import { errorFacts } from '../core/log-event.ts'
+import { timing } from '../core/timing.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
+import type { Log } from '../ports.ts'
+import { SettingsError } from '../settings.ts'
 import { admit, type Door } from './access.ts'
 import { corsHeaders, preflightHeaders } from './cors.ts'
 import { isKnown } from './etag.ts'
-import { asReply, notFound, replyError, RequestRefused, type Reply } from './reply.ts'
+import {
+  asReply,
+  gaveUp,
+  notFound,
+  replyError,
+  RequestRefused,
+  retryHeader,
+  type ApiError,
+  type Reply,
+} from './reply.ts'
 import { methodsOf, type Route } from './routes.ts'
+import { unless } from './unless.ts'
 
 /** What a request meets: the door, and behind it the room, which is opened for who may come in. Both may throw. */
 export type Service = { readonly door: () => Door; readonly room: () => Promise<Darkroom> }
@@ -17,9 +31,11 @@ export type Incoming = {
   readonly request: HttpRequest
   /** Told to the caller with every reply, and named in the log. */
   readonly id: string
-  /** Aborted when the client leaves before its answer is complete. */
+  /** Aborted when the client leaves before its answer is complete, or is given up. */
   readonly gone?: AbortSignal | undefined
-  readonly log: { info(message: string): void; error(...parts: unknown[]): void }
+  /** Aborted when nothing of the request has moved for so long that it must be given up. */
+  readonly quiet?: AbortSignal | undefined
+  readonly log: Log
 }
 
 /** Answers a request of one of the routes; never throws. */
@@ -39,7 +55,7 @@ export async function answer(service: Service, route: Route, incoming: Incoming)
       if (params.some((part) => part.length > limits.pathPartCharsMax)) return notFound('what the path names')
       const reply = await route.handle({
         request,
-        room: await service.room(),
+        room: await openRoom(service, incoming),
         id,
         caller: admission.caller,
         gone,
@@ -80,35 +96,63 @@ function tooLongAddress({ url }: HttpRequest): Reply | undefined {
   return replyError({ status: 414, code: 'uri_too_long', message })
 }
 
+/** For one that finds it closed; what was begun to open it goes on, and the next one may find it open. */
+async function openRoom(service: Service, { id, log }: Incoming): Promise<Darkroom> {
+  const late = new AbortController()
+  const waiting = setTimeout(() => late.abort(), timing.openMs)
+  try {
+    const room = await unless(late.signal, service.room())
+    if (room !== 'cut') return room
+    log.event('storage_failed', { doing: 'open', request: id, code: 'no_answer' })
+  } catch (error) {
+    if (error instanceof SettingsError) throw error
+    log.event('storage_failed', { doing: 'open', request: id, ...errorFacts(error) })
+  } finally {
+    clearTimeout(waiting)
+  }
+  throw new RequestRefused(storageAway)
+}
+
+/** Nothing was begun, so it may be sent again. */
+const storageAway: ApiError = {
+  status: 503,
+  code: 'storage_unavailable',
+  message: 'the service cannot reach its storage; try again soon',
+  retryAfterMs: timing.openRetryMs,
+}
+
 /** `what` names the request in the log: the route's own path, never what stood in it. */
 async function framed(
   service: Service,
-  { request, id, log }: Incoming,
+  { request, id, quiet, log }: Incoming,
   { what, isRepeatable }: { readonly what: string; readonly isRepeatable: boolean },
   work: (door: Door) => Promise<Reply>,
 ): Promise<Reply> {
   let door: Door | undefined
   let reply: Reply
   let startedAt = 0
+  let mayBeDone = false
   try {
     door = service.door()
     startedAt = door.now()
-    reply = await work(door)
+    const end = quiet === undefined ? await work(door) : await unless(quiet, work(door))
+    mayBeDone = end === 'cut'
+    reply = end === 'cut' ? replyError(gaveUp) : end
   } catch (error) {
-    if (!(error instanceof RequestRefused)) log.error(`request ${id} failed`, error)
+    if (!(error instanceof RequestRefused)) {
+      log.event('request_failed', { request: id, route: what, ...errorFacts(error) })
+    }
     reply = asReply(error)
+    mayBeDone = reply.status === 500
   }
   if (reply.status >= 400) {
-    const line = `request ${id}: ${reply.status} ${errorCode(reply) ?? ''} (${what})`
-    if (reply.status >= 500) log.error(line)
-    else log.info(line)
+    const event = reply.status >= 500 ? 'request_failed' : 'request_refused'
+    log.event(event, { request: id, route: what, status: reply.status, code: codeOf(reply) })
   }
-  // What became of it is not known: a client that sends it again by itself might have it done, and pay for it, twice.
   const isHarmless = isRepeatable || request.headers.has('idempotency-key')
-  const mayBeDone = reply.status === 500 && request.method === 'POST' && !isHarmless
   const headers = {
     ...(door && corsHeaders(door, request)),
-    ...(mayBeDone ? { 'x-should-retry': 'false' } : {}),
+    ...(mayBeDone ? retryHeader({ method: request.method, isHarmless }) : {}),
     ...reply.headers,
     'x-request-id': id,
     ...(door && { 'openai-processing-ms': String(Math.max(0, Math.round(door.now() - startedAt))) }),
@@ -116,16 +160,16 @@ async function framed(
   return request.method === 'HEAD' ? withoutBody({ ...reply, headers }) : { ...reply, headers }
 }
 
-function errorCode({ jsonBody }: Reply): string | undefined {
+function codeOf({ jsonBody }: Reply): string | undefined {
   const error = isRecord(jsonBody) ? jsonBody['error'] : undefined
   const code = isRecord(error) ? error['code'] : undefined
   return typeof code === 'string' ? code : undefined
 }
 
-/** A stream that nobody will read is told so, for it may hold something open. */
-async function withoutBody({ status, headers, body }: Reply): Promise<Reply> {
+/** A stream that nobody will read is told so, for it may hold something open; nobody waits for what it does then. */
+function withoutBody({ status, headers, body }: Reply): Reply {
   if (typeof body === 'object' && !(body instanceof Uint8Array)) {
-    await body[Symbol.asyncIterator]().return?.()
+    void Promise.resolve(body[Symbol.asyncIterator]().return?.()).catch(() => {})
   }
   return { status, headers }
 }

@@ -1,6 +1,7 @@
 import type { HttpRequest } from '@azure/functions'
 import type { Caller } from '../core/caller.ts'
 import { usdOf } from '../core/money.ts'
+import { timing } from '../core/timing.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import { SettingsError } from '../settings.ts'
 
@@ -71,11 +72,43 @@ export function asReply(error: unknown): Reply {
     const message = 'the service is not set up: its log names the settings that cannot be used'
     return replyError({ status: 503, code: 'not_configured', message })
   }
-  return replyError({
-    status: 500,
-    code: 'internal_error',
-    message: 'the service failed; its log has the request id',
-  })
+  return replyError(internalError)
+}
+
+export const internalError: ApiError = {
+  status: 500,
+  code: 'internal_error',
+  message: 'the service failed; its log has the request id',
+}
+
+export const gaveUp: ApiError = {
+  status: 504,
+  code: 'no_progress',
+  message: `the request was given up: nothing of it moved for ${timing.quietMs / 1_000} s; look what became of it before you send it again`,
+}
+
+export const unreadableRequest: ApiError = {
+  status: 400,
+  code: 'invalid_request',
+  message: 'the request cannot be read: its address or host is none',
+}
+
+/** A request of which the service lost hold, in the middle. */
+export function failedReply(
+  error: ApiError,
+  asked: { readonly id: string; readonly method: string; readonly isHarmless: boolean },
+): Reply {
+  const failed = replyError(error)
+  return { ...failed, headers: { ...failed.headers, ...retryHeader(asked), 'x-request-id': asked.id } }
+}
+
+/** What became of it is not known: a client that sends it again by itself might have it done, and pay for it, twice. */
+export function retryHeader(asked: {
+  readonly method: string
+  /** With an idempotency key it is the same request; some others come to the same when they are repeated. */
+  readonly isHarmless: boolean
+}): Record<string, string> {
+  return asked.method === 'POST' && !asked.isHarmless ? { 'x-should-retry': 'false' } : {}
 }
 
 /** Epoch milliseconds to unix seconds, as in OpenAI's API. */

@@ -7,9 +7,16 @@ import type { Log } from '../ports.ts'
 const kindFacts = ['code', 'status', 'outcome', 'route', 'pool', 'deployment', 'function', 'queue'] as const
 
 type Likes = {
+  readonly event: LogEvent
   /** Those that were not written since the last line. */
   untold: number
   last: LogFacts
+  readonly ending: NodeJS.Timeout
+}
+
+export type EventLog = Log & {
+  /** Writes what was counted and not told yet: an instance ends. */
+  flush(): void
 }
 
 /**
@@ -22,14 +29,23 @@ export function eventLog({
 }: {
   readonly write: (level: LogLevel, line: string) => void
   readonly now: () => number
-}): Log {
+}): EventLog {
   const likes = new Map<string, Likes>()
   const writeOne = (event: LogEvent, facts: LogFacts): void =>
     write(logEvents[event].level, logLine(event, facts, now()))
 
-  function writeUntold(event: LogEvent, found: Likes): void {
-    if (found.untold > 0) writeOne(event, { ...found.last, count: found.untold })
+  function writeUntold(found: Likes): void {
+    if (found.untold > 0) writeOne(found.event, { ...found.last, count: found.untold })
     found.untold = 0
+  }
+
+  /** The next event of the kind is written at once again. */
+  function forget(kind: string): void {
+    const found = likes.get(kind)
+    if (found === undefined) return
+    likes.delete(kind)
+    clearTimeout(found.ending)
+    writeUntold(found)
   }
 
   return {
@@ -40,18 +56,18 @@ export function eventLog({
       if (found !== undefined) {
         found.untold += 1
         found.last = facts
-        if (found.untold >= limits.likeEventsMax) writeUntold(event, found)
+        if (found.untold >= limits.likeEventsMax) writeUntold(found)
         return
       }
       writeOne(event, facts)
       // Of kinds without end, each is written.
       if (likes.size >= limits.likeKindsMax) return
-      likes.set(kind, { untold: 0, last: facts })
-      setTimeout(() => {
-        const ended = likes.get(kind)
-        likes.delete(kind)
-        if (ended !== undefined) writeUntold(event, ended)
-      }, timing.likeEventsMs).unref()
+      // It keeps no process alive.
+      const ending = setTimeout(() => forget(kind), timing.likeEventsMs).unref()
+      likes.set(kind, { event, untold: 0, last: facts, ending })
+    },
+    flush() {
+      for (const kind of likes.keys()) forget(kind)
     },
   }
 }

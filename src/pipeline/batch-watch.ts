@@ -84,8 +84,11 @@ async function keepLooking(
     const lookedAt = clock.now()
     let isNews = true
     try {
-      isNews = await look()
+      const end = await unlessLate(clock, look())
       faults = 0
+      // Storage that says nothing at all: the next look, or another instance, may find it.
+      if (end === 'late') watch.state = 'lost'
+      else isNews = end
     } catch (error) {
       // Storage is away: its clients have tried before. Those who follow come again, perhaps elsewhere.
       faults += 1
@@ -95,6 +98,13 @@ async function keepLooking(
     if (isNews) for (const tell of listeners) tell()
     if (watch.state === 'on') await clock.sleepUntil(lookedAt + timing.watchMs, stopping.signal)
   }
+}
+
+/** A look that comes to nothing in time is left alone. */
+async function unlessLate<T>(clock: Darkroom['clock'], look: Promise<T>): Promise<T | 'late'> {
+  const over = new AbortController()
+  const late = clock.sleepUntil(clock.now() + timing.watchLookMs, over.signal).then(() => 'late' as const)
+  return Promise.race([look, late]).finally(() => over.abort())
 }
 
 /**

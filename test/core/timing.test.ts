@@ -45,6 +45,15 @@ describe('the rhythm', () => {
     expect(timing.faultWindowMs).toBeLessThanOrEqual(timing.rateWindowMs)
   })
 
+  test('gives no request up that is silent on purpose, and all others before the host does', () => {
+    expect(timing.syncTotalMs).toBeLessThan(timing.quietMs)
+    expect(timing.keepAliveMs).toBeLessThan(timing.quietMs)
+    expect(timing.streamStallMs).toBeLessThan(timing.quietMs)
+    // Looks are this far apart; the host's own proxy waits for 240 s.
+    expect(timing.quietMs + 2 * timing.quietLookMs).toBeLessThan(240_000)
+    expect(timing.quietMs % timing.quietLookMs).toBe(0)
+  })
+
   test('lets a job go back to its line rather than hold it longer than its claim', () => {
     expect(timing.freshSlotMs).toBeGreaterThan(timing.claimAheadMs)
     expect(timing.freshSlotMs).toBeLessThan(timing.leadMinMs + 2 * timing.tickMs)

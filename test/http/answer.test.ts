@@ -1,10 +1,13 @@
 import { createHash } from 'node:crypto'
 import functions from '@azure/functions'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test, vi } from 'vitest'
+import { timing } from '../../src/core/timing.ts'
 import type { Door } from '../../src/http/access.ts'
 import { answer, answerOthers } from '../../src/http/answer.ts'
 import { reply, type Call, type Reply } from '../../src/http/reply.ts'
+import type { LogFacts } from '../../src/core/log-event.ts'
 import type { Route } from '../../src/http/routes.ts'
+import type { Log } from '../../src/ports.ts'
 import { SettingsError } from '../../src/settings.ts'
 import { newWorld, roomIn } from '../support/room.ts'
 
@@ -17,12 +20,14 @@ const key = {
   isAdmin: false,
 }
 let door: Door
-let lines: string[]
+let lines: LogFacts[]
 
 beforeEach(() => {
   lines = []
   door = { keys: [], azureSigns: null, corsOrigins: [], now: () => 0, log: { event() {} } }
 })
+
+const request = 'request-1'
 
 type Asked = {
   method?: string
@@ -35,10 +40,7 @@ function incoming({ method = 'GET', url = 'http://127.0.0.1/v1/things', headers 
   return {
     request: new functions.HttpRequest({ method, url, headers, params }),
     id: 'request-1',
-    log: {
-      info: (line: string) => void lines.push(`info ${line}`),
-      error: (...parts: unknown[]) => void lines.push(`error ${String(parts[0])}`),
-    },
+    log: { event: (event, facts) => void lines.push({ event, ...facts }) } satisfies Log,
   }
 }
 
@@ -62,7 +64,9 @@ describe('every reply', () => {
       headers: { 'x-request-id': 'request-1' },
       jsonBody: { error: { type: 'invalid_request_error', code: 'invalid_api_key', param: null } },
     })
-    expect(lines).toEqual(['info request request-1: 401 invalid_api_key (GET v1/things)'])
+    expect(lines).toEqual([
+      { event: 'request_refused', request, route: 'GET v1/things', status: 401, code: 'invalid_api_key' },
+    ])
   })
 
   test('is one also where the service fails, or is not set up', async () => {
@@ -73,8 +77,8 @@ describe('every reply', () => {
     expect(failed).toMatchObject({ status: 500, headers: { 'x-request-id': 'request-1' } })
     expect(JSON.stringify(failed)).not.toContain('storage is away')
     expect(lines).toEqual([
-      'error request request-1 failed',
-      'error request request-1: 500 internal_error (GET v1/things)',
+      { event: 'request_failed', request, route: 'GET v1/things', code: 'Error', at: 'Object.handle' },
+      { event: 'request_failed', request, route: 'GET v1/things', status: 500, code: 'internal_error' },
     ])
     // Done or not: a client that sends it again by itself might pay for it twice.
     const post = { ...failing, method: 'POST' as const }
@@ -93,11 +97,117 @@ describe('every reply', () => {
     expect(await answer(unset, things, incoming({}))).toMatchObject({ status: 503 })
   })
 
+  test('tells no more of an error than its codes, and where it comes from', async () => {
+    const address = 'https://a.example/b.png?se=2026&sig=abc%3D'
+    const throwing = [
+      Object.assign(new Error(`reset at ${address}\nby ${'x'.repeat(900)}`), { code: 'ECONNRESET' }),
+      Object.assign(new TypeError('refused'), { statusCode: 403, code: 'AuthenticationFailed' }),
+      new SyntaxError('Unexpected token in "a prompt"'),
+      'a prompt',
+    ]
+    for (const each of throwing) {
+      await answer(
+        service,
+        routeOf(async () => raise(each)),
+        incoming({}),
+      )
+    }
+    const told = lines.filter(({ status }) => status === undefined).map(({ code }) => code)
+    expect(told).toEqual(['ECONNRESET', '403 AuthenticationFailed', 'SyntaxError', 'no_error'])
+    expect(JSON.stringify(lines)).not.toMatch(/sig=|a prompt|a\.example/)
+  })
+
   test('comes without storage where nobody may come in', async () => {
     door = { ...door, keys: [key] }
     const closed = { ...service, room: () => Promise.reject(new Error('no room was wanted')) }
     expect(await answer(closed, things, incoming({}))).toMatchObject({ status: 401 })
   })
+})
+
+function raise(error: unknown): never {
+  throw error
+}
+
+describe('storage that does not open', () => {
+  const post = routeOf(async () => reply(200, {}), { method: 'POST' })
+
+  test('is a 503 that may be sent again, for nothing was begun', async () => {
+    const away = { ...service, room: () => Promise.reject(new Error('connect ECONNREFUSED')) }
+    const refused = await answer(away, post, incoming({ method: 'POST' }))
+    expect(refused).toMatchObject({ status: 503, jsonBody: { error: { code: 'storage_unavailable' } } })
+    expect(refused.headers).toMatchObject({ 'retry-after': '10' })
+    expect(refused.headers).not.toHaveProperty('x-should-retry')
+    expect(lines).toEqual([
+      expect.objectContaining({ event: 'storage_failed', doing: 'open', request, code: 'Error' }),
+      {
+        event: 'request_failed',
+        request,
+        route: 'POST v1/things',
+        status: 503,
+        code: 'storage_unavailable',
+      },
+    ])
+  })
+
+  test('is waited for half a minute', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const silent = { ...service, room: () => new Promise<never>(() => {}) }
+      let status: number | undefined
+      const answered = answer(silent, post, incoming({ method: 'POST' })).then((reply) => {
+        status = reply.status
+      })
+      await vi.advanceTimersByTimeAsync(timing.openMs - 1)
+      expect(status).toBeUndefined()
+      await vi.advanceTimersByTimeAsync(1)
+      await answered
+      expect(status).toBe(503)
+      expect(lines[0]).toEqual({ event: 'storage_failed', doing: 'open', request, code: 'no_answer' })
+      expect(vi.getTimerCount()).toBe(0)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  test('tells of settings as it does elsewhere', async () => {
+    const unset = { ...service, room: () => Promise.reject(new SettingsError('no storage')) }
+    expect(await answer(unset, post, incoming({ method: 'POST' }))).toMatchObject({
+      status: 503,
+      jsonBody: { error: { code: 'not_configured' } },
+    })
+  })
+})
+
+describe('a request that is given up', () => {
+  test.each([
+    ['POST', {}, 'false'],
+    ['POST', { 'idempotency-key': 'a' }, undefined],
+    ['GET', {}, undefined],
+  ] as const)(
+    '%s %j is answered while its work goes on, and what that comes to is nobody’s',
+    async (method, headers, again) => {
+      const quiet = new AbortController()
+      const work = Promise.withResolvers<Reply>()
+      const route = routeOf(async () => work.promise, { method })
+      const answered = answer(service, route, { ...incoming({ method, headers }), quiet: quiet.signal })
+      quiet.abort()
+      const given = await answered
+      expect(given).toMatchObject({ status: 504, jsonBody: { error: { code: 'no_progress' } } })
+      expect(given.headers['x-should-retry']).toBe(again)
+      expect(lines).toEqual([
+        {
+          event: 'request_failed',
+          request,
+          route: `${method} v1/things`,
+          status: 504,
+          code: 'no_progress',
+        },
+      ])
+      work.reject(new Error('too late'))
+      await new Promise((resolve) => void setTimeout(resolve, 0))
+      expect(lines).toHaveLength(1)
+    },
+  )
 })
 
 describe('a poll', () => {

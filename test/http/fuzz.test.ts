@@ -3,6 +3,7 @@ import functions from '@azure/functions'
 import * as fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import '../../src/functions/http.ts'
+import type { LogEvent, LogFacts } from '../../src/core/log-event.ts'
 import { routes } from '../../src/functions/route.ts'
 import type { Door } from '../../src/http/access.ts'
 import { answer, answerOthers } from '../../src/http/answer.ts'
@@ -96,7 +97,7 @@ async function ask(route: Route | undefined, { params, query, headers, body }: A
     headers,
     ...(body.length > 0 && { body: { bytes: body } }),
   })
-  const incoming = { request, id: `request-${(requests += 1)}`, log: { info() {}, error: failed } }
+  const incoming = { request, id: `request-${(requests += 1)}`, log: { event: failed } }
   const service = { door: () => door, room: async () => room }
   const reply = await finished(
     route === undefined ? answerOthers(service, routes, incoming) : answer(service, route, incoming),
@@ -106,10 +107,9 @@ async function ask(route: Route | undefined, { params, query, headers, body }: A
   return reply
 }
 
-/** What the service logs as its own failure fails the test with its cause. */
-function failed(...parts: unknown[]): void {
-  const cause = parts.find((part) => part instanceof Error)
-  throw new Error(String(parts[0]), { cause })
+/** What the service logs as its own failure fails the test. */
+function failed(event: LogEvent, facts?: LogFacts): void {
+  if (event === 'request_failed') throw new Error(JSON.stringify(facts))
 }
 
 async function drain(body: AsyncIterable<Uint8Array>): Promise<void> {

@@ -403,4 +403,24 @@ describe('a stream ends, and its reader is to come back,', () => {
     expect(other.isDone()).toBe(true)
     expect(kinds(other).at(-1)).toBe('pause')
   })
+
+  test('when storage says nothing at all, be it at the first look or later', async () => {
+    await add('a')
+    let isSilent = false
+    const getBatch = async (name: string) =>
+      isSilent ? new Promise<never>(() => {}) : room.jobs.getBatch(name)
+    const by = { ...room, jobs: { ...room.jobs, getBatch } }
+    const reader = read({}, { by })
+    await inSeconds(2)
+    isSilent = true
+    await inSeconds(timing.watchLookMs / 1_000 - 1)
+    expect(reader.isDone()).toBe(false)
+    await inSeconds(3)
+    expect([reader.isDone(), kinds(reader).at(-1)]).toEqual([true, 'pause'])
+
+    const other = read({}, { by })
+    await inSeconds(timing.watchLookMs / 1_000 + 1)
+    expect([other.isDone(), kinds(other).at(-1)]).toEqual([true, 'pause'])
+    expect(followers(room)).toBe(0)
+  })
 })
