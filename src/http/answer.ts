@@ -41,28 +41,23 @@ export type Incoming = {
 /** Answers a request of one of the routes; never throws. */
 export async function answer(service: Service, route: Route, incoming: Incoming): Promise<Reply> {
   const { request, id, gone } = incoming
-  const { isRepeatable = false } = route
-  return framed(
-    service,
-    incoming,
-    { what: `${request.method} ${route.path}`, isRepeatable },
-    async (door) => {
-      const long = tooLongAddress(request)
-      if (long !== undefined) return long
-      const admission = admit(door, request, route.isOpen)
-      if (admission.kind === 'refused') return replyError(admission.error)
-      const params = Object.values(request.params)
-      if (params.some((part) => part.length > limits.pathPartCharsMax)) return notFound('what the path names')
-      const reply = await route.handle({
-        request,
-        room: await openRoom(service, incoming),
-        id,
-        caller: admission.caller,
-        gone,
-      })
-      return request.method === 'GET' || request.method === 'HEAD' ? tagged(request, reply) : reply
-    },
-  )
+  const work = { what: `${request.method} ${route.path}`, isRepeatable: route.isRepeatable === true }
+  return framed(service, incoming, work, async (door) => {
+    const long = tooLongAddress(request)
+    if (long !== undefined) return long
+    const admission = admit(door, request, route.isOpen)
+    if (admission.kind === 'refused') return replyError(admission.error)
+    const params = Object.values(request.params)
+    if (params.some((part) => part.length > limits.pathPartCharsMax)) return notFound('what the path names')
+    const reply = await route.handle({
+      request,
+      room: await openRoom(service, incoming),
+      id,
+      caller: admission.caller,
+      gone,
+    })
+    return request.method === 'GET' || request.method === 'HEAD' ? tagged(request, reply) : reply
+  })
 }
 
 /** Answers what none of the routes takes: a path that there is not, or a method that its path does not take. */
@@ -72,8 +67,8 @@ export async function answerOthers(
   incoming: Incoming,
 ): Promise<Reply> {
   const { request } = incoming
-  const what = `${request.method} without a route`
-  return framed(service, incoming, { what, isRepeatable: false }, async (door) => {
+  const work = { what: `${request.method} without a route`, isRepeatable: false }
+  return framed(service, incoming, work, async (door) => {
     const long = tooLongAddress(request)
     if (long !== undefined) return long
     const methods = methodsOf(routes, URL.parse(request.url)?.pathname ?? '')

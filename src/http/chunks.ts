@@ -1,4 +1,5 @@
 import type { HttpRequest } from '@azure/functions'
+import { limits } from '../core/limits.ts'
 import { RequestRefused } from './reply.ts'
 
 /** How long a body may take to come as a whole, and how long nothing of it may come. */
@@ -38,6 +39,23 @@ export async function* chunksInTime(
   } finally {
     clearTimeout(whole)
     reader.releaseLock()
+  }
+}
+
+/**
+ * Reads a body that is refused, to nowhere: who is cut off while sending does not hear why, and finds the connection
+ * broken when it is used again. It takes no memory, and ends with the patience, or with what any host lets in.
+ */
+export async function letPass(body: HttpRequest['body'], patience: Patience): Promise<void> {
+  let passedBytes = 0
+  try {
+    for await (const chunk of chunksInTime(body, patience)) {
+      passedBytes += chunk.length
+      if (passedBytes > limits.hostBodyBytesMax) return
+    }
+  } catch {
+    // It came too slowly, or broke off. The answer is the refusal, whoever hears it.
+    return
   }
 }
 

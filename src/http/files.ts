@@ -6,6 +6,8 @@ import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import { filePurposes, type KeptContent, type StoredFile } from '../ports.ts'
+import { uploadPatience } from './body.ts'
+import { letPass } from './chunks.ts'
 import { isKnown } from './etag.ts'
 import { faultOf, quoted } from './fault.ts'
 import { fileBody, fileBytesMax, fileExpiryMs, sentPurposes, type SentPurpose } from './file-body.ts'
@@ -19,7 +21,10 @@ import { notFound, reply, replyError, type ApiError, type Call, type Reply } fro
 /** POST /v1/files: the content goes to storage while it comes; what is to be said of it may stand before or behind it. */
 export async function postFile(call: Call): Promise<Reply> {
   const hands = handsOf(call.room)
-  if (!takeBlocks(hands, call.request)) return replyError(handsFull)
+  if (!takeBlocks(hands, call.request)) {
+    await letPass(call.request.body, uploadPatience)
+    return replyError(handsFull)
+  }
   try {
     return await takeFile(call)
   } finally {

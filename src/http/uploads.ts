@@ -4,7 +4,8 @@ import { limits } from '../core/limits.ts'
 import { label } from '../core/submission.ts'
 import { timing } from '../core/timing.ts'
 import type { Closed, Mismatch, StagedPart, Upload, UploadPart, UploadStore } from '../ports.ts'
-import { readBody } from './body.ts'
+import { readBody, uploadPatience } from './body.ts'
+import { letPass } from './chunks.ts'
 import { quoted } from './fault.ts'
 import { fileBody, fileBytesMax, fileExpiryMs, sentPurposes } from './file-body.ts'
 import { handsFull, handsOf, takeBlocks } from './hands.ts'
@@ -55,10 +56,14 @@ const bounds = {
 
 /** POST /v1/uploads/{id}/parts: bytes go to storage while they come, in any order and beside those of other parts. */
 export async function postUploadPart(call: Call): Promise<Reply> {
+  const refused = async (answer: Reply): Promise<Reply> => {
+    await letPass(call.request.body, uploadPatience)
+    return answer
+  }
   const upload = await uploadOf(call)
-  if (upload === undefined) return noSuchUpload(call)
+  if (upload === undefined) return refused(noSuchUpload(call))
   const hands = handsOf(call.room)
-  if (!takeBlocks(hands, call.request)) return replyError(handsFull)
+  if (!takeBlocks(hands, call.request)) return refused(replyError(handsFull))
   try {
     return await takePart(call, upload)
   } finally {

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { limits } from '../../src/core/limits.ts'
 import { nothingSeen } from '../../src/pipeline/darkroom.ts'
 import { boundedText } from '../../src/http/body.ts'
+import { letPass } from '../../src/http/chunks.ts'
 import { handsOf } from '../../src/http/hands.ts'
 import { RequestRefused } from '../../src/http/reply.ts'
 
@@ -125,5 +126,23 @@ describe('boundedText', () => {
     { 'content-type': 'nonsense' },
   ])('does not take %j', async (headers) => {
     expect(await refusal(boundedText(request('{}', headers)))).toEqual([415, 'unsupported_media_type'])
+  })
+})
+
+describe('a body that is refused', () => {
+  const patience = { withinMs: 50, stallMs: 50 }
+
+  test.each(['ends', 'breaks', 'waits'] as const)('is read on, to nowhere, until it %s', async (end) => {
+    const body = pieces([1_000, 'x', 1_000], end)
+    await letPass(body.stream, patience)
+    expect(body.pulled()).toBeGreaterThanOrEqual(4)
+  })
+
+  test('is read no further than hosts let it come', async () => {
+    const piece = 8 * 1024 * 1024
+    const body = pieces(Array.from({ length: 20 }, () => piece))
+    await letPass(body.stream, { withinMs: 10_000, stallMs: 10_000 })
+    expect(body.pulled() * piece).toBeLessThanOrEqual(limits.hostBodyBytesMax + 2 * piece)
+    await letPass(null, patience)
   })
 })

@@ -37,7 +37,7 @@ async function ask(
     form?: FormData
     caller?: Caller
   },
-): Promise<Reply & { json: any }> {
+): Promise<Reply & { json: any; isRead: boolean }> {
   const encoded = new Response(form)
   const type = encoded.headers.get('content-type')
   const request = new functions.HttpRequest({
@@ -48,7 +48,7 @@ async function ask(
     ...(form === undefined ? {} : { body: { bytes: new Uint8Array(await encoded.arrayBuffer()) } }),
   })
   const reply = await handle({ request, room, id: 'request-1', caller })
-  return { ...reply, json: reply.jsonBody }
+  return { ...reply, json: reply.jsonBody, isRead: request.bodyUsed }
 }
 
 /** The fields in their order; a pair of name and text is a file. */
@@ -209,8 +209,9 @@ describe('POST /v1/files', () => {
     expect((await post(formOf(['file', lines]))).status).toBe(400)
     expect(room.seen.uploadBytes).toBe(left)
     room.seen.uploadBytes += 1
-    const { status, json, headers } = await post(formOf(['purpose', 'batch'], ['file', lines]))
+    const { status, json, headers, isRead } = await post(formOf(['purpose', 'batch'], ['file', lines]))
     expect([status, json.error.code, headers['retry-after']]).toEqual([503, 'instance_full', '20'])
+    expect(isRead).toBe(true)
     expect(room.seen.uploadBytes).toBe(left + 1)
   })
 

@@ -35,7 +35,7 @@ type Asked = {
 async function ask(
   handle: (call: Call) => Promise<Reply>,
   { id = '', json, form, headers = {}, caller = shop }: Asked,
-): Promise<Reply & { json: any }> {
+): Promise<Reply & { json: any; isRead: boolean }> {
   const encoded = new Response(form ?? JSON.stringify(json))
   const type = form === undefined ? 'application/json' : (encoded.headers.get('content-type') ?? '')
   const request = new functions.HttpRequest({
@@ -46,7 +46,7 @@ async function ask(
     body: { bytes: new Uint8Array(await encoded.arrayBuffer()) },
   })
   const reply = await handle({ request, room, id: 'request-1', caller })
-  return { ...reply, json: reply.jsonBody }
+  return { ...reply, json: reply.jsonBody, isRead: request.bodyUsed }
 }
 
 const order = { bytes: 8, filename: 'lines.jsonl', mime_type: 'application/jsonl', purpose: 'batch' }
@@ -263,7 +263,7 @@ describe('POST /v1/uploads/{id}/parts', () => {
       expect(room.seen.uploadBytes).toBe(left)
       room.seen.uploadBytes = left + 1
       const full = await part()
-      expect([full.status, full.json.error.code]).toEqual([503, 'instance_full'])
+      expect([full.status, full.json.error.code, full.isRead]).toEqual([503, 'instance_full', true])
       expect(full.headers['retry-after']).toBe('20')
       expect(room.seen.uploadBytes).toBe(left + 1)
     },
@@ -431,11 +431,10 @@ test.each([
   'file-0mcqvlkow1',
   'upload_0mcqvlkow1',
 ])('%j is none', async (id) => {
-  for (const reply of [
-    await sent(id, 'x'),
-    await complete(id, ['x']),
-    await ask(cancelUpload, { id, json: {} }),
-  ]) {
+  const part = await sent(id, 'x')
+  // Who is still sending would not hear it otherwise.
+  expect(part.isRead).toBe(true)
+  for (const reply of [part, await complete(id, ['x']), await ask(cancelUpload, { id, json: {} })]) {
     expect(reply.status).toBe(404)
   }
 })
