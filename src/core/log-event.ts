@@ -34,6 +34,9 @@ export const logEvents = {
   result_not_stored: { level: 'warn', each: false },
   storage_failed: { level: 'warn', each: false },
   clock_corrected: { level: 'warn', each: false },
+  /** A batch's file has faults: nothing of it is started. */
+  batch_refused: { level: 'warn', each: true },
+  /** The lines of a batch's file are jobs. */
   batch_registered: { level: 'info', each: true },
   batch_finalised: { level: 'info', each: true },
   batch_put_off: { level: 'warn', each: false },

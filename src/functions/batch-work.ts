@@ -14,13 +14,10 @@ app.storageQueue('batch-work', {
     const { batch } = task
     switch (task.task) {
       case 'register':
-        await registerBatch(room, batch)
-        return log.event('batch_registered', { batch })
-      case 'finalise': {
-        const outcome = await finaliseBatch(room, batch)
-        if (outcome === 'finished') log.event('batch_finalised', { batch })
+        return registerBatch(room, batch)
+      case 'finalise':
+        await finaliseBatch(room, batch)
         return
-      }
       case 'retry': {
         const { retried } = await retryJobs(room, task)
         return log.event('jobs_retried', { batch, jobs: retried })

@@ -19,7 +19,7 @@ export type Child = AsyncDisposable & {
   send(message: string): void
   /** Sends a message and resolves with the next one that comes back. Throws when none does in time. */
   ask(message: string, limitMs?: number): Promise<unknown>
-  /** Lines that tell of trouble: `[warn]`, `[error]` and whatever came on standard error. */
+  /** Lines that tell of trouble: events of the levels warn and error, and whatever came on standard error. */
   troubles(): readonly string[]
   /** Asks it to stop, as Ctrl-C does, and kills it with all it has started when it does not. */
   stop(): Promise<void>
@@ -85,7 +85,7 @@ async function startNow(command: Command): Promise<Child> {
   const isReady = Promise.withResolvers<string>()
   const read = (line: string, isError: boolean): void => {
     if (isVerbose) process.stderr.write(`${path} ${child.pid}: ${line}\n`)
-    if (troubles.length < troublesMax && (isError || /^\[(warn|error|critical)\]/.test(line)))
+    if (troubles.length < troublesMax && (isError || /"level":"(warn|error|critical)"/.test(line)))
       troubles.push(line)
     lines.push(line)
     if (lines.length > 20) lines.shift()

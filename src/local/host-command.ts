@@ -16,11 +16,11 @@ const about =
 
 await runCommand(about, async () => {
   await loadLocalSettings(rootDir)
-  const { graceMs, instance } = readCommandSettings()
+  const { graceMs, logFormat, instance } = readCommandSettings()
   // Beside an `npm start` on this machine nothing needs to be configured.
   await useRunningStorage()
   if (!hasDeployment(process.env)) await useRunningSimulated()
-  const host = await startInstance(instance, logToTerminal)
+  const host = await startInstance(instance, logToTerminal(logFormat))
   // A benchmark that started this asks for the process that runs the functions.
   process.on('message', (message) => {
     if (message === 'worker') void host.measure().then((measured) => process.send?.(measured))

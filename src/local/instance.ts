@@ -6,6 +6,7 @@ import { limits } from '../core/limits.ts'
 import { readSettings, SettingsError } from '../settings.ts'
 import { connectStorage } from '../storage/connection.ts'
 import { startHost } from './host/host.ts'
+import { formatLine, type LogFormat } from './log-format.ts'
 import { superviseHost, type SupervisedHost } from './supervisor.ts'
 
 const run = promisify(execFile)
@@ -23,6 +24,7 @@ const commandSettings = z.object({
   SHUTDOWN_GRACE_SECONDS: z.coerce.number('seconds').min(0).max(3_600).default(usualGraceSeconds),
   FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: z.coerce.number('bytes').int().min(1).default(limits.hostBodyBytesMax),
   AzureWebJobsDisableHomepage: z.stringbool().default(false),
+  LOG_FORMAT: z.enum(['text', 'json']).default('text'),
   MESSAGE_LEASE_SECONDS: z.coerce.number('seconds').min(2).max(3_600).optional(),
 })
 
@@ -35,7 +37,11 @@ export type InstanceSettings = {
 }
 
 /** What this command goes by, from the environment. */
-export function readCommandSettings(): { readonly graceMs: number; readonly instance: InstanceSettings } {
+export function readCommandSettings(): {
+  readonly graceMs: number
+  readonly logFormat: LogFormat
+  readonly instance: InstanceSettings
+} {
   const made = Object.keys(commandSettings.shape)
     .map((name) => [name, process.env[name] ?? ''] as const)
     .filter(([, value]) => value !== '')
@@ -45,6 +51,7 @@ export function readCommandSettings(): { readonly graceMs: number; readonly inst
   const leaseSeconds = data.MESSAGE_LEASE_SECONDS
   return {
     graceMs: 1_000 * data.SHUTDOWN_GRACE_SECONDS,
+    logFormat: data.LOG_FORMAT,
     instance: {
       port: data.PORT,
       messageLeaseMs: leaseSeconds === undefined ? undefined : 1_000 * leaseSeconds,
@@ -81,9 +88,12 @@ export async function startInstance(
   })
 }
 
-/** What the functions and the host say, but for what only helps to mend them. */
-export function logToTerminal(line: string): void {
-  if (!/^\[(debug|trace)\]/.test(line)) console.log(line)
+/** What the functions and the host say, but for what only helps to mend them; readable, or as JSON (LOG_FORMAT). */
+export function logToTerminal(format: LogFormat): (line: string) => void {
+  const hasColour = process.stdout.isTTY && process.env['NO_COLOR'] === undefined
+  return (line) => {
+    if (!/^\[(debug|trace)\]/.test(line)) console.log(formatLine(line, format, { hasColour }))
+  }
 }
 
 /** What whoever runs a command can do something about: told without a stack. */

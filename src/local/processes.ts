@@ -76,6 +76,7 @@ export async function startHostProcess(options: {
       CALL_TIMEOUT_SECONDS: '600',
       MAX_ATTEMPTS: '5',
       PORT: '0',
+      LOG_FORMAT: 'json',
       // glibc keeps what many threads have freed; two arenas keep less, and give back sooner.
       MALLOC_ARENA_MAX: '2',
       MALLOC_TRIM_THRESHOLD_: '131072',

@@ -16,13 +16,13 @@ const about = 'npm start: the whole of Darkroom on this machine; what is not con
 
 await runCommand(about, async () => {
   await loadLocalSettings(rootDir)
-  const { graceMs, instance } = readCommandSettings()
+  const { graceMs, logFormat, instance } = readCommandSettings()
   const azurite = await startDevelopmentStorage(join(rootDir, '.azurite'))
   const simulated = hasDeployment(process.env) ? undefined : await startUsualSimulated()
   if (simulated !== undefined) {
     console.log(`darkroom: no deployment is configured; a simulated one answers on ${simulated.endpoint}`)
   }
-  const host = await startInstance(instance, logToTerminal)
+  const host = await startInstance(instance, logToTerminal(logFormat))
   console.log(`darkroom: ready on ${host.url}`)
   await stopInstance(host, await untilStopped(), { graceMs })
   await simulated?.stop()

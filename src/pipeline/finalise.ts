@@ -56,7 +56,10 @@ export async function finaliseBatch(room: Darkroom, batch: string): Promise<EndL
       : undefined,
   )
   const progress = finished?.progress
-  if (progress?.kind === 'finished' && isOf(progress)) return 'finished'
+  if (progress?.kind === 'finished' && isOf(progress)) {
+    room.log.event('batch_finalised', { batch, ...counts })
+    return 'finished'
+  }
   // Jobs were asked for again meanwhile: what was written is of a batch that goes on.
   const isInUse = progress?.kind === 'finalizing' && isOf(progress)
   for (const id of [outputFileId, errorFileId]) if (id !== null && !isInUse) await room.files.remove(id)

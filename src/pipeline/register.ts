@@ -37,6 +37,7 @@ async function validate(room: Darkroom, lease: BatchLease): Promise<Batch | unde
   const checked = await checkFile(room, order, lease)
   if (checked.kind === 'faulty') {
     await room.jobs.saveFaults(batch, checked.faults)
+    room.log.event('batch_refused', { batch, faults: checked.count, code: checked.faults[0]?.code })
     const failedAt = room.clock.now()
     await tellBatchEnd(room, {
       batch,
@@ -85,6 +86,7 @@ async function register(room: Darkroom, lease: BatchLease, progress: Registering
       ? released(now, { kind: 'registered', validatedAt, total })
       : undefined,
   )
+  room.log.event('batch_registered', { batch, jobs: total })
   await announce(room, stored)
   // All may be finished already, or cancelled.
   await room.messages.sendBatchTask({ task: 'finalise', batch }, room.clock.now())

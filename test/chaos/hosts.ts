@@ -71,6 +71,6 @@ export async function startHosts(count: number, startOne: () => Promise<Child>):
     pids: () => all.map(({ pid }) => pid),
     crashes: () => crashes,
     errors: () =>
-      all.flatMap((child) => child.troubles().filter((line) => /^\[(error|critical)\]/.test(line))),
+      all.flatMap((child) => child.troubles().filter((line) => /"level":"(error|critical)"/.test(line))),
   }
 }

@@ -62,6 +62,7 @@ export async function run(options: {
       env: {
         PATH: process.env['PATH'],
         PORT: '0',
+        LOG_FORMAT: 'json',
         AzureWebJobsStorage: azurite.connectionString,
         AZURE_OPENAI_ENDPOINT: deployment.endpoint,
         AZURE_OPENAI_API_KEY: deployment.apiKey,

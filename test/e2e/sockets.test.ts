@@ -148,6 +148,6 @@ test('after all of it the service is well, and has no fault of its own in its lo
   const { lines } = running.instances[0]!
   expect(lines.filter((line) => /request_failed|internal_error/.test(line))).toEqual([])
   expect(lines.join('\n')).toMatch(
-    /\[info\] .*"event":"request_refused","request":"[0-9a-f-]{36}","route":"DELETE without a route","status":405,/,
+    /"level":"info","event":"request_refused","request":"[0-9a-f-]{36}","route":"DELETE without a route","status":405,/,
   )
 })

@@ -7,7 +7,6 @@ import type { IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
 import { pathToFileURL } from 'node:url'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -585,7 +584,7 @@ test('the poll delay starts short, about doubles, stays at its limit, and starts
 })
 
 type RunningHost = Awaited<ReturnType<typeof runHost>>
-/** What a fixture function has to tell. */
+/** What a fixture function has to tell, by a line on its console. */
 type Call = { readonly name: string; readonly [detail: string]: unknown }
 
 /** Starts a host in a process of its own, so that it must end by itself. */
@@ -599,15 +598,11 @@ async function runHost(
   const calls: Call[] = []
   const child = fork(join(fixtures, 'run-host.ts'), [JSON.stringify({ rootDir, ...options })], {
     env: { ...process.env, AzureWebJobsStorage: connectionString, QUEUE_PREFIX: prefix },
-    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
   })
   children.push(child)
   const exited = once(child, 'exit')
   const stopped = Promise.withResolvers<{ abandoned: number; tookMs: number }>()
   const ended = Promise.withResolvers<{ why: string; afterMs: number }>()
-  createInterface({ input: child.stdout! }).on('line', (line) => {
-    if (line.startsWith('CALL ')) calls.push(JSON.parse(line.slice(5)))
-  })
   const url = await new Promise<string>((resolve, reject) => {
     child.once('exit', (code) => reject(new Error(`the host's process ended with ${code}`)))
     child.on('message', (report: HostReport) => {
@@ -615,7 +610,10 @@ async function runHost(
       if (report.kind === 'refused') reject(new Error(report.reason))
       if (report.kind === 'stopped') stopped.resolve(report)
       if (report.kind === 'ended-itself') ended.resolve(report)
-      if (report.kind === 'line') lines.push(report.line)
+      if (report.kind === 'line') {
+        if (report.line.startsWith('CALL ')) calls.push(JSON.parse(report.line.slice(5)))
+        else lines.push(report.line)
+      }
     })
   })
   const order = (order: HostOrder) => child.send(order)

@@ -1,6 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import type { LocalFunction } from './function-metadata.ts'
 import type { TypedData } from './programming-model.ts'
 import type { FromWorker, InvocationInput, ToWorker } from './worker-messages.ts'
@@ -47,7 +48,12 @@ export async function startWorker(rootDir: string, log: (line: string) => void):
   const child = fork(join(import.meta.dirname, 'worker-process.ts'), [rootDir], {
     execArgv: nodeArguments,
     serialization: 'advanced',
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   })
+  // The host takes what an app writes to the console, as the real one does.
+  for (const stream of [child.stdout, child.stderr]) {
+    if (stream !== null) createInterface({ input: stream }).on('line', log)
+  }
   const ended = endOf(child)
   const waiting = new Map<string, Waiting>()
   const started = Promise.withResolvers<Extract<FromWorker, { kind: 'started' }>>()
