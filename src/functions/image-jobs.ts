@@ -36,7 +36,7 @@ function toJobMessage(message: unknown, { triggerMetadata }: InvocationContext):
 function logAccepted({ job, isNew, fault }: Accepted): void {
   const facts = { job: jobId(job), batch: job.batch, pool: job.pool }
   if (fault !== undefined)
-    return log.event('job_rejected', { ...facts, code: fault.code, param: fault.param })
+    return log.event('job_rejected', { ...facts, code: fault.code })
   const { prompt = '' } = job.request ?? {}
   const hash = fingerprint(prompt).slice(0, 8)
   log.event('job_accepted', { ...facts, isNew, promptChars: prompt.length, promptHash: hash })

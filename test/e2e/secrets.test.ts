@@ -33,6 +33,10 @@ async function form(path: string, fields: readonly (readonly [string, string | F
   return fetch(`${room.instances[0]!.url}${path}`, { method: 'POST', body, headers: { 'api-key': key } })
 }
 
+async function idOf(fields: Parameters<typeof form>[1]): Promise<any> {
+  return (await form('/v1/files', fields)).json()
+}
+
 test('no log line holds a prompt, key, signature, file name, receiver’s address, or anybody’s words', async () => {
   const batch = 'quiet'
   const receiver = `https://hooks.example/${secret}?token=${secret}`
@@ -83,12 +87,10 @@ test('no log line holds a prompt, key, signature, file name, receiver’s addres
     body: { prompt: secret },
   })
   const file = new File([`${line}\n`], `${secret}.jsonl`)
-  const { id } = (await (
-    await form('/v1/files', [
-      ['purpose', 'batch'],
-      ['file', file],
-    ])
-  ).json()) as any
+  const { id } = await idOf([
+    ['purpose', 'batch'],
+    ['file', file],
+  ])
   await form('/v1/files', [
     ['purpose', secret],
     ['file', file],
@@ -104,17 +106,17 @@ test('no log line holds a prompt, key, signature, file name, receiver’s addres
     webhook: receiver,
   })
   expect(submitted.status).toBe(200)
-  const broken = await form('/v1/files', [
+  const { id: brokenId } = await idOf([
     ['purpose', 'batch'],
     ['file', new File([`{"${secret}`], 'b.jsonl')],
   ])
-  const { id: brokenId } = (await broken.json()) as any
   await room.post('/v1/batches', { ...order, input_file_id: brokenId })
   // What comes by the queues: jobs that are none, and messages that are not ours.
   const jobs = [
     secret,
     `{"prompt":"${secret}","size":"${secret}"}`,
     JSON.stringify({ batch: 'quiet', prompt: 7, [secret]: secret }),
+    JSON.stringify({ prompt: 'a fox', [secret]: 1 }),
   ]
   for (const text of jobs) await room.queue(queueNames.jobs).sendMessage(text)
   for (const name of [queueNames.work, queueNames.pacer, queueNames.batches, queueNames.webhooks]) {
