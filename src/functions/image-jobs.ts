@@ -35,8 +35,7 @@ function toJobMessage(message: unknown, { triggerMetadata }: InvocationContext):
 /** A prompt is told by its length and a hash, never by its words. */
 function logAccepted({ job, isNew, fault }: Accepted): void {
   const facts = { job: jobId(job), batch: job.batch, pool: job.pool }
-  if (fault !== undefined)
-    return log.event('job_rejected', { ...facts, code: fault.code })
+  if (fault !== undefined) return log.event('job_rejected', { ...facts, code: fault.code })
   const { prompt = '' } = job.request ?? {}
   const hash = fingerprint(prompt).slice(0, 8)
   log.event('job_accepted', { ...facts, isNew, promptChars: prompt.length, promptHash: hash })

@@ -1,5 +1,6 @@
 import { log } from '../app.ts'
 import { errorFacts } from '../core/log-event.ts'
+import { unreadableIn } from '../core/unreadable-row.ts'
 import { withInvocationLog, type InvocationLog } from '../log/invocation.ts'
 import type { InvocationContext, InvocationModel } from './invocation-model.ts'
 
@@ -30,6 +31,7 @@ export function logged(invocation: InvocationModel, context: InvocationContext):
 /** The error as the host may write it: where it happened is kept, its words are not. */
 function told(name: string, error: unknown): Error {
   const facts = errorFacts(error)
+  for (const holds of unreadableIn(error)) log.event('rows_unreadable', { code: holds })
   log.event('function_failed', { function: name, ...facts })
   const shown = new Error(`${name} failed: ${facts.code}`)
   const places = error instanceof Error ? /\n\s+at [^]*$/.exec(error.stack ?? '')?.[0] : undefined

@@ -4,6 +4,7 @@ import { isRecord } from '../core/json.ts'
 import { limits } from '../core/limits.ts'
 import { errorFacts } from '../core/log-event.ts'
 import { timing } from '../core/timing.ts'
+import { unreadableIn } from '../core/unreadable-row.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import type { Log } from '../ports.ts'
 import { SettingsError } from '../settings.ts'
@@ -134,6 +135,7 @@ async function framed(
     mayBeDone = end === 'cut'
     reply = end === 'cut' ? replyError(gaveUp) : end
   } catch (error) {
+    for (const holds of unreadableIn(error)) log.event('rows_unreadable', { code: holds })
     if (!(error instanceof RequestRefused)) {
       log.event('request_failed', { request: id, route: what, ...errorFacts(error) })
     }

@@ -6,6 +6,7 @@ import { termsOf, type Terms } from '../core/fairness.ts'
 import { priorities } from '../core/submission.ts'
 import { eventTypes, type HookLog } from '../core/webhook.ts'
 import type { Batch } from '../ports.ts'
+import { parseStored } from './parse-stored.ts'
 import type { Entity, Values } from './table.ts'
 
 /** How batches, their faults and the tries of their webhooks are written in table rows; what is read is checked. */
@@ -48,7 +49,7 @@ export function writeHookLog(log: HookLog): Values {
 }
 
 export function readHookLog(entity: Entity): HookLog {
-  return hookLogSchema.parse(JSON.parse(entity.values['log'] ?? ''))
+  return parseStored('webhook log', hookLogSchema, entity.values['log'])
 }
 
 const orderSchema = z.object({
@@ -113,10 +114,11 @@ export function writeTerms(terms: Terms): Values {
 export function readBatch(batch: string, { values }: Entity): Batch {
   return {
     batch,
-    ...batchSchema.parse(JSON.parse(values['batch'] ?? '')),
+    ...parseStored('batch', batchSchema, values['batch']),
     workedOnUntil: Number(values['workedOnUntil'] ?? 0),
-    progress: values['stage'] === undefined ? null : progressOfBatchSchema.parse(JSON.parse(values['stage'])),
-    terms: termsSchema.parse(JSON.parse(values['terms'] ?? '')),
+    progress:
+      values['stage'] === undefined ? null : parseStored('batch', progressOfBatchSchema, values['stage']),
+    terms: parseStored('batch', termsSchema, values['terms']),
   }
 }
 
@@ -137,5 +139,5 @@ export function writeFault(fault: LineFault): Values {
 }
 
 export function readFault({ values }: Entity): LineFault {
-  return faultSchema.parse(JSON.parse(values['fault'] ?? ''))
+  return parseStored('fault', faultSchema, values['fault'])
 }

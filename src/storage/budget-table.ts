@@ -5,6 +5,7 @@ import { limits } from '../core/limits.ts'
 import type { Ledger } from '../core/budget.ts'
 import type { BudgetTable, Pool, TickState, Versioned } from '../ports.ts'
 import { termsSchema } from './batch-rows.ts'
+import { parseStored } from './parse-stored.ts'
 import type { Entity, Table, Values, Write } from './table.ts'
 
 /** The budget table, PartitionKey = pool: a row for each ledger and flow, and the tick. */
@@ -37,7 +38,7 @@ export function budgetTable(table: Table): BudgetTable {
 
     async readTick(pool) {
       const entity = await table.get({ partition: pool, row: 'tick' })
-      return entity && tickSchema.parse(stateOf(entity))
+      return entity && parseStored('tick', tickSchema, entity.values['state'])
     },
 
     async readLedger({ pool, quota }) {
@@ -154,16 +155,16 @@ function toPool(rows: readonly Entity[]): Pool {
   return {
     ledgers: rows.filter(({ row }) => row.startsWith('ledger:')).map(readLedger),
     flows: rows.filter(({ row }) => row.startsWith('flow:')).map(readFlow),
-    tick: tick && { value: tickSchema.parse(stateOf(tick)), version: tick.version },
+    tick: tick && { value: parseStored('tick', tickSchema, tick.values['state']), version: tick.version },
   }
 }
 
 function readLedger(entity: Entity): Versioned<Ledger> {
-  return { value: ledgerSchema.parse(stateOf(entity)), version: entity.version }
+  return { value: parseStored('ledger', ledgerSchema, entity.values['state']), version: entity.version }
 }
 
 function readFlow(entity: Entity): Versioned<Flow> {
-  return { value: flowSchema.parse(stateOf(entity)), version: entity.version }
+  return { value: parseStored('flow', flowSchema, entity.values['state']), version: entity.version }
 }
 
 function put(
@@ -175,8 +176,4 @@ function put(
   return before === undefined
     ? { kind: 'insert', row, values }
     : { kind: 'merge', row, values, version: before.version }
-}
-
-function stateOf(entity: Entity): unknown {
-  return JSON.parse(entity.values['state'] ?? '')
 }

@@ -5,6 +5,7 @@ import type { InputRef, Inputs } from '../core/input-ref.ts'
 import { failureKinds } from '../core/failure.ts'
 import { limits } from '../core/limits.ts'
 import type { Job, Phase } from '../core/job.ts'
+import { parseStored } from './parse-stored.ts'
 import type { Entity, Values } from './table.ts'
 
 /**
@@ -178,7 +179,7 @@ export function writePhase(phase: Phase): Values {
 
 export function readJob(ref: { readonly batch: string; readonly key: string }, entity: Entity): Job {
   const { values } = entity
-  const origin = originSchema.parse(JSON.parse(values['origin'] ?? ''))
+  const origin = parseStored('job', originSchema, values['origin'])
   const { parameters, ...rest } = origin
   return {
     ...ref,
@@ -187,14 +188,14 @@ export function readJob(ref: { readonly batch: string; readonly key: string }, e
       parameters === null
         ? null
         : { prompt: values['prompt'] ?? '', ...parameters, ...readInputs(values['inputs']) },
-    ...progressSchema.parse(JSON.parse(values['progress'] ?? '')),
-    ...grantSchema.parse(JSON.parse(values['grant'] ?? '')),
-    phase: phaseSchema.parse(JSON.parse(values['phase'] ?? '')),
+    ...parseStored('job', progressSchema, values['progress']),
+    ...parseStored('job', grantSchema, values['grant']),
+    phase: parseStored('job', phaseSchema, values['phase']),
   }
 }
 
 function readInputs(text: string | undefined): { readonly inputs?: Inputs } {
-  return text === undefined ? {} : { inputs: inputsSchema.parse(JSON.parse(text)) }
+  return text === undefined ? {} : { inputs: parseStored('job', inputsSchema, text) }
 }
 
 const countersSchema = z.object({
@@ -225,7 +226,7 @@ export function writeCounters(counters: Counters): Values {
 }
 
 export function readCounters(entity: Entity): Counters {
-  const { answersRecently, ...rest } = countersSchema.parse(JSON.parse(entity.values['counters'] ?? ''))
+  const { answersRecently, ...rest } = parseStored('counters', countersSchema, entity.values['counters'])
   return {
     ...rest,
     answersRecently: answersRecently.map((at) => ({ at: Math.abs(at), isRefused: at < 0 })),
