@@ -261,7 +261,7 @@ const ofTheCommands: readonly Said[] = [
     kind: 'number',
     inAzure: 'never',
     default: '30',
-    meaning: 'how long calls under way may go on after a stop',
+    meaning: 'how long calls under way may go on after Ctrl-C',
   },
   {
     name: 'MESSAGE_LEASE_SECONDS',
@@ -269,6 +269,13 @@ const ofTheCommands: readonly Said[] = [
     inAzure: 'never',
     default: '600',
     meaning: 'how long the messages of a killed instance stay hidden',
+  },
+  {
+    name: 'LOG_FORMAT',
+    kind: 'text',
+    inAzure: 'never',
+    default: 'text',
+    meaning: '`json`: the log as Azure gets it, a JSON object a line',
   },
 ]
 

@@ -31,6 +31,15 @@ test('the schema knows the settings of the service, and no others', () => {
   expect(service.map(({ name }) => name).sort()).toEqual([...settingNames].sort())
 })
 
+test('no command reads a setting that the table does not have', () => {
+  const source = readFileSync(join(root, 'src/local/instance.ts'), 'utf8')
+  const [, schema = ''] = /const commandSettings = z\.object\(\{(.*?)^\}\)/ms.exec(source) ?? []
+  const read = [...schema.matchAll(/^ {2}(\w+): z\./gm)].map(([, name]) => name!)
+  expect(read).toContain('PORT')
+  const known = settingTable.filter(({ readBy }) => readBy !== 'service').map(({ name }) => name)
+  expect(read.filter((name) => !known.includes(name))).toEqual([])
+})
+
 test('what holds where nothing is set is what the table says', () => {
   const settings = readSettings(sound)
   const [quota] = settings.pools[0]!.quotas
