@@ -13,6 +13,7 @@ import {
   targetUriForm,
 } from './settings/address.ts'
 import { readApiKeys, type ApiKey } from './settings/api-keys.ts'
+import { settingDefaults } from './settings/defaults.ts'
 import { readDeploymentList } from './settings/deployment-list.ts'
 import {
   httpsUrl,
@@ -28,8 +29,10 @@ import {
 } from './settings/fields.ts'
 import { originsField } from './settings/origins.ts'
 import { hostsField, secretsField } from './settings/outgoing.ts'
-import { sharesField } from './settings/shares.ts'
 import { poolsFrom, type ConfiguredDeployment, type PoolSettings } from './settings/pools.ts'
+import { unresolvedReference } from './settings/references.ts'
+import { sharesField } from './settings/shares.ts'
+import { isSecretSetting } from './settings/table.ts'
 
 export type { ApiKey } from './settings/api-keys.ts'
 export type { DeploymentSettings, PoolSettings, QuotaSettings } from './settings/pools.ts'
@@ -78,7 +81,7 @@ export class SettingsError extends Error {
   override readonly name = 'SettingsError'
 }
 
-/** Each setting with what is wanted of it, in the order in which the README explains them. */
+/** Each setting with what is wanted of it. `settings/table.ts` has them all, with what they are for. */
 const schema = z.object({
   AzureWebJobsStorage: textOf(
     /^UseDevelopmentStorage=true|(^|;)(AccountName|BlobEndpoint|QueueEndpoint|TableEndpoint)=/i,
@@ -97,14 +100,20 @@ const schema = z.object({
   AZURE_OPENAI_API_KEY: keyField.optional(),
   AZURE_API_KEY: keyField.optional(),
   IMAGE_MODEL: modelField.optional(),
-  IMAGE_RPM: numberOf(rpmBounds.min, rpmBounds.max, rpmBounds.wanted).default(60),
+  IMAGE_RPM: numberOf(rpmBounds.min, rpmBounds.max, rpmBounds.wanted).default(settingDefaults.IMAGE_RPM),
   /** Read by itself: see settings/deployment-list.ts. */
   IMAGE_DEPLOYMENTS: z.string().optional(),
-  PACE: numberOf(0.01, 1, 'a share of the requests a minute, from 0.01 to 1').default(0.98),
-  CALL_TIMEOUT_SECONDS: numberOf(1, 1_500, 'seconds, a number from 1 to 1500').default(600),
-  MAX_ATTEMPTS: numberOf(1, 100, 'a whole number from 1 to 100', /^\d+$/).default(5),
+  PACE: numberOf(0.01, 1, 'a share of the requests a minute, from 0.01 to 1').default(settingDefaults.PACE),
+  CALL_TIMEOUT_SECONDS: numberOf(1, 1_500, 'seconds, a number from 1 to 1500').default(
+    settingDefaults.CALL_TIMEOUT_SECONDS,
+  ),
+  MAX_ATTEMPTS: numberOf(1, 100, 'a whole number from 1 to 100', /^\d+$/).default(
+    settingDefaults.MAX_ATTEMPTS,
+  ),
   PRICES: pricesSetting.optional(),
-  REFUSAL_SHARE: numberOf(0.02, 1, 'a share of the newest 50 jobs, from 0.02 to 1 (1: never)').default(0.3),
+  REFUSAL_SHARE: numberOf(0.02, 1, 'a share of the newest 50 jobs, from 0.02 to 1 (1: never)').default(
+    settingDefaults.REFUSAL_SHARE,
+  ),
   BATCH_SHARES: sharesField.optional(),
   /** Read by itself: see settings/api-keys.ts. */
   DARKROOM_API_KEYS: z.string().optional(),
@@ -130,8 +139,6 @@ export const singleDeploymentNames: readonly string[] = [
 
 /** The single deployment's keys; one beside IMAGE_DEPLOYMENTS must be named by an entry. */
 const keyNames: readonly string[] = ['AZURE_OPENAI_API_KEY', 'AZURE_API_KEY']
-
-const defaultDeployment = 'gpt-image-1'
 
 /**
  * What the platform sets beside `WEBSITE_SITE_NAME` for each instance, by plan. Alone none of them tells: containers
@@ -161,11 +168,14 @@ export function readSettings(environment: Environment): Settings {
       return found === '' ? [] : [[name, found]]
     }),
   )
-  const { values, wanted } = readFields(schema, made)
+  const unresolved = Object.entries(made).flatMap(([name, found]) => unresolvedReference(name, found) ?? [])
+  const resolved = Object.entries(made).filter(([name]) => !unresolved.some((fault) => fault.name === name))
+  const { values, wanted } = readFields(schema, Object.fromEntries(resolved))
   const unreadable = [...wanted].map(([name, what]) => ({ name, found: shown(name, made), wanted: what }))
   const { configured, faults: deploymentFaults } = deploymentsOf(values, made, environment)
   const apiKeys = readApiKeys(values.DARKROOM_API_KEYS ?? '{}')
-  const faults = [...missingStorage(made), ...unreadable, ...deploymentFaults, ...apiKeys.faults]
+  const ownFaults = [...unresolved, ...unreadable]
+  const faults = [...missingStorage(made), ...ownFaults, ...deploymentFaults, ...apiKeys.faults]
   const storage = storageOf(values)
   if (faults.length > 0 || storage === undefined) throw faulty(faults)
   return {
@@ -186,8 +196,11 @@ export function readSettings(environment: Environment): Settings {
 }
 
 function faulty(faults: readonly Fault[]): SettingsError {
-  const lines = faults.map(({ name, found, wanted }) => `  ${name}: found ${found}; wanted ${wanted}`)
-  return new SettingsError(`${faults.length} of the settings cannot be used:\n${lines.join('\n')}`)
+  // A key that is named by the list of deployments, and is a setting of its own, may be found wrong in both places.
+  const lines = new Set(
+    faults.map(({ name, found, wanted }) => `  ${name}: found ${found}; wanted ${wanted}`),
+  )
+  return new SettingsError(`${lines.size} of the settings cannot be used:\n${[...lines].join('\n')}`)
 }
 
 type Deployments = {
@@ -228,7 +241,7 @@ function singleDeployment(values: Values, made: Made): Deployments {
     const wanted = `${targetUriForm}; or ${singleNames.endpoint}, or IMAGE_DEPLOYMENTS`
     faults.push({ name: singleNames.target, found: 'nothing', wanted })
   }
-  const address = addressOf(said, defaultDeployment)
+  const address = addressOf(said, settingDefaults.AZURE_OPENAI_DEPLOYMENT)
   if (address === undefined) return { configured: [], faults }
   const name = address.deployment
   const profile = values.IMAGE_MODEL === undefined ? undefined : profileNamed(values.IMAGE_MODEL)
@@ -279,6 +292,5 @@ function storageOf(values: Values): StorageSettings | undefined {
 
 function shown(name: string, made: Made): string {
   const found = made[name] ?? ''
-  const isSecret = /KEY$|SECRETS$/.test(name) || name === 'AzureWebJobsStorage'
-  return isSecret ? maskedSecret(found) : JSON.stringify(found.slice(0, 200))
+  return isSecretSetting(name) ? maskedSecret(found) : JSON.stringify(found.slice(0, 200))
 }

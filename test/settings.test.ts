@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { pricesOf, priceTable } from '../src/core/prices.ts'
 import { profileNamed } from '../src/core/profiles.ts'
-import { readSettings, settingNames, SettingsError } from '../src/settings.ts'
+import { readSettings, SettingsError } from '../src/settings.ts'
 
 const root = join(import.meta.dirname, '..')
 const targetUri =
@@ -20,42 +20,8 @@ function faultsOf(environment: Record<string, string>): string {
   return ''
 }
 
-describe('the names of the settings', () => {
-  it('are the same in the schema and in local.settings.json.example', () => {
-    const example: { Values: Record<string, string> } = JSON.parse(
-      readFileSync(join(root, 'local.settings.json.example'), 'utf8'),
-    )
-    const names = Object.keys(example.Values).filter((name) => !name.startsWith('FUNCTIONS_'))
-    expect(names.sort()).toEqual([...settingNames].sort())
-  })
-
-  it('are the same in the schema and in the README, with the same defaults', () => {
-    const readme = readFileSync(join(root, 'README.md'), 'utf8')
-    const table = readme.slice(
-      readme.indexOf('## Settings'),
-      readme.indexOf('## ', readme.indexOf('## Settings') + 3),
-    )
-    const named = [...table.matchAll(/^\| ((?:`[^`]+`(?:, )?)+)\s*\|/gm)].flatMap(([, cell]) =>
-      [...cell!.matchAll(/`([^`]+)`/g)].map(([, name]) => name!),
-    )
-    const ofCommands = [
-      'PORT',
-      'SHUTDOWN_GRACE_SECONDS',
-      'MESSAGE_LEASE_SECONDS',
-      'FUNCTIONS_REQUEST_BODY_SIZE_LIMIT',
-    ]
-    expect(named.sort()).toEqual([...settingNames, ...ofCommands].sort())
-    for (const [name, value] of [
-      ['IMAGE_RPM', '60'],
-      ['PACE', '0.98'],
-      ['CALL_TIMEOUT_SECONDS', '600'],
-      ['MAX_ATTEMPTS', '5'],
-    ]) {
-      expect(table).toMatch(new RegExp(`\\| \`${name}\`\\s+\\| ${value}\\s+\\|`))
-    }
-  })
-
-  it('the example file, copied as it is, lacks nothing but a deployment', () => {
+describe('the example file', () => {
+  it('copied as it is, lacks nothing but a deployment', () => {
     const example: { Values: Record<string, string> } = JSON.parse(
       readFileSync(join(root, 'local.settings.json.example'), 'utf8'),
     )
@@ -156,8 +122,8 @@ describe('readSettings', () => {
   it('takes the list prices, and from PRICES what differs', () => {
     const environment = { ...storage, AZURE_OPENAI_TARGET_URI: targetUri }
     expect(readSettings(environment).prices).toEqual(priceTable())
-    const readme = readFileSync(join(root, 'README.md'), 'utf8')
-    const PRICES = /^`PRICES` .*?^ {4}(\{[^\n]*\})$/ms.exec(readme)?.[1] ?? ''
+    const page = readFileSync(join(root, 'docs/settings.md'), 'utf8')
+    const PRICES = /^`PRICES` .*?^ {4}(\{[^\n]*\})$/ms.exec(page)?.[1] ?? ''
     const { prices } = readSettings({ ...environment, PRICES })
     expect(pricesOf(prices, 'gpt-image-2').output).toEqual({ kind: 'tokens', millionMicroUsd: 27_000_000 })
     expect(

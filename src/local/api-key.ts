@@ -28,12 +28,10 @@ export function withKey(
   { name, weight, isReadOnly, isAdmin }: KeyWish,
   sha256: string,
 ): string {
-  const json = readJson(before.trim() === '' ? '{}' : before)
-  const keys = json.kind === 'json' && isRecord(json.value) ? json.value : undefined
-  if (keys === undefined) throw new SettingsError(`${setting} is not JSON; mend it first`)
+  const keys = keysIn(before)
   if (Object.hasOwn(keys, name)) {
     throw new SettingsError(
-      `there is a key ${name} already; take it out of ${setting} first, or use another name`,
+      `there is a key ${name} already; --rotate gives it another, --remove takes it away, or use another name`,
     )
   }
   const isPlain = weight === undefined && !isReadOnly && !isAdmin
@@ -45,10 +43,42 @@ export function withKey(
         ...(isReadOnly && { read_only: true }),
         ...(isAdmin && { admin: true }),
       }
-  const after = JSON.stringify({ ...keys, [name]: entry })
-  // Only what the service would take: the other settings do not matter here.
-  readSettings({ ...soundSettings, [setting]: after })
-  return after
+  return usable({ ...keys, [name]: entry })
+}
+
+/** The same with another key for the name, which keeps what it may and what belongs to it. Throws `SettingsError`. */
+export function withRotatedKey(before: string, name: string, sha256: string): string {
+  const keys = keysIn(before)
+  const entry = entryIn(keys, name)
+  return usable({ ...keys, [name]: isRecord(entry) ? { ...entry, sha256 } : sha256 })
+}
+
+/** The same without the key. Throws `SettingsError`. */
+export function withoutKey(before: string, name: string): string {
+  const keys = keysIn(before)
+  entryIn(keys, name)
+  return usable(Object.fromEntries(Object.entries(keys).filter(([each]) => each !== name)))
+}
+
+type Keys = Readonly<Record<string, unknown>>
+
+function keysIn(before: string): Keys {
+  const json = readJson(before.trim() === '' ? '{}' : before)
+  if (json.kind === 'json' && isRecord(json.value)) return json.value
+  throw new SettingsError(`${setting} is not JSON; mend it first`)
+}
+
+function entryIn(keys: Keys, name: string): unknown {
+  if (Object.hasOwn(keys, name)) return keys[name]
+  const names = Object.keys(keys).join(', ')
+  throw new SettingsError(`there is no key ${name}; there ${names === '' ? 'are none' : `are ${names}`}`)
+}
+
+/** Only what the service would take: the other settings do not matter here. */
+function usable(keys: Keys): string {
+  const text = JSON.stringify(keys)
+  readSettings({ ...soundSettings, [setting]: text })
+  return text
 }
 
 const soundSettings = {

@@ -1,10 +1,12 @@
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
 import { SettingsError } from '../settings.ts'
-import { newKey, saveKeys, savedKeys, withKey } from './api-key.ts'
+import { newKey, saveKeys, savedKeys, withKey, withoutKey, withRotatedKey } from './api-key.ts'
+import { azdValues, setAzdValue } from './azd.ts'
 import { rootDir } from './instance.ts'
 
-const about = `npm run key [-- NAME] [--admin] [--read-only] [--weight N] [--save]
+const about = `npm run key [-- NAME] [OPTIONS]
 
 Makes an API key, shows it once, and shows what to put into DARKROOM_API_KEYS, which holds only its SHA-256.
 
@@ -12,7 +14,19 @@ Makes an API key, shows it once, and shows what to put into DARKROOM_API_KEYS, w
   --admin      it sees and changes what belongs to any key, and what came by the queue
   --read-only  it may GET, and nothing else
   --weight N   its part of the budget beside other keys, from 0.01 to 100 (default: 1)
-  --save       puts it into local.settings.json instead`
+
+  --rotate     gives NAME another key; the old one ends, and what it may and what belongs to it stay
+  --remove     takes the key of NAME away; what belongs to NAME stays
+
+The keys that are there already come from DARKROOM_API_KEYS in the environment, else from local.settings.json. Or:
+
+  --save       they are those of local.settings.json, which is changed
+  --azd        they are those of azd's environment, which is changed; azd provision then gives them to the function app
+  --stdin      they come from stdin, and stdout gets DARKROOM_API_KEYS as it should be, and nothing else`
+
+const setting = 'DARKROOM_API_KEYS'
+
+type Place = 'shown' | 'save' | 'azd' | 'stdin'
 
 /** Faults of what was typed, or of the settings, are a message and not a stack. */
 async function command(): Promise<void> {
@@ -23,7 +37,11 @@ async function command(): Promise<void> {
       admin: { type: 'boolean', default: false },
       'read-only': { type: 'boolean', default: false },
       weight: { type: 'string' },
+      rotate: { type: 'boolean', default: false },
+      remove: { type: 'boolean', default: false },
       save: { type: 'boolean', default: false },
+      azd: { type: 'boolean', default: false },
+      stdin: { type: 'boolean', default: false },
     },
   })
   if (values.help === true) {
@@ -32,19 +50,72 @@ async function command(): Promise<void> {
   }
   const [name = 'main', another] = positionals
   if (another !== undefined) throw new SettingsError(`one name is enough; got ${another} too\n\n${about}`)
-  const path = join(rootDir, 'local.settings.json')
-  const { key, sha256 } = newKey()
+  const place = onlyOne(values, ['save', 'azd', 'stdin']) ?? 'shown'
+  const change = onlyOne(values, ['rotate', 'remove']) ?? 'add'
   const weight = values.weight === undefined ? undefined : Number(values.weight)
   const wish = { name, weight, isReadOnly: values['read-only'], isAdmin: values.admin }
-  const keys = withKey(await savedKeys(path), wish, sha256)
-  if (values.save) await saveKeys(path, keys)
-  console.log(`The key of ${name}. It is shown this once, and kept nowhere:\n\n  ${key}\n`)
-  if (values.save) {
-    console.log('Its hash is in local.settings.json; the service knows the key after its next start.')
+  if (change !== 'add' && (weight !== undefined || wish.isReadOnly || wish.isAdmin)) {
+    throw new SettingsError(`--${change} changes nothing else about a key\n\n${about}`)
+  }
+  const before = await keysAt(place)
+  if (change === 'remove') {
+    await put(place, withoutKey(before, name), `The key of ${name} is taken away.`)
     return
   }
-  console.log(`DARKROOM_API_KEYS, as an app setting or in the environment:\n\n  ${keys}\n`)
-  console.log(`The same in local.settings.json:\n\n  "DARKROOM_API_KEYS": ${JSON.stringify(keys)}`)
+  const { key, sha256 } = newKey()
+  const keys = change === 'rotate' ? withRotatedKey(before, name, sha256) : withKey(before, wish, sha256)
+  await put(place, keys, `The key of ${name}. It is shown this once, and kept nowhere:\n\n  ${key}\n`)
+}
+
+/** Two that exclude each other are a slip of the hand. */
+function onlyOne<Name extends string>(
+  values: Readonly<Partial<Record<Name, boolean>>>,
+  names: readonly Name[],
+): Name | undefined {
+  const [first, second] = names.filter((name) => values[name] === true)
+  if (second !== undefined)
+    throw new SettingsError(`--${first} and --${second} exclude each other\n\n${about}`)
+  return first
+}
+
+const localSettings = join(rootDir, 'local.settings.json')
+
+async function keysAt(place: Place): Promise<string> {
+  switch (place) {
+    case 'azd':
+      return (await azdValues())[setting] ?? ''
+    case 'stdin':
+      return text(process.stdin)
+    case 'save':
+      return savedKeys(localSettings)
+    case 'shown': {
+      const given = process.env[setting] ?? ''
+      return given === '' ? savedKeys(localSettings) : given
+    }
+  }
+}
+
+/** The key is told only once its hash has its place: a key that nobody knows would be lost. */
+async function put(place: Place, keys: string, told: string): Promise<void> {
+  switch (place) {
+    case 'azd':
+      await setAzdValue(setting, keys)
+      console.log(`${told}\n${setting} is changed in azd's environment. Now: azd provision`)
+      return
+    case 'stdin':
+      console.error(told)
+      console.log(keys)
+      return
+    case 'save':
+      await saveKeys(localSettings, keys)
+      console.log(
+        `${told}\n${setting} is changed in local.settings.json, which the service reads at its next start.`,
+      )
+      return
+    case 'shown':
+      console.log(`${told}\n${setting}, as an app setting or in the environment:\n\n  ${keys}\n`)
+      console.log(`The same in local.settings.json:\n\n  "${setting}": ${JSON.stringify(keys)}`)
+  }
 }
 
 try {

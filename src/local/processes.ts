@@ -73,7 +73,7 @@ export async function startHostProcess(options: {
       IMAGE_MODEL: deploymentName,
       IMAGE_RPM: String(rpm),
       PACE: '0.98',
-      CALL_TIMEOUT_SECONDS: '600',
+      CALL_TIMEOUT_SECONDS: '540',
       MAX_ATTEMPTS: '5',
       PORT: '0',
       LOG_FORMAT: 'json',

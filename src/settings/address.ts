@@ -1,3 +1,4 @@
+import { settingDefaults } from './defaults.ts'
 import { httpsUrl, textOf, type Fault } from './fields.ts'
 
 /** Where a deployment is, and in which version it is spoken to. */
@@ -25,11 +26,9 @@ export function addressOf(said: SaidAddress, defaultDeployment: string | undefin
   const endpoint = target?.endpoint ?? said.endpoint
   const deployment = target?.deployment ?? said.deployment ?? defaultDeployment
   if (endpoint === undefined || deployment === undefined) return undefined
-  const apiVersion = target?.apiVersion ?? said.apiVersion ?? defaultApiVersion
+  const apiVersion = target?.apiVersion ?? said.apiVersion ?? settingDefaults.AZURE_OPENAI_API_VERSION
   return { endpoint, deployment, apiVersion }
 }
-
-const defaultApiVersion = '2025-04-01-preview'
 
 /** What the settings call the parts of an address. */
 export type AddressNames = Readonly<Record<keyof SaidAddress, string>>

@@ -23,6 +23,7 @@ import {
 } from './fields.ts'
 import { faultsBetween, type Entry } from './list-rules.ts'
 import type { ConfiguredDeployment } from './pools.ts'
+import { unresolvedReference } from './references.ts'
 
 export type DeploymentList = {
   readonly configured: readonly ConfiguredDeployment[]
@@ -171,10 +172,13 @@ function readKeys(
       : found === ''
         ? 'the name of a setting that is there and holds the key; without key_setting Entra ID is used'
         : undefined
+    const unresolved = unresolvedReference(name, found)
     const parsed = keyField.safeParse(found)
     if (refused !== undefined) {
       const from = users.map(({ at }) => `${at}.key_setting`)
       faults.push(...from.map((at) => ({ name: at, found: shownKeySetting(name), wanted: refused })))
+    } else if (unresolved !== undefined) {
+      faults.push(unresolved)
     } else if (parsed.success) {
       values.set(name, parsed.data)
     } else {

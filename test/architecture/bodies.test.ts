@@ -10,15 +10,17 @@ const setting = 'FUNCTIONS_REQUEST_BODY_SIZE_LIMIT'
 const formBytesMax = 4 * 1024 * 1024
 
 describe('what the host takes as a body', () => {
-  test('is one figure: in the code, in the example of settings, and in the README', () => {
+  test('is one figure: in the code, in the example of settings, and in the documents', () => {
     const example: { Values: Record<string, string> } = JSON.parse(
       readFileSync(join(rootDir, 'local.settings.json.example'), 'utf8'),
     )
     expect(example.Values[setting]).toBe(String(limits.hostBodyBytesMax))
-    const readme = readFileSync(join(rootDir, 'README.md'), 'utf8')
-    const rows = readme.split('\n').filter((line) => line.startsWith(`| \`${setting}\``))
-    expect(rows.map((row) => row.split('|')[2]?.trim())).toEqual([String(limits.hostBodyBytesMax)])
-    const others = readme.match(/\b(?:230686720|104857600)\b/g)
+    const page = (name: string): string => readFileSync(join(rootDir, name), 'utf8')
+    const rows = page('docs/settings.md')
+      .split('\n')
+      .filter((line) => line.startsWith(`| \`${setting}\``))
+    expect(rows.map((row) => row.split('|')[3]?.trim())).toEqual([String(limits.hostBodyBytesMax)])
+    const others = [page('README.md'), page('docs/settings.md')].join().match(/\b(?:230686720|104857600)\b/g)
     expect(others).toBeNull()
   })
 

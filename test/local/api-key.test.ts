@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { newKey, savedKeys, saveKeys, withKey } from '../../src/local/api-key.ts'
+import { newKey, savedKeys, saveKeys, withKey, withoutKey, withRotatedKey } from '../../src/local/api-key.ts'
 import { SettingsError } from '../../src/settings.ts'
 
 const plain = { name: 'studio', isReadOnly: false, isAdmin: false }
@@ -33,6 +33,45 @@ test('a name that is taken or none, and a weight that is none, are refused', () 
   expect(() => withKey('', { ...plain, name: 'No' }, sha256)).toThrow(/DARKROOM_API_KEYS.No/)
   expect(() => withKey('', { ...plain, weight: Number.NaN }, sha256)).toThrow(/weight/)
   expect(() => withKey('[', plain, sha256)).toThrow(SettingsError)
+})
+
+test('a key is rotated under its name, and keeps what it may', () => {
+  const [first, second, third] = [newKey().sha256, newKey().sha256, newKey().sha256]
+  const before = JSON.stringify({ studio: first, ops: { sha256: second, weight: 2, admin: true } })
+  expect(JSON.parse(withRotatedKey(before, 'studio', third))).toEqual({
+    ...JSON.parse(before),
+    studio: third,
+  })
+  expect(JSON.parse(withRotatedKey(before, 'ops', third))).toEqual({
+    studio: first,
+    ops: { sha256: third, weight: 2, admin: true },
+  })
+})
+
+test('a key is taken away, and the others stay as they are', () => {
+  const ops = { sha256: newKey().sha256, admin: true }
+  const before = JSON.stringify({ studio: newKey().sha256, ops })
+  const after = withoutKey(before, 'studio')
+  expect(JSON.parse(after)).toEqual({ ops })
+  expect(withoutKey(after, 'ops')).toBe('{}')
+})
+
+test('a key that is not there is neither rotated nor taken away, and the message names those that are', () => {
+  const before = JSON.stringify({ studio: newKey().sha256, ops: newKey().sha256 })
+  for (const change of [
+    () => withRotatedKey(before, 'main', newKey().sha256),
+    () => withoutKey(before, 'main'),
+    () => withoutKey(before, 'toString'),
+  ]) {
+    expect(change).toThrow(/^there is no key \w+; there are studio, ops$/)
+  }
+  expect(() => withoutKey('', 'main')).toThrow('there is no key main; there are none')
+  expect(() => withoutKey('no json', 'main')).toThrow('DARKROOM_API_KEYS is not JSON')
+})
+
+test('what could not be used before is not passed on', () => {
+  const before = JSON.stringify({ studio: newKey().sha256, ops: 'no hash' })
+  expect(() => withRotatedKey(before, 'studio', newKey().sha256)).toThrow(/DARKROOM_API_KEYS\.ops/)
 })
 
 test('saving changes that one value of local.settings.json', async () => {
