@@ -155,7 +155,8 @@ function assertRefusal({ status, headers, jsonBody }: Reply): void {
   expect(json).toEqual({
     error: {
       message: expect.stringMatching(/./),
-      type: 'invalid_request_error',
+      // OpenAI's own word for too many of them.
+      type: status === 429 ? 'requests' : 'invalid_request_error',
       param,
       code: expect.any(String),
     },
