@@ -6,6 +6,7 @@ import { shareOf } from './core/fairness.ts'
 import { inputContainer, inputCount } from './core/input-ref.ts'
 import { fingerprint } from './core/keys.ts'
 import { limits } from './core/limits.ts'
+import { timing } from './core/timing.ts'
 import { pricesOf, type ModelPrices } from './core/prices.ts'
 import type { ModelProfile } from './core/profiles.ts'
 import { type PoolRules } from './core/submission.ts'
@@ -48,15 +49,22 @@ let opened: Promise<Darkroom> | undefined
 let front: Door | undefined
 
 /**
- * The one place that reads the environment and builds the adapters; nothing happens before the first call. A start
- * that failed is tried again by the next call.
+ * The one place that reads the environment and builds the adapters; nothing happens before the first call. A start that
+ * failed, or comes to nothing in time because storage is silent, is made anew by the next call.
  */
 export async function darkroom(): Promise<Darkroom> {
-  opened ??= open(settingsNow()).catch((error: unknown) => {
+  opened ??= inTime(open(settingsNow())).catch((error: unknown) => {
     opened = undefined
     throw error
   })
   return opened
+}
+
+async function inTime(opening: Promise<Darkroom>): Promise<Darkroom> {
+  const late = Promise.withResolvers<never>()
+  const silence = Object.assign(new Error('storage did not answer in time'), { code: 'NO_ANSWER' })
+  const waiting = setTimeout(() => late.reject(silence), timing.openMs)
+  return Promise.race([opening, late.promise]).finally(() => clearTimeout(waiting))
 }
 
 /** Who may come in; known without storage. Throws when the settings have faults. */

@@ -142,7 +142,7 @@ async function openRoom(options: {
   return roomIn(newWorld(), {
     clock,
     ...ids,
-    log: { info() {}, warn: say, error: say },
+    log: { event: (event, facts) => say(`${event} ${JSON.stringify(facts)}`) },
     jobs: {
       ...jobs,
       firstWaiting: async (query) => watch.time('look at lines', jobs.firstWaiting(query)),

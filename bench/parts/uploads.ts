@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import OpenAI, { toFile } from 'openai'
-import { z } from 'zod'
+import { measureWorker } from '../../src/local/processes.ts'
 import type { Bench } from '../bench.ts'
 import { decimal, type Report } from '../report.ts'
 import { World, type Host } from '../world.ts'
@@ -87,15 +87,14 @@ async function uploaded(
   await client.files.delete(file.id)
 }
 
-const memorySchema = z.object({ rss: z.number() })
-
 async function residentMib({ child }: Host): Promise<number> {
-  return memorySchema.parse(await child.ask('memory')).rss / mib
+  return (await measureWorker(child)).rss / mib
 }
 
 /** What Linux calls the most that was ever resident counts from now on. */
 async function forgetPeak({ child }: Host): Promise<void> {
-  await writeFile(`/proc/${child.pid}/clear_refs`, '5')
+  const { pid } = await measureWorker(child)
+  await writeFile(`/proc/${pid}/clear_refs`, '5')
 }
 
 function reportOf(found: readonly Found[]): Report {

@@ -190,7 +190,10 @@ export const limits = {
   fileBlocksAtOnce: 2,
   /** Parts of an upload: 200 MB in pieces of 200 KB. They are read together when it is completed. */
   uploadPartsMax: 1_000,
-  /** What an upload may hold in storage: all its parts twice, for clients send again what was not answered, */
+  /**
+   * What an upload may hold in storage before a further part is taken: all its parts twice, for clients send again what
+   * was not answered. Parts that come side by side may pass it by what they hold together.
+   */
   uploadHeldBytesMax: 400 * 1024 * 1024,
   /** in so many blocks, those of parts that broke off among them: as many again as its parts may have. */
   uploadHeldBlocksMax: 2_100,

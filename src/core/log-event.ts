@@ -85,7 +85,7 @@ export function errorCode(error: unknown): string {
 export function errorFacts(error: unknown): { readonly code: string; readonly at?: string } {
   const code = errorCode(error)
   const stack = error instanceof Error ? (error.stack ?? '') : ''
-  const at = /\n\s+at (?:async )?([\w.<>]+) \(/.exec(stack)?.[1]
+  const at = /\n {4}at (?:async )?([\w.<>]+) \(\S+:\d+:\d+\)/.exec(stack)?.[1]
   return at === undefined ? { code } : { code, at }
 }
 

@@ -84,7 +84,7 @@ export function endResponse(response: ServerResponse, { status, headers, jsonBod
   response.writeHead(status, { ...headers, 'content-type': 'application/json' }).end(body)
 }
 
-/** What lets a page read it may have been said already. */
+/** Headers of CORS, which may be set already and hold for any answer. */
 function isOfAnyReply(name: string): boolean {
   return name === 'vary' || name.startsWith('access-control-')
 }

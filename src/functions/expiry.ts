@@ -6,11 +6,21 @@ app.timer('expiry', {
   schedule: '0 17 * * * *',
   handler: async () => {
     const room = await darkroom()
-    const removed = await room.files.removeExpired()
-    if (removed > 0) log.event('files_removed', { what: 'files', count: removed })
-    const dropped = await room.uploads.removeExpired()
-    if (dropped > 0) log.event('files_removed', { what: 'uploads', count: dropped })
-    const swept = await sweepInputs(room)
-    if (swept > 0) log.event('files_removed', { what: 'inputs', count: swept })
+    const sweeps = {
+      files: async () => room.files.removeExpired(),
+      uploads: async () => room.uploads.removeExpired(),
+      inputs: async () => sweepInputs(room),
+    }
+    const faults: unknown[] = []
+    // One that fails keeps no other from its work.
+    for (const [what, sweep] of Object.entries(sweeps)) {
+      try {
+        const count = await sweep()
+        if (count > 0) log.event('files_removed', { what, count })
+      } catch (error) {
+        faults.push(error)
+      }
+    }
+    if (faults.length > 0) throw new AggregateError(faults, 'not all that had expired could be removed')
   },
 })

@@ -34,7 +34,12 @@ function told(name: string, error: unknown): Error {
   for (const holds of unreadableIn(error)) log.event('rows_unreadable', { code: holds })
   log.event('function_failed', { function: name, ...facts })
   const shown = new Error(`${name} failed: ${facts.code}`)
-  const places = error instanceof Error ? /\n\s+at [^]*$/.exec(error.stack ?? '')?.[0] : undefined
-  shown.stack = `${shown.name}: ${shown.message}${places ?? ''}`
+  shown.stack = [`${shown.name}: ${shown.message}`, ...framesOf(error)].join('\n')
   return shown
+}
+
+/** Only lines that are frames of a stack: a message may have lines that begin like one. */
+function framesOf(error: unknown): readonly string[] {
+  const stack = error instanceof Error ? (error.stack ?? '') : ''
+  return stack.split('\n').filter((line) => /^ {4}at (?:[\w.<>[\] ]+ \()?[^ ()]*:\d+:\d+\)?$/.test(line))
 }

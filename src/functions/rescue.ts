@@ -1,5 +1,6 @@
 import { app } from '@azure/functions'
 import { darkroom, log } from '../app.ts'
+import { errorFacts } from '../core/log-event.ts'
 import { reportPools } from '../pipeline/pool-report.ts'
 import { rescue } from '../pipeline/rescue.ts'
 
@@ -8,13 +9,13 @@ app.timer('rescue', {
   schedule: '0 * * * * *',
   handler: async () => {
     const room = await darkroom()
-    try {
-      const { unslotted, recovered, unknown, givenUp } = await rescue(room)
-      if (unslotted + recovered + unknown + givenUp > 0) {
-        log.event('rescued', { unslotted, recovered, unknown, givenUp })
-      }
-    } finally {
-      await reportPools(room)
+    // It keeps nobody from being rescued.
+    await reportPools(room).catch((error: unknown) =>
+      log.event('storage_failed', { doing: 'report', ...errorFacts(error) }),
+    )
+    const { unslotted, recovered, unknown, givenUp } = await rescue(room)
+    if (unslotted + recovered + unknown + givenUp > 0) {
+      log.event('rescued', { unslotted, recovered, unknown, givenUp })
     }
   },
 })

@@ -7,7 +7,6 @@ import { timing } from '../core/timing.ts'
 import { unreadableIn } from '../core/unreadable-row.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import type { Log } from '../ports.ts'
-import { SettingsError } from '../settings.ts'
 import { admit, type Door } from './access.ts'
 import { corsHeaders, preflightHeaders } from './cors.ts'
 import { isKnown } from './etag.ts'
@@ -92,22 +91,26 @@ function tooLongAddress({ url }: HttpRequest): Reply | undefined {
   return replyError({ status: 414, code: 'uri_too_long', message })
 }
 
-/** For one that finds it closed; what was begun to open it goes on, and the next one may find it open. */
+/** What it opens to is storage; where that does not answer, or fails, nothing was begun. */
 async function openRoom(service: Service, { id, log }: Incoming): Promise<Darkroom> {
-  const late = new AbortController()
-  const waiting = setTimeout(() => late.abort(), timing.openMs)
   try {
-    const room = await unless(late.signal, service.room())
-    if (room !== 'cut') return room
-    log.event('storage_failed', { doing: 'open', request: id, code: 'no_answer' })
+    return await service.room()
   } catch (error) {
-    if (error instanceof SettingsError) throw error
+    if (!isOutOfReach(error)) throw error
     log.event('storage_failed', { doing: 'open', request: id, ...errorFacts(error) })
-  } finally {
-    clearTimeout(waiting)
+    throw new RequestRefused(storageAway, error)
   }
-  throw new RequestRefused(storageAway)
 }
+
+/** As storage's clients tell it: no answer at all, or one of the service's own trouble. */
+function isOutOfReach(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  const status = 'statusCode' in error ? error.statusCode : undefined
+  if (typeof status === 'number') return status >= 500
+  return 'code' in error && typeof error.code === 'string' && outOfReachCodes.test(error.code)
+}
+
+const outOfReachCodes = /^(E[A-Z]+|REQUEST_SEND_ERROR|NO_ANSWER)$/
 
 /** Nothing was begun, so it may be sent again. */
 const storageAway: ApiError = {
@@ -128,6 +131,7 @@ async function framed(
   let reply: Reply
   let startedAt = 0
   let mayBeDone = false
+  let fault: ReturnType<typeof errorFacts> | undefined
   try {
     door = service.door()
     startedAt = door.now()
@@ -136,15 +140,19 @@ async function framed(
     reply = end === 'cut' ? replyError(gaveUp) : end
   } catch (error) {
     for (const holds of unreadableIn(error)) log.event('rows_unreadable', { code: holds })
-    if (!(error instanceof RequestRefused)) {
-      log.event('request_failed', { request: id, route: what, ...errorFacts(error) })
-    }
+    if (!(error instanceof RequestRefused)) fault = errorFacts(error)
     reply = asReply(error)
     mayBeDone = reply.status === 500
   }
   if (reply.status >= 400) {
     const event = reply.status >= 500 ? 'request_failed' : 'request_refused'
-    log.event(event, { request: id, route: what, status: reply.status, code: codeOf(reply) })
+    log.event(event, {
+      request: id,
+      route: what,
+      status: reply.status,
+      code: fault?.code ?? codeOf(reply),
+      at: fault?.at,
+    })
   }
   const isHarmless = isRepeatable || request.headers.has('idempotency-key')
   const headers = {

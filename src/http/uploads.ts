@@ -200,7 +200,10 @@ const closedAs: Readonly<Record<Closed['why'], { readonly status: 400 | 409; rea
   expired: { status: 400, what: 'has expired: its hour is over; make another with POST /v1/uploads' },
   cancelled: { status: 400, what: 'was cancelled; make another with POST /v1/uploads' },
   completed: { status: 400, what: 'is completed, of the parts that were named then, and stays so' },
-  completing: { status: 409, what: 'is being completed at this moment; try again' },
+  completing: {
+    status: 409,
+    what: 'is being completed; name the same parts again, which comes to the same file, or make a new upload',
+  },
 }
 
 function closedReply({ request }: Call, { why }: Closed): Reply {

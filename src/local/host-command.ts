@@ -23,7 +23,9 @@ await runCommand(about, async () => {
   const host = await startInstance(instance, logToTerminal(logFormat))
   // A benchmark that started this asks for the process that runs the functions.
   process.on('message', (message) => {
-    if (message === 'worker') void host.measure().then((measured) => process.send?.(measured))
+    if (message !== 'worker') return
+    const tell = (measured: object): unknown => process.send?.(measured)
+    void host.measure().then(tell, (error: unknown) => tell({ error: String(error) }))
   })
   console.log(`darkroom: ready on ${host.url}`)
   await stopInstance(host, await untilStopped(), { graceMs })

@@ -4,12 +4,24 @@ import { timing } from '../core/timing.ts'
 import type { Log } from '../ports.ts'
 
 /** Facts by which two events are like each other; the others say to whom it happened, and when. */
-const kindFacts = ['code', 'status', 'outcome', 'route', 'pool', 'deployment', 'function', 'queue'] as const
+const kindFacts = [
+  'doing',
+  'code',
+  'status',
+  'outcome',
+  'route',
+  'pool',
+  'deployment',
+  'function',
+  'queue',
+] as const
 
 type Likes = {
   readonly event: LogEvent
   /** Those that were not written since the last line. */
   untold: number
+  /** Of requests: whoever was told an id must find it. */
+  requests: string[]
   last: LogFacts
   readonly ending: NodeJS.Timeout
 }
@@ -35,8 +47,16 @@ export function eventLog({
     write(logEvents[event].level, logLine(event, facts, now()))
 
   function writeUntold(found: Likes): void {
-    if (found.untold > 0) writeOne(found.event, { ...found.last, count: found.untold })
+    const { event, untold, requests, last } = found
+    if (untold > 0) {
+      writeOne(event, {
+        ...last,
+        count: untold,
+        ...(requests.length > 1 && { requests: requests.join(' ') }),
+      })
+    }
     found.untold = 0
+    found.requests = []
   }
 
   /** The next event of the kind is written at once again. */
@@ -55,6 +75,7 @@ export function eventLog({
       const found = likes.get(kind)
       if (found !== undefined) {
         found.untold += 1
+        if (typeof facts['request'] === 'string') found.requests.push(facts['request'])
         found.last = facts
         if (found.untold >= limits.likeEventsMax) writeUntold(found)
         return
@@ -64,7 +85,7 @@ export function eventLog({
       if (likes.size >= limits.likeKindsMax) return
       // It keeps no process alive.
       const ending = setTimeout(() => forget(kind), timing.likeEventsMs).unref()
-      likes.set(kind, { event, untold: 0, last: facts, ending })
+      likes.set(kind, { event, untold: 0, requests: [], last: facts, ending })
     },
     flush() {
       for (const kind of likes.keys()) forget(kind)

@@ -16,14 +16,14 @@ export async function reportPools(room: Darkroom): Promise<void> {
     const members = current.flatMap(({ deployments }) => deployments)
     const sum = (of: (ledger: (typeof current)[number]) => number): number =>
       current.reduce((total, ledger) => total + of(ledger), 0)
-    // What waits in a batch that somebody paused is not kept from moving by anything of ours.
+    // Jobs of a paused batch wait because somebody wants them to.
     const going = flows.map(({ value }) => value).filter((flow) => !isHalted(flow))
     room.log.event('pool', {
       pool,
       ...(await countsOf(room, going)),
       batches: going.length,
       halted: flows.length - going.length,
-      rpm: Math.round(sum(({ level, ...limits }) => rpmInForce(level, limits)) * 10) / 10,
+      rpm: Math.round(sum(({ level, ...quota }) => rpmInForce(level, quota)) * 10) / 10,
       startsLastMinute: sum((ledger) => startsLastMinute(ledger, now)),
       leadMs: Math.max(0, ...current.map(({ leadMs }) => Math.round(leadMs))),
       paused: current.filter(({ pausedUntil }) => pausedUntil > now).length,

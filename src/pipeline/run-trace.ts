@@ -4,12 +4,12 @@ import type { WorkMessage } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
 import type { RunOutcome } from './run-end.ts'
 
-/** What is measured of a run as it goes; what it did not come to is not there. Times are milliseconds. */
+/** The measurements of a run, in milliseconds. A part that the run did not reach has none. */
 export type RunTrace = {
-  /** From the time at which the message was to be seen until it was. */
+  /** How long after the message became visible a worker took it. */
   readonly wakeLateMs: number
   claimMs?: number
-  /** The start, behind its slot. */
+  /** How long after its slot the call started. */
   slotLateMs?: number
   callMs?: number
   storeMs?: number

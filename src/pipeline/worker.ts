@@ -134,7 +134,7 @@ function dearerNow(room: Darkroom, job: Job): number | undefined {
   return now > job.upperMicroUsd ? now : undefined
 }
 
-/** Who is behind claims at once. */
+/** How long a claim may wait to share a transaction; a late worker claims at once. */
 function claimMayWaitMs(room: Darkroom, slotAt: number): number {
   const latestAt = slotAt - timing.claimAheadMs + timing.claimMayWaitMs
   return Math.min(timing.claimMayWaitMs, Math.max(0, latestAt - room.clock.now()))

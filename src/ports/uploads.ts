@@ -12,7 +12,7 @@ export type Upload = UploadFacts & {
   readonly file: StoredFile | null
 }
 
-export type UploadStatus = 'pending' | 'completed' | 'cancelled' | 'expired'
+type UploadStatus = 'pending' | 'completed' | 'cancelled' | 'expired'
 
 export type UploadFacts = {
   /** The API key that it belongs to. */
@@ -34,7 +34,7 @@ export type Closed = {
 }
 
 /** It has as many parts, or holds as much in storage, as is allowed. */
-export type UploadFull = { readonly kind: 'full' }
+type UploadFull = { readonly kind: 'full' }
 
 /** Each method but `open` answers undefined when there is no such upload, or no more. */
 export type UploadStore = {
@@ -60,7 +60,7 @@ export type StagedPart = {
   record(): Promise<{ readonly kind: 'added'; readonly part: UploadPart } | Closed | UploadFull | undefined>
 }
 
-export type PartTooLarge = { readonly kind: 'too-large'; readonly sizeBytesMax: number }
+type PartTooLarge = { readonly kind: 'too-large'; readonly sizeBytesMax: number }
 
 export type Completion = {
   readonly id: string
@@ -69,7 +69,7 @@ export type Completion = {
   readonly md5: string | null
 }
 
-export type Completed = { readonly kind: 'completed'; readonly upload: Upload }
+type Completed = { readonly kind: 'completed'; readonly upload: Upload }
 
 export type Cancelled = { readonly kind: 'cancelled'; readonly upload: Upload }
 

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { expiryRow, timeOfId } from '../core/keys.ts'
 import { filePurposes, type FileFacts, type StoredFile } from '../ports.ts'
+import { parseValues } from './parse-stored.ts'
 import type { Table } from './table.ts'
 import { timeline, type Timeline, type TimelineEntry } from './timeline.ts'
 
@@ -8,7 +9,7 @@ import { timeline, type Timeline, type TimelineEntry } from './timeline.ts'
 export const expiryPartition = 'expiry'
 
 /** What is said of files, beside their contents. */
-export type FileRecords = {
+type FileRecords = {
   /** A file that is there already gets the new facts. */
   put(file: FileFacts & { readonly id: string; readonly sizeBytes: number }): Promise<StoredFile>
   /** Also one that has expired and is not removed yet. */
@@ -69,7 +70,7 @@ function toValues({ filename, purpose, sizeBytes, expiresAt }: StoredFile): Reco
 }
 
 function toFile({ id, owner, values }: TimelineEntry): StoredFile {
-  const { expiresAt, ...facts } = valuesSchema.parse(values)
+  const { expiresAt, ...facts } = parseValues('file', valuesSchema, values)
   return {
     id,
     owner,

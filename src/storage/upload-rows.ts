@@ -4,6 +4,7 @@ import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import type { Part } from '../core/upload.ts'
 import type { UploadFacts, UploadPart } from '../ports.ts'
+import { parseValues } from './parse-stored.ts'
 import type { Entity, Table, Values, Write } from './table.ts'
 
 /** An upload as its row has it. */
@@ -34,8 +35,8 @@ export type PartRecord = UploadPart & Part
 type Changes = { readonly state?: UploadState; readonly part?: PartRecord }
 
 /** The rows of uploads: each has a partition of its own, `upload:<id>`. */
-export type UploadRows = {
-  /** When to look what is left of it comes first, so that nothing is left for ever. */
+type UploadRows = {
+  /** The row that says when to sweep it is written first: whatever follows, nothing of it is left for ever. */
   open(id: string, facts: UploadFacts): Promise<void>
   get(id: string): Promise<UploadRecord | undefined>
   /** False when somebody else has changed it since it was read, or this did and the answer was lost. */
@@ -172,7 +173,11 @@ function stateValues(state: UploadState): Values {
 }
 
 function toRecord(id: string, { version, values }: Entity): UploadRecord {
-  const { owner, fileExpiresAfterMs, state, completedAt, named, md5, ...facts } = recordSchema.parse(values)
+  const { owner, fileExpiresAfterMs, state, completedAt, named, md5, ...facts } = parseValues(
+    'upload',
+    recordSchema,
+    values,
+  )
   return {
     id,
     version,
@@ -193,5 +198,5 @@ function partValues({ run, sizeBytes, createdAt }: PartRecord): Values {
 }
 
 function toPart({ row, values }: Entity): PartRecord {
-  return { id: row.slice(partRow('').length), ...partSchema.parse(values) }
+  return { id: row.slice(partRow('').length), ...parseValues('part', partSchema, values) }
 }

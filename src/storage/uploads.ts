@@ -22,7 +22,7 @@ const sweepsAtOnce = 8
 /**
  * Uploads as rows and staged bytes, which wait under the name that the file's content will have: completing one copies
  * nothing. It is completed in four steps: what is made of which parts is written down, the bytes are joined, the file is
- * recorded, the upload is marked. Whoever dies in between leaves what the next one, asked for the same, goes on from.
+ * recorded, the upload is marked. After a death in between, the next request for the same parts goes on from there.
  */
 export function uploadStore(parts: {
   readonly table: Table
@@ -104,10 +104,14 @@ export function uploadStore(parts: {
     async removeExpired() {
       const due = await rows.due(clock.now(), limits.sweptUploadsMax)
       let removed = 0
+      const faults: unknown[] = []
       for (let first = 0; first < due.length; first += sweepsAtOnce) {
-        const swept = await Promise.all(due.slice(first, first + sweepsAtOnce).map(sweep))
-        removed += swept.filter((isDropped) => isDropped).length
+        const swept = await Promise.allSettled(due.slice(first, first + sweepsAtOnce).map(sweep))
+        removed += swept.filter((each) => each.status === 'fulfilled' && each.value).length
+        // One that cannot be swept keeps no other.
+        faults.push(...swept.flatMap((each) => (each.status === 'rejected' ? [each.reason] : [])))
       }
+      if (faults.length > 0) throw new AggregateError(faults, `${faults.length} upload(s) could not be swept`)
       return removed
     },
   }

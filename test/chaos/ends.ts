@@ -11,7 +11,7 @@ import {
 import { connectStorage } from '../../src/storage/connection.ts'
 import { imageContainer } from '../../src/storage/images.ts'
 import { poisonName, queueNames } from '../../src/storage/queues.ts'
-import { startGate, type Gate } from './gate.ts'
+import { storageLine, type StorageLine } from '../support/storage-line.ts'
 import { allJobs, assertNoProcessIsLeft, laws } from './laws.ts'
 import type { Sent } from './messages.ts'
 import { messagesOn, readPictures, readRows, type Records } from './records.ts'
@@ -34,7 +34,7 @@ const restLimitMs = 10 * 60_000
 
 type World = {
   readonly host: Child
-  readonly gate: Gate
+  readonly line: StorageLine
   readonly again: () => Promise<Child>
 }
 
@@ -44,10 +44,10 @@ const whatHappens: Readonly<Record<End, (world: World) => Promise<Child>>> = {
     await host.ended
     return again()
   },
-  async 'storage-away'({ host, gate }) {
-    await gate.close()
+  async 'storage-away'({ host, line }) {
+    line.loseAfter(0)
     await wait(1_000 * awaySeconds)
-    await gate.open()
+    await line.mend()
     return host
   },
   async 'worker-killed'({ host }) {
@@ -60,12 +60,12 @@ const whatHappens: Readonly<Record<End, (world: World) => Promise<Child>>> = {
 export async function runEnd(end: End): Promise<boolean> {
   console.log(`chaos: ${end}: ${jobs} jobs at ${rpm} RPM, calls of ${callSeconds} s, one host`)
   const azurite = await startStorageProcess()
-  const gate = await startGate(azurite.said)
+  const line = await storageLine(azurite.said)
   const deployment = await startDeploymentProcess({
     rpm,
     latencyMs: `${callSeconds * 1_000}-${callSeconds * 1_000}`,
   })
-  const { connectionString } = gate
+  const { connectionString } = line
   const { endpoint } = deployment
   const hosts: Child[] = []
   const startOne = async (): Promise<Child> => {
@@ -73,7 +73,7 @@ export async function runEnd(end: End): Promise<boolean> {
     hosts.push(host)
     return host
   }
-  // The records are read past the gate.
+  // The records are read past the line.
   const storage = await connectStorage(
     { kind: 'connection-string', connectionString: azurite.said },
     async () => {
@@ -90,13 +90,13 @@ export async function runEnd(end: End): Promise<boolean> {
     const { messageId, insertedOn } = await queue.sendMessage(text)
     sent.push({ text, batch, customId, isValid: true, messageId, insertedAt: insertedOn.getTime() })
   }
-  await until(async () => pendingIn(await deployment.log()) >= underWayMin, 180_000)
+  const isUnderWay = await until(async () => pendingIn(await deployment.log()) >= underWayMin, 180_000)
   const under = pendingIn(await deployment.log())
   const endAt = Date.now()
-  const last = await whatHappens[end]({ host: first, gate, again: startOne })
+  const last = await whatHappens[end]({ host: first, line, again: startOne })
   const isAtRest = await until(async () => (await finishedOf(last)) === jobs, restLimitMs)
   const restSeconds = Math.round((Date.now() - endAt) / 1_000)
-  const counts = (await statusOf(last)).counts
+  const counts = isAtRest ? (await statusOf(last)).counts : none
   const log = await deployment.log()
   const records: Records = {
     rpm,
@@ -114,7 +114,7 @@ export async function runEnd(end: End): Promise<boolean> {
     isAtRest,
   }
   for (const host of hosts) await host.stop()
-  await gate.close()
+  await line.stop()
   await deployment.child.stop()
   await azurite.stop()
 
@@ -146,10 +146,30 @@ export async function runEnd(end: End): Promise<boolean> {
         if (repeats > cut + unstored) throw new Error(`${repeats} repeats; wanted at most ${cut + unstored}`)
       },
     ],
+    [
+      'the end came, with calls under way',
+      () => {
+        const isSeen =
+          seen[end].test(first.troubles().join('\n')) || (end === 'terminated' && hosts.length === 2)
+        if (!isUnderWay || cut + unstored === 0 || !isSeen)
+          throw new Error(
+            `${under} under way, ${cut + unstored} cut; ${first.troubles().slice(-3).join(' | ')}`,
+          )
+      },
+    ],
     ['no process is left', () => assertNoProcessIsLeft(pids)],
   ]
   return checks.map(([name, assert]) => isKept(name, assert)).every(Boolean)
 }
+
+/** What a host says when it comes to this end. */
+const seen: Readonly<Record<End, RegExp>> = {
+  terminated: /given up; the next start recovers them/,
+  'storage-away': /storage is out of reach: the host ends itself/,
+  'worker-killed': /the worker ended; another is started/,
+}
+
+const none = { total: 0, waiting: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 }
 
 function isKept(name: string, assert: () => void): boolean {
   try {

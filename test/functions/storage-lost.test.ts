@@ -190,9 +190,9 @@ describe('storage that is lost in the middle of', () => {
       const neededBytes = line.passedBytes()
       const before = library.lines.length
       line.loseAfter(neededBytes * at)
+      const startedAt = Date.now()
       const call = library.call(name, asked())
       const answer = await call.response
-      const startedAt = Date.now()
       const { text, isWhole } = await read(answer)
       const tookMs = Date.now() - startedAt
       const told = library.lines

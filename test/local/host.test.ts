@@ -80,6 +80,11 @@ describe('a running app', () => {
     const { message, metadata } = await host.call('echo', ({ message }) => typeof message === 'object')
     expect(message).toEqual(payload)
     expect(metadata).toMatchObject({ id: 7, dequeueCount: 'many', own: 'True', nested: { a: 1 } })
+    for (const none of ['2001-02-31T00:00:00Z', '2001-00-10T00:00:00Z', '2001-01-01T00:00:00+99:99']) {
+      await send(host.queue('echo'), JSON.stringify({ none }))
+      const call = await host.call('echo', ({ metadata }) => JSON.stringify(metadata).includes(none))
+      expect(call['metadata']).toMatchObject({ none })
+    }
     // A date in ISO form was a .NET date meanwhile.
     expect(metadata).toHaveProperty('at', '01/01/2001 00:00:00')
     expect(metadata).not.toHaveProperty('list')
@@ -324,6 +329,37 @@ describe('a worker', () => {
     await host.stop(0)
   })
 
+  test('that cannot be started again ends the host, which is told why', async () => {
+    const rootDir = await makeApp('once.mjs', {})
+    const library = pathToFileURL(
+      join(import.meta.dirname, '../../node_modules/@azure/functions/dist/azure-functions.js'),
+    )
+    const source = `import fs from 'node:fs'
+      import functions from ${JSON.stringify(library.href)}
+      if (fs.existsSync(${JSON.stringify(join(rootDir, 'seen'))})) throw new Error('only once')
+      fs.writeFileSync(${JSON.stringify(join(rootDir, 'seen'))}, '')
+      functions.app.http('one', { handler: () => ({ body: 'one' }) })`
+    await writeFile(join(rootDir, 'once.mjs'), source)
+    const host = await runHost(rootDir, { speed: 10 })
+    expect(await (await fetch(`${host.url}/api/one`)).text()).toBe('one')
+    host.order({ kind: 'kill-worker' })
+    expect((await host.endedItself()).why).toMatch(/the worker could not be started again .*only once/)
+  })
+
+  test('that is replaced while a body comes gets the whole of it', async () => {
+    const host = await runHost(await bundledApp('streaming.ts', {}))
+    const slow = request(`${host.url}/api/length`, { method: 'POST', headers: { 'content-length': 10 } })
+    const answered: Promise<IncomingMessage[]> = once(slow, 'response')
+    slow.write('12345')
+    host.order({ kind: 'kill-worker' })
+    await vi.waitUntil(() => host.lines.join().includes('another is started'))
+    slow.end('67890')
+    const [answer] = await answered
+    expect(answer?.statusCode).toBe(200)
+    answer?.resume()
+    expect(await host.stop(1_000)).toMatchObject({ abandoned: 0 })
+  })
+
   test('is replaced under all that runs when a function runs for too long', async () => {
     const queues = { ...queueSettings, maxDequeueCount: 5 }
     const rootDir = await bundledApp('functions.ts', { functionTimeout: '00:00:01', extensions: { queues } })
@@ -357,6 +393,7 @@ describe('a timer', () => {
         log: () => {},
       })
     const [missed, fresh] = [start(functionName), start(`${functionName}-fresh`)]
+    await vi.waitUntil(async () => (await statuses.read(`${functionName}-fresh`)) !== undefined)
     await Promise.all([missed.stop(), fresh.stop()])
     // Neither has ever run, so neither is past due.
     expect(runs).toEqual([])
@@ -367,6 +404,8 @@ describe('a timer', () => {
     const again = start(functionName)
     await vi.waitUntil(() => runs.length > 0)
     await again.stop()
+    const stopped = start(`${functionName}-stopped`)
+    await stopped.stop()
     expect(runs).toMatchObject([{ IsPastDue: true, ScheduleStatus: { Next: '2026-01-01T00:00:00.000Z' } }])
     const after = await statuses.read(functionName)
     expect(Date.parse(after!.Next)).toBeGreaterThan(Date.now())

@@ -1,11 +1,36 @@
 import { expect, test, vi } from 'vitest'
-import { hostClock } from '../../src/local/host/clock.ts'
 import type { LocalHost } from '../../src/local/host/host.ts'
 import { superviseHost } from '../../src/local/supervisor.ts'
 
-/** Hosts that end themselves when they are told to; `starts` are the times of their starts, by a clock of a thousand a second. */
+/** A clock that stands until it is moved. */
+function handClock() {
+  let now = 0
+  const sleepers = new Set<{ readonly at: number; readonly wake: () => void }>()
+  return {
+    now: () => now,
+    async pause(ms: number, signal?: AbortSignal) {
+      await new Promise<void>((resolve) => {
+        const sleeper = { at: now + ms, wake: resolve }
+        sleepers.add(sleeper)
+        signal?.addEventListener('abort', () => resolve(), { once: true })
+      })
+    },
+    /** Moves on, and lets all that was due happen. */
+    async move(ms: number) {
+      now += ms
+      for (const sleeper of sleepers) {
+        if (sleeper.at > now) continue
+        sleepers.delete(sleeper)
+        sleeper.wake()
+      }
+      for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => void setImmediate(resolve))
+    },
+  }
+}
+
+/** Hosts that end themselves when they are told to; `starts` are the times of their starts. */
 function hosts() {
-  const clock = hostClock(1_000)
+  const clock = handClock()
   const starts: { readonly at: number; readonly port: number }[] = []
   const stopped: string[] = []
   let end = (_why: string): void => {}
@@ -43,14 +68,15 @@ test('a host that ended itself is started again at the same port, after waits th
   const host = await superviseHost({ port: 0, start: world.start, clock: world.clock })
   world.failNext(3)
   world.end('storage is out of reach')
-  await vi.waitUntil(() => world.starts.length === 5)
-  const [first, ...again] = world.starts
-  expect(first?.port).toBe(0)
-  expect(again.map(({ port }) => port)).toEqual([7_071, 7_071, 7_071, 7_071])
-  const waits = again.slice(1).map(({ at }, index) => at - again[index]!.at)
-  expect(waits[0]).toBeGreaterThanOrEqual(2_000)
-  expect(waits[1]).toBeGreaterThanOrEqual(4_000)
-  expect(waits[2]).toBeGreaterThanOrEqual(8_000)
+  await world.clock.move(0)
+  for (const waitMs of [1_000, 2_000, 4_000, 8_000]) {
+    const { length } = world.starts
+    await world.clock.move(waitMs - 1)
+    expect(world.starts).toHaveLength(length)
+    await world.clock.move(1)
+    expect(world.starts).toHaveLength(length + 1)
+  }
+  expect(world.starts.map(({ port }) => port)).toEqual([0, 7_071, 7_071, 7_071, 7_071])
   expect(vi.mocked(console.error).mock.calls.flat()[0]).toBe(
     'darkroom: storage is out of reach; the host is started again in 1 s',
   )
@@ -64,11 +90,15 @@ test('a host that ran for a while is started again soon', async () => {
   const host = await superviseHost({ port: 0, start: world.start, clock: world.clock })
   for (let starts = 1; starts < 4; starts += 1) {
     world.end('away')
-    await vi.waitUntil(() => world.starts.length === starts + 1)
+    await world.clock.move(0)
+    await world.clock.move(10_000)
+    expect(world.starts).toHaveLength(starts + 1)
   }
-  await world.clock.pause(120_000)
+  await world.clock.move(120_000)
   world.end('away')
-  await vi.waitUntil(() => world.starts.length === 5)
+  await world.clock.move(0)
+  await world.clock.move(1_000)
+  expect(world.starts).toHaveLength(5)
   expect(
     vi
       .mocked(console.error)
@@ -85,10 +115,11 @@ test('a stop while a host waits to be started again starts nothing more', async 
   const host = await superviseHost({ port: 7_072, start: world.start, clock: world.clock })
   world.failNext(100)
   world.end('away')
-  await vi.waitUntil(() => world.starts.length >= 4)
+  await world.clock.move(0)
+  await world.clock.move(1_000)
   await host.terminate()
   const { length } = world.starts
-  await world.clock.pause(100_000)
+  await world.clock.move(100_000)
   expect(world.starts).toHaveLength(length)
 })
 

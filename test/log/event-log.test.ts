@@ -51,6 +51,13 @@ describe('events like one another', () => {
     expect(lines).toHaveLength(7)
   })
 
+  test('keep the ids of requests, for whoever was told one', () => {
+    const { log, lines } = newLog()
+    for (const request of ['a', 'b', 'c']) log.event('request_failed', { code: 'x', request })
+    log.flush()
+    expect(lines[1]).toMatchObject({ count: 2, requests: 'b c' })
+  })
+
   test('that were counted are told when the instance ends', () => {
     const { log, lines } = newLog()
     for (let number = 0; number < 3; number += 1) log.event('lease_not_renewed', { code: 'x' })

@@ -68,9 +68,9 @@ export function createFunctionApp(log: (line: string) => void): FunctionApp {
   }
 
   const coreApi = {
-    // The Node worker and the host whose contract this is.
-    version: '3.12.0',
-    hostVersion: '4.1048.0',
+    // The Node worker and the host whose contract this is, as recorded.
+    version: '3.9.1',
+    hostVersion: '4.1037.0',
     registerFunction,
     registerHook,
     setProgrammingModel: (next: ProgrammingModel) => {

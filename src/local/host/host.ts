@@ -130,20 +130,26 @@ export async function startHost(options: {
   log('host', 'information', `${worker.functions.length} functions at ${url}`)
   const [http, ...others] = listeners
 
-  /** The last steps of every end. */
-  async function abandon(): Promise<{ readonly abandoned: number }> {
+  function abandon(): { readonly abandoned: number } {
     const abandoned = running(listeners)
     for (const listener of listeners) listener.abandon()
     return { abandoned }
+  }
+
+  async function endWorker(): Promise<void> {
+    try {
+      await within(clock, terminateLimitMs, worker.terminate())
+    } finally {
+      await worker.end()
+    }
   }
 
   async function terminateNow(): Promise<{ readonly abandoned: number }> {
     await within(clock, httpDrainMs, http?.stop() ?? Promise.resolve())
     const over = new AbortController()
     await within(clock, callsMs, idle(others, clock, over.signal)).finally(() => over.abort())
-    const ended = await abandon()
-    await within(clock, terminateLimitMs, worker.terminate())
-    await worker.end()
+    const ended = abandon()
+    await endWorker()
     return ended
   }
 
@@ -152,7 +158,7 @@ export async function startHost(options: {
     // Not after the wait: the hooks are the only word of the end that a run under way can hear.
     await within(clock, terminateLimitMs, worker.terminate())
     await within(clock, graceMs, stopped)
-    const ended = await abandon()
+    const ended = abandon()
     await worker.end()
     return ended
   }

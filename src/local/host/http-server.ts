@@ -4,7 +4,9 @@ import type { Duplex } from 'node:stream'
 import type { HostClock } from './clock.ts'
 import type { HttpTrigger } from './function-metadata.ts'
 import {
+  bounded,
   BodyTooLong,
+  isSized,
   readHeaders,
   readQuery,
   readTarget,
@@ -38,7 +40,7 @@ export async function startHttpServer(options: {
   readonly bodyBytesMax: number
   /** AzureWebJobsDisableHomepage. */
   readonly hasHomepage: boolean
-  readonly worker: Pick<KeptWorker, 'current' | 'invoke'>
+  readonly worker: Pick<KeptWorker, 'current' | 'streamUri'>
   readonly clock: HostClock
   readonly log: (source: string, level: LogLevel, message: string) => void
 }): Promise<HttpListener> {
@@ -80,23 +82,29 @@ export async function startHttpServer(options: {
     const path = `${target.kind === 'read' ? target.forwarded : '/'}${target.query}`
     const query = readQuery(target)
     try {
-      const { streamUri } = await worker.current()
+      const isStreamed = worker.streamUri !== undefined && !isSized(request)
+      const body = isStreamed ? bounded(request, bodyBytesMax) : await readWhole(request, bodyBytesMax)
+      // The client left while it was sending: nothing was begun.
+      if (body === undefined) return
+      // Not before the body is there: the worker may have been replaced meanwhile.
+      const current = await worker.current()
+      const { streamUri } = current
       if (streamUri !== undefined) {
         await streamInvocation({
           request,
           response,
+          body,
           path,
           params,
           query,
           streamUri,
-          bodyBytesMax,
           clock,
-          invoke: async (input) => worker.invoke(chosen.name, input),
+          invoke: async (input) => current.invoke(chosen.name, input),
         })
         return
       }
-      const bytes = await readWhole(request, bodyBytesMax)
-      if (bytes === undefined) return
+      const bytes = Buffer.isBuffer(body) ? body : undefined
+      if (bytes === undefined) throw new Error('a body came in pieces to an app that takes none')
       const http = {
         method: request.method ?? 'GET',
         url: `http://${request.headers.host ?? '127.0.0.1'}${path}`,
@@ -105,7 +113,7 @@ export async function startHttpServer(options: {
         params,
         ...(bytes.length > 0 && { body: { bytes } }),
       }
-      sendHttpResponse(response, (await worker.invoke(chosen.name, { data: { http } }))?.http)
+      sendHttpResponse(response, (await current.invoke(chosen.name, { data: { http } }))?.http)
     } catch (error) {
       const why = error instanceof BodyTooLong ? 'the body is too long' : String(error)
       log(chosen.name, 'error', `failed on ${request.method}: ${why}`)

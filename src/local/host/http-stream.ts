@@ -8,15 +8,7 @@ import {
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { HostClock } from './clock.ts'
-import {
-  bounded,
-  BodyTooLong,
-  isSized,
-  readHeaders,
-  readWhole,
-  sendLast,
-  sendStatus,
-} from './http-message.ts'
+import { BodyTooLong, readHeaders, sendLast, sendStatus } from './http-message.ts'
 import type { TypedData } from './programming-model.ts'
 import type { InvocationInput } from './worker-messages.ts'
 
@@ -28,7 +20,7 @@ const lookMs = 1_000
 
 /**
  * Runs a function whose request and response go through the library's own server, in pieces as they come; the
- * invocation itself carries only the headers and parameters. A body of known length is read whole first.
+ * invocation itself carries only the headers and parameters.
  *
  * A function that throws, or a body of its that breaks off, does not end the exchange: the library leaves it open, and
  * only silence ends it. Throws what the function threw, when all of it is over.
@@ -40,15 +32,13 @@ export async function streamInvocation(options: {
   readonly path: string
   readonly params: Readonly<Record<string, string>>
   readonly query: Readonly<Record<string, string>>
+  /** Whole, or as it comes. */
+  readonly body: Buffer | AsyncIterable<Buffer>
   readonly streamUri: string
-  readonly bodyBytesMax: number
   readonly clock: HostClock
   readonly invoke: (input: InvocationInput & { readonly invocationId: string }) => Promise<unknown>
 }): Promise<void> {
-  const { request, response, path, params, query, streamUri, bodyBytesMax, clock, invoke } = options
-  const body = isSized(request) ? await readWhole(request, bodyBytesMax) : bounded(request, bodyBytesMax)
-  // The client left while it was sending: nothing was begun.
-  if (body === undefined) return
+  const { request, response, body, path, params, query, streamUri, clock, invoke } = options
   const invocationId = randomUUID()
   const forwarded = requestHttp(new URL(path, streamUri), {
     // A connection of its own: one that was used before may be closed at the same moment by the other side.
@@ -66,6 +56,8 @@ export async function streamInvocation(options: {
     Query: { json: JSON.stringify(query) },
   }
   for (const [name, value] of Object.entries(params)) triggerMetadata[name] = { string: value }
+  // The library has the request then, for which its invocation waits; only now may the client's leaving end it.
+  if (!(await isReached(forwarded))) return sendStatus(response, 500)
   const [invoked] = await Promise.allSettled([
     invoke({ invocationId, data: { http: {} }, triggerMetadata }),
     exchange({ request, response, forwarded, body: piecesOf(body), clock }),
@@ -82,8 +74,6 @@ async function exchange(parts: {
   readonly clock: HostClock
 }): Promise<void> {
   const { request, response, forwarded, body, clock } = parts
-  // The library has the request then, for which its invocation waits; only now may the client's leaving end it.
-  if (!(await isReached(forwarded))) return sendStatus(response, 500)
   const over = new AbortController()
   if (response.destroyed) over.abort()
   response.once('close', () => over.abort())

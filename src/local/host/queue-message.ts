@@ -52,8 +52,7 @@ function readObject(text: string): Record<string, unknown> {
  * date and time in ISO form becomes a .NET date on the way, and comes as that writes itself.
  */
 function bindingData(value: unknown): TypedData {
-  if (typeof value === 'string')
-    return { string: isoTime.test(value) ? invariantTime(new Date(value)) : value }
+  if (typeof value === 'string') return { string: asDotNet(value) }
   if (typeof value === 'boolean') return { string: value ? 'True' : 'False' }
   return typeof value === 'object' ? { json: JSON.stringify(value) } : { string: JSON.stringify(value) }
 }
@@ -61,8 +60,13 @@ function bindingData(value: unknown): TypedData {
 const isoTime =
   /^\d{4}-(?:0\d|1[0-2])-(?:[0-2]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,7})?(?:Z|[+-]\d\d:\d\d)$/
 
-/** `01/31/2001 13:00:00`: .NET's invariant culture, in UTC. */
-function invariantTime(time: Date): string {
-  const [year, month, day] = time.toISOString().slice(0, 10).split('-')
-  return `${month}/${day}/${year} ${time.toISOString().slice(11, 19)}`
+/** A date that there is comes as `01/31/2001 13:00:00`: .NET's invariant culture, in UTC. Any other text is left alone. */
+function asDotNet(text: string): string {
+  const time = isoTime.test(text) ? Date.parse(text) : Number.NaN
+  const days = new Date(`${text.slice(0, 10)}T00:00:00Z`)
+  if (Number.isNaN(time) || Number.isNaN(days.getTime())) return text
+  // JavaScript takes the 31st of February for the 3rd of March.
+  if (days.toISOString().slice(0, 10) !== text.slice(0, 10)) return text
+  const iso = new Date(time).toISOString()
+  return `${iso.slice(5, 7)}/${iso.slice(8, 10)}/${iso.slice(0, 4)} ${iso.slice(11, 19)}`
 }

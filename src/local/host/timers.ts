@@ -28,6 +28,8 @@ export function startTimer(options: {
   const { functionName, trigger, statuses, run, log } = options
   let current: Promise<void> | undefined
   let status: TimerStatus | undefined
+  let isStopping = false
+  let isAbandoned = false
   // Tells the times also when nothing is run any more.
   const times = schedule(trigger.schedule)
   const cron = schedule(trigger.schedule, () => fire({ isPastDue: false }))
@@ -38,12 +40,17 @@ export function startTimer(options: {
 
   return {
     stop: async () => {
+      isStopping = true
       cron.stop()
       await started
       await current
     },
     running: () => (current === undefined ? 0 : 1),
-    abandon: () => cron.stop(),
+    abandon: () => {
+      isStopping = true
+      isAbandoned = true
+      cron.stop()
+    },
   }
 
   async function start(): Promise<void> {
@@ -68,7 +75,7 @@ export function startTimer(options: {
   }
 
   function fire({ isPastDue }: { readonly isPastDue: boolean }): void {
-    if (current !== undefined) return
+    if (current !== undefined || isStopping) return
     current = runOnce(isPastDue).finally(() => {
       current = undefined
     })
@@ -86,7 +93,8 @@ export function startTimer(options: {
     } catch (error) {
       log('error', `timer run failed: ${describeError(error)}`)
     }
-    if (!isMonitored) return
+    // A run that was cut is one that was missed.
+    if (!isMonitored || isAbandoned) return
     status = { Last: at, Next: next(), LastUpdated: at }
     try {
       await statuses.write(functionName, status)

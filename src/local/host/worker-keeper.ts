@@ -2,13 +2,15 @@ import type { HostClock } from './clock.ts'
 import { startWorker, type Worker } from './worker.ts'
 
 /** A worker that is started again whenever it ends. */
-export type KeptWorker = Pick<Worker, 'functions' | 'invoke' | 'terminate' | 'end'> & {
-  /** The one that runs now; waits while one is being started. */
+export type KeptWorker = Pick<Worker, 'functions' | 'streamUri' | 'invoke' | 'terminate' | 'end'> & {
+  /** The one that runs now; waits while one is being started. Throws when none could be. */
   current(): Promise<Worker>
 }
 
-/** Starts, one after the other, that may fail before the host gives up. */
+/** Workers in a row that could not be started, or ended at once, before the host gives up; and the waits between them. */
 const startTriesMax = 3
+const startWaitMs = 1_000
+const atOnceMs = 5_000
 
 /**
  * Starts the worker, and keeps one running, as the real host does: one that ends is replaced at once, what ran in it has
@@ -25,52 +27,64 @@ export async function keepWorker(options: {
 }): Promise<KeptWorker> {
   const { rootDir, functionTimeoutMs, clock, log, warn, onLost } = options
   let isEnding = false
-  const first = await startWorker(rootDir, log)
+  let failures = 0
+  const first = await started()
   let current = Promise.resolve(first)
-  watch(first)
+  const last = async (): Promise<Worker | undefined> => current.catch(() => undefined)
 
   return {
     functions: first.functions,
+    streamUri: first.streamUri,
     current: async () => current,
-    async invoke(functionName, input) {
-      const worker = await current
-      const settled = worker.invoke(functionName, input)
-      const over = new AbortController()
-      void clock.pause(functionTimeoutMs, over.signal).then(async () => {
-        if (over.signal.aborted) return
-        warn(`${functionName} ran for longer than functionTimeout allows; the worker is started again`)
-        await worker.end()
-      })
-      return settled.finally(() => over.abort())
-    },
+    invoke: async (...invocation) => (await current).invoke(...invocation),
     async terminate() {
-      await (await current).terminate()
+      await (await last())?.terminate()
     },
     async end() {
       isEnding = true
-      await (await current.catch(() => undefined))?.end()
+      await (await last())?.end()
     },
   }
 
-  function watch(worker: Worker): void {
+  async function started(): Promise<Worker> {
+    const worker = await startWorker(rootDir, log)
+    const startedAt = clock.now()
     void worker.ended.then(() => {
       if (isEnding) return
+      failures = clock.now() - startedAt < atOnceMs ? failures + 1 : 0
       warn('the worker ended; another is started')
       current = restarted()
       // Whoever needs it meets the fault; nobody may.
-      current.catch((error: unknown) => onLost(`the worker could not be started again (${String(error)})`))
+      current.catch((error: unknown) => {
+        if (!isEnding) onLost(`the worker could not be started again (${String(error)})`)
+      })
     })
+    return { ...worker, invoke: async (...invocation) => inTime(worker, invocation) }
   }
 
   async function restarted(): Promise<Worker> {
-    for (let tries = 1; ; tries += 1) {
+    for (;;) {
+      if (isEnding || failures >= startTriesMax) throw new Error(`${failures} in a row ended at once`)
+      if (failures > 0) await clock.pause(startWaitMs * failures)
       try {
-        const worker = await startWorker(rootDir, log)
-        watch(worker)
-        return worker
+        return await started()
       } catch (error) {
-        if (isEnding || tries === startTriesMax) throw error
+        failures += 1
+        if (failures >= startTriesMax) throw error
       }
     }
+  }
+
+  async function inTime(
+    worker: Worker,
+    invocation: Parameters<Worker['invoke']>,
+  ): ReturnType<Worker['invoke']> {
+    const over = new AbortController()
+    void clock.pause(functionTimeoutMs, over.signal).then(async () => {
+      if (over.signal.aborted) return
+      warn(`${invocation[0]} ran for longer than functionTimeout allows; the worker is started again`)
+      await worker.end()
+    })
+    return worker.invoke(...invocation).finally(() => over.abort())
   }
 }

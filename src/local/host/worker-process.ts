@@ -12,7 +12,7 @@ import type { FromWorker, ToWorker } from './worker-messages.ts'
 const rootDir = process.argv[2] ?? ''
 
 function tell(message: FromWorker): void {
-  // What a run says that outlasts its host is heard by nobody.
+  // A run may outlast its host; nobody hears it then.
   if (process.connected) process.send?.(message)
 }
 

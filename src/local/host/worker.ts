@@ -38,6 +38,9 @@ const nodeArguments = [
   '--disable-warning=ExperimentalWarning',
 ]
 
+/** Azure gives an app 30 s to start; a machine with much to do takes longer. */
+const startLimitMs = 60_000
+
 type Waiting = {
   readonly resolve: (value: TypedData | undefined) => void
   readonly reject: (error: Error) => void
@@ -58,7 +61,8 @@ export async function startWorker(rootDir: string, log: (line: string) => void):
   const waiting = new Map<string, Waiting>()
   const started = Promise.withResolvers<Extract<FromWorker, { kind: 'started' }>>()
   const terminated = Promise.withResolvers<void>()
-  const measuring: ((measured: Measured) => void)[] = []
+  const measuring: PromiseWithResolvers<Measured>[] = []
+  // Both sides of the channel are of one version, and nobody else has a hold of it: what comes is what was sent.
   child.on('message', (message: FromWorker) => {
     switch (message.kind) {
       case 'started':
@@ -76,7 +80,7 @@ export async function startWorker(rootDir: string, log: (line: string) => void):
       case 'terminated':
         return terminated.resolve()
       case 'measured':
-        return measuring.shift()?.(message)
+        return measuring.shift()?.resolve(message)
     }
   })
   void ended.then(() => {
@@ -84,12 +88,16 @@ export async function startWorker(rootDir: string, log: (line: string) => void):
     terminated.resolve()
     for (const { reject } of waiting.values()) reject(new Error('the worker ended'))
     waiting.clear()
+    for (const { reject } of measuring.splice(0)) reject(new Error('the worker ended'))
   })
-  const { functions, streamUri } = await started.promise.catch(async (error: unknown) => {
-    child.kill('SIGKILL')
-    await ended
-    throw error
-  })
+  const limit = setTimeout(() => started.reject(new Error('the worker did not start in time')), startLimitMs)
+  const { functions, streamUri } = await started.promise
+    .finally(() => clearTimeout(limit))
+    .catch(async (error: unknown) => {
+      child.kill('SIGKILL')
+      await ended
+      throw error
+    })
 
   return {
     pid: child.pid ?? 0,
@@ -107,8 +115,8 @@ export async function startWorker(rootDir: string, log: (line: string) => void):
     },
     async measure() {
       const measured = Promise.withResolvers<Measured>()
-      measuring.push(measured.resolve)
       if (!ask({ kind: 'measure' })) throw new Error('the worker has ended')
+      measuring.push(measured)
       return measured.promise
     },
     async end() {
@@ -126,7 +134,7 @@ export async function startWorker(rootDir: string, log: (line: string) => void):
 }
 
 /** A function threw; the message is what the worker says of it. */
-export class FunctionFailed extends Error {
+class FunctionFailed extends Error {
   override readonly name = 'FunctionFailed'
 
   constructor(told: string) {
