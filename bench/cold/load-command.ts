@@ -17,13 +17,17 @@ class Disposable {
   dispose(): void {}
 }
 
+let model: unknown
+
 /** As much of the host as a file wants that only registers functions. */
 const core = {
   version: '3.12.0',
   registerFunction: () => new Disposable(),
   registerHook: () => new Disposable(),
-  setProgrammingModel() {},
-  getProgrammingModel() {},
+  setProgrammingModel: (next: unknown) => {
+    model = next
+  },
+  getProgrammingModel: () => model,
   log() {},
   Disposable,
 }

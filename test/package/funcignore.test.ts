@@ -30,7 +30,8 @@ test('Core Tools upload what Azure needs, and nothing else that is in the reposi
   expect(uploaded.toSorted()).toEqual(['LICENSE', ...built, 'host.json', 'package.json'])
 })
 
-// Source: azd's `resolveFunctionAppRemoteBuild`, which asks whether the folder `node_modules` is left out.
+// azd refuses the `remoteBuild: false` of azure.yaml where the folder `node_modules` is left out. It asks about the folder
+// alone, not about what is in it. Source: its `resolveFunctionAppRemoteBuild`, and the `Match` of its go-gitignore.
 test('no line leaves out node_modules itself, which azd takes for a wish to build in Azure', () => {
   const wishes = lines.filter((line) =>
     new RegExp(`^${patternOf(line.replace(/^\/|\/$/g, ''))}$`).test('node_modules'),
