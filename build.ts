@@ -1,39 +1,33 @@
-import { mkdir, rename, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { build } from 'esbuild'
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join, relative } from 'node:path'
+import { bundleFunctions } from './bundle.ts'
 
 const rootDir = import.meta.dirname
-const entry = join(rootDir, 'src/functions/index.ts')
-const bundle = join(rootDir, 'dist/functions.cjs')
+/** All that Azure gets. The local host loads the same bundle from here: package.json names it as `main`. */
+const stageDir = join(rootDir, 'dist/azure')
 
-/**
- * Bundles the functions into the one file that package.json names as `main`, for Azure and the local host alike.
- * CommonJS, because named imports from `@azure/functions` fail in some Node versions' ES modules.
- * `@azure/functions-core` exists only inside a host, which supplies it when it loads the file.
- * The file is swapped in whole, so a host that starts during a build reads the old bundle or the new one.
- */
-async function buildBundle(): Promise<string> {
-  const result = await build({
-    entryPoints: [entry],
-    outfile: bundle,
-    bundle: true,
-    platform: 'node',
-    target: 'node22',
-    format: 'cjs',
-    minifySyntax: true,
-    minifyWhitespace: true,
-    legalComments: 'none',
-    external: ['@azure/functions-core'],
-    write: false,
-    logLevel: 'warning',
-  })
-  await mkdir(dirname(bundle), { recursive: true })
-  for (const file of result.outputFiles) {
-    const draft = `${file.path}.${process.pid}`
-    await writeFile(draft, file.contents)
-    await rename(draft, file.path)
+/** Stages the function app. Each file is swapped in whole, and the one that asks for the others comes after them. */
+async function stage(): Promise<void> {
+  const files = [
+    ...(await bundleFunctions()).toReversed(),
+    { name: 'host.json', contents: await readFile(join(rootDir, 'host.json')) },
+    { name: 'package.json', contents: await stagedPackage() },
+  ]
+  await mkdir(stageDir, { recursive: true })
+  for (const { name, contents } of files) {
+    const draft = join(rootDir, 'dist', `${name}.${process.pid}`)
+    await writeFile(draft, contents)
+    await rename(draft, join(stageDir, name))
   }
-  return bundle
+  const stale = (await readdir(stageDir)).filter((name) => !files.some((file) => file.name === name))
+  await Promise.all(stale.map(async (name) => rm(join(stageDir, name), { recursive: true, force: true })))
 }
 
-process.stdout.write(`built ${await buildBundle()}\n`)
+/** No dependencies: a host that sees some would install them. */
+async function stagedPackage(): Promise<string> {
+  const { name, version } = JSON.parse(await readFile(join(rootDir, 'package.json'), 'utf8'))
+  return `${JSON.stringify({ name, private: true, version, main: 'functions.cjs' })}\n`
+}
+
+await stage()
+process.stdout.write(`built ${relative(rootDir, stageDir)}\n`)

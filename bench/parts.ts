@@ -1,5 +1,6 @@
 import type { Bench } from './bench.ts'
 import { batches } from './parts/batches.ts'
+import { cold } from './parts/cold.ts'
 import { events } from './parts/events.ts'
 import { intake } from './parts/intake.ts'
 import { kill } from './parts/kill.ts'
@@ -45,6 +46,7 @@ export const steps: readonly (readonly Part[])[] = [
   [{ name: 'ticks', run: ticks }],
   [{ name: 'pacer', run: pacer }],
   [{ name: 'memory', run: memory }],
+  [{ name: 'cold', run: cold }],
 ]
 
 export const parts: readonly Part[] = steps.flat()

@@ -11,7 +11,7 @@ import { pricesOf, type ModelPrices } from './core/prices.ts'
 import type { ModelProfile } from './core/profiles.ts'
 import { type PoolRules } from './core/submission.ts'
 import { poolOfModel, submissionParser } from './core/submission-parser.ts'
-import { azureImageModel } from './model/azure-openai.ts'
+import { azureImageModel, loadModelPackages } from './model/azure-openai.ts'
 import { decodeBase64 } from './model/base64.ts'
 import { modelByDeployment } from './model/by-deployment.ts'
 import { webhookSender } from './outbound/webhook-sender.ts'
@@ -65,6 +65,12 @@ async function inTime(opening: Promise<Darkroom>): Promise<Darkroom> {
   const silence = Object.assign(new Error('storage did not answer in time'), { code: 'NO_ANSWER' })
   const waiting = setTimeout(() => late.reject(silence), timing.openMs)
   return Promise.race([opening, late.promise]).finally(() => clearTimeout(waiting))
+}
+
+/** The same, for who holds for a slot: what a call needs is loaded here, because at the slot it would come late. */
+export async function darkroomForCalls(): Promise<Darkroom> {
+  const [room] = await Promise.all([darkroom(), loadModelPackages()])
+  return room
 }
 
 /** Who may come in; known without storage. Throws when the settings have faults. */
@@ -236,7 +242,7 @@ function markOf({ endpoint, deployment, apiVersion, apiKey }: DeploymentSettings
   return fingerprint(JSON.stringify([endpoint, deployment, apiVersion, apiKey ?? null])).slice(0, 8)
 }
 
-/** Loaded only where identity is used: it is a third of the bundle. */
+/** Loaded only where identity is used: it is as much code as a third of what every function loads. */
 async function defaultCredential(clientId: string | undefined): Promise<TokenCredential> {
   const { DefaultAzureCredential } = await import('@azure/identity')
   return new DefaultAzureCredential(clientId === undefined ? {} : { managedIdentityClientId: clientId })

@@ -1,5 +1,5 @@
 import { app } from '@azure/functions'
-import { darkroom, log } from '../app.ts'
+import { darkroom, darkroomForCalls, log } from '../app.ts'
 import { jobId } from '../core/keys.ts'
 import { takePoisoned } from '../pipeline/intake.ts'
 import { giveUpSlot, runJob } from '../pipeline/worker.ts'
@@ -10,7 +10,7 @@ app.storageQueue('image-work', {
   connection: 'AzureWebJobsStorage',
   handler: async (message: unknown) => {
     const work = workMessageSchema.parse(message)
-    await runJob(await darkroom(), work)
+    await runJob(await darkroomForCalls(), work)
   },
 })
 

@@ -1,5 +1,5 @@
-import { APIConnectionError, APIConnectionTimeoutError, APIError, AzureOpenAI } from 'openai'
-import { Agent, fetch, FormData as UndiciForm } from 'undici'
+import type { APIError, AzureOpenAI } from 'openai'
+import type { FormData as UndiciForm } from 'undici'
 import { z } from 'zod'
 import { badAnswer, failure, type ModelFailure } from '../core/failure.ts'
 import type { ImageRequest } from '../core/submission.ts'
@@ -21,17 +21,53 @@ export type AzureDeployment = {
 /** Beyond the client's own limit, which says what happened; Node's fetch would give up on headers after 300 s. */
 const transportGraceMs = 10_000
 
-/** One Azure OpenAI image deployment, through the `openai` client. Every `generate` is one request, never a retry. */
+/**
+ * One Azure OpenAI image deployment, through the `openai` client. Every `generate` is one request, never a retry. Its
+ * packages are loaded by the first call, unless `loadModelPackages` has done so: at a slot they would come late.
+ */
 export function azureImageModel(deployment: AzureDeployment, clock: Clock): ImageModel {
-  const { endpoint, name, apiVersion, credential, callTimeoutMs } = deployment
+  const { credential } = deployment
+  let client: AzureOpenAI | undefined
+  return {
+    async generate({ request, inputs }) {
+      const packages = await loadModelPackages()
+      client ??= newClient(deployment, packages)
+      const refused = 'token' in credential ? await tokenFault(credential.token) : undefined
+      if (refused !== undefined) return refused
+      try {
+        const call =
+          inputs === undefined
+            ? client.post<unknown>('/images/generations', { body: toBody(request) })
+            : client.post<unknown>('/images/edits', { body: editForm(toBody(request), inputs) })
+        const { data, response } = await call.withResponse()
+        return toAnswer(data, request, response.headers)
+      } catch (error) {
+        return { kind: 'failure', failure: toFailure(error, packages.openai, clock.now()) }
+      }
+    },
+  }
+}
+
+/** Only who calls the model needs them, and they are nearly as much code as all the rest. Once loaded, they stay. */
+export async function loadModelPackages() {
+  const [openai, undici] = await Promise.all([import('openai'), import('undici')])
+  return { openai, undici }
+}
+
+type ModelPackages = Readonly<Awaited<ReturnType<typeof loadModelPackages>>>
+
+function newClient(
+  { endpoint, name, apiVersion, credential, callTimeoutMs }: AzureDeployment,
+  { openai, undici }: ModelPackages,
+): AzureOpenAI {
   const timeoutMs = callTimeoutMs + transportGraceMs
   // Idle connections stay open between slots: a handshake at a slot would move its start.
-  const dispatcher = new Agent({
+  const dispatcher = new undici.Agent({
     headersTimeout: timeoutMs,
     bodyTimeout: timeoutMs,
     keepAliveTimeout: 120_000,
   })
-  const client = new AzureOpenAI({
+  return new openai.AzureOpenAI({
     // Not `endpoint`: with it a stray OPENAI_BASE_URL in the environment would be an error.
     baseURL: `${endpoint}/openai`,
     apiVersion,
@@ -43,26 +79,18 @@ export function azureImageModel(deployment: AzureDeployment, clock: Clock): Imag
     logLevel: 'off',
     fetch: async (input, init) => {
       const { dispatcher: _none, body, ...rest } = init ?? {}
-      return fetch(input, { ...rest, ...(body === undefined ? {} : { body: ownForm(body) }), dispatcher })
+      const sent = body === undefined ? {} : { body: ownForm(body, undici) }
+      return undici.fetch(input, { ...rest, ...sent, dispatcher })
     },
   })
+}
 
-  return {
-    async generate({ request, inputs }) {
-      const refused = 'token' in credential ? await tokenFault(credential.token) : undefined
-      if (refused !== undefined) return refused
-      try {
-        const call =
-          inputs === undefined
-            ? client.post<unknown>('/images/generations', { body: toBody(request) })
-            : client.post<unknown>('/images/edits', { body: editForm(toBody(request), inputs) })
-        const { data, response } = await call.withResponse()
-        return toAnswer(data, request, response.headers)
-      } catch (error) {
-        return { kind: 'failure', failure: toFailure(error, clock.now()) }
-      }
-    },
-  }
+/** This fetch knows a form only as its own class; Node's has another. */
+function ownForm<Body>(body: Body, undici: ModelPackages['undici']): Body | UndiciForm {
+  if (!(body instanceof FormData)) return body
+  const form = new undici.FormData()
+  for (const [name, value] of body) form.append(name, value)
+  return form
 }
 
 /** Without a token nothing is sent: the deployment is out of reach, and the job has lost nothing. */
@@ -75,14 +103,6 @@ async function tokenFault(token: () => Promise<string>): Promise<ModelAnswer | u
     const message = `Entra ID gave no token for the deployment: ${reason}`
     return { kind: 'failure', failure: unanswered(failure('unavailable', 'no_token', message)) }
   }
-}
-
-/** This fetch knows a form only as its own class; Node's has another. */
-function ownForm<Body>(body: Body): Body | UndiciForm {
-  if (!(body instanceof FormData)) return body
-  const form = new UndiciForm()
-  for (const [name, value] of body) form.append(name, value)
-  return form
 }
 
 /** On the deployments path the body has no `model`, and gpt-image models take no `response_format`. */
@@ -143,13 +163,13 @@ function toAnswer(data: unknown, request: ImageRequest, headers: Headers): Model
   }
 }
 
-function toFailure(error: unknown, now: number): ModelFailure {
-  if (error instanceof APIConnectionTimeoutError) {
+function toFailure(error: unknown, openai: ModelPackages['openai'], now: number): ModelFailure {
+  if (error instanceof openai.APIConnectionTimeoutError) {
     return unanswered(
       failure('unknown', 'timeout', 'the model did not answer in time; the call may have been paid for'),
     )
   }
-  if (error instanceof APIError && error.status !== undefined) {
+  if (error instanceof openai.APIError && error.status !== undefined) {
     const codes = codesOf(error)
     const kind = kindOfStatus(error.status, codes)
     const headers: Headers | undefined = error.headers
@@ -166,7 +186,8 @@ function toFailure(error: unknown, now: number): ModelFailure {
   }
   const codes = causeCodes(error)
   const kind = kindOfConnectionFault(codes)
-  const what = error instanceof APIConnectionError ? 'the connection failed' : 'the answer could not be read'
+  const what =
+    error instanceof openai.APIConnectionError ? 'the connection failed' : 'the answer could not be read'
   const paid = kind === 'unknown' ? '; the call may have been paid for' : ', before anything was sent'
   return unanswered(failure(kind, codes[0] ?? 'connection_lost', `${what}${paid}`))
 }

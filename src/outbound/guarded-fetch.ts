@@ -1,6 +1,6 @@
 import { lookup, type LookupAddress, type LookupAllOptions } from 'node:dns'
 import type { LookupFunction } from 'node:net'
-import { Agent, buildConnector, type Dispatcher } from 'undici'
+import type { Agent, Dispatcher } from 'undici'
 import { isPublicAddress, readDestination, type Destinations } from '../core/destination.ts'
 import { limits } from '../core/limits.ts'
 import type { Outgoing, OutgoingAnswer, OutgoingRequest } from '../ports.ts'
@@ -21,12 +21,21 @@ export type GuardedFetch = {
 /**
  * Asks addresses that somebody else gave us, and connects to nothing but what `destinations` allow. What a name resolves
  * to is looked at by the connection itself, so that a name cannot change its address after it was checked. No cookies
- * are kept, no proxy is used, and redirects go through the same checks.
+ * are kept, no proxy is used, and redirects go through the same checks. The HTTP client is loaded by the first request.
  */
 export function guardedFetch(destinations: Destinations, resolve: Resolve = lookup): GuardedFetch {
+  let agent: Promise<Agent> | undefined
+  return {
+    ask: async (request) => follow(request, destinations, await (agent ??= newAgent(destinations, resolve))),
+    close: async () => (await agent)?.close(),
+  }
+}
+
+async function newAgent(destinations: Destinations, resolve: Resolve): Promise<Agent> {
+  const { Agent, buildConnector } = await import('undici')
   const toTrusted = buildConnector({ timeout: limits.connectMsMax })
   const toPublic = buildConnector({ timeout: limits.connectMsMax, lookup: publicLookup(resolve) })
-  const agent = new Agent({
+  return new Agent({
     connect(options, callback) {
       const at = readDestination(`${options.protocol}//${options.host ?? options.hostname}`, destinations)
       if (at.kind === 'refused') callback(new AddressRefused(at.why), null)
@@ -34,10 +43,6 @@ export function guardedFetch(destinations: Destinations, resolve: Resolve = look
       else toPublic(options, callback)
     },
   })
-  return {
-    ask: async (request) => follow(request, destinations, agent),
-    close: async () => agent.close(),
-  }
 }
 
 class AddressRefused extends Error {

@@ -55,10 +55,6 @@ test("azd's environments, which hold ids and settings, are not for git", () => {
   expect(linesOf('.gitignore')).toContain('.azure/')
 })
 
-test('.funcignore does not name node_modules: beside that azd refuses remoteBuild: false', () => {
-  expect(linesOf('.funcignore').filter((line) => /node_modules/.test(line))).toEqual([])
-})
-
 test('text ends its lines in one way, whatever system it was checked out on', () => {
   expect(linesOf('.gitattributes')).toContain('* text=auto eol=lf')
 })
