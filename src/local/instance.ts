@@ -1,15 +1,12 @@
-import { execFile } from 'node:child_process'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { z } from 'zod'
 import { limits } from '../core/limits.ts'
 import { readSettings, SettingsError } from '../settings.ts'
 import { connectStorage } from '../storage/connection.ts'
+import { buildWhenStale } from './built.ts'
 import { startHost } from './host/host.ts'
 import { formatLine, type LogFormat } from './log-format.ts'
 import { superviseHost, type SupervisedHost } from './supervisor.ts'
-
-const run = promisify(execFile)
 
 export const rootDir = join(import.meta.dirname, '../..')
 
@@ -72,8 +69,7 @@ export async function startInstance(
   // As Core Tools call themselves: whatever else is set, this is not Azure.
   process.env['AZURE_FUNCTIONS_ENVIRONMENT'] = 'Development'
   const settings = readSettings(process.env)
-  // In a process of its own: what it takes would stay with the host.
-  await run(process.execPath, [join(rootDir, 'build.ts')])
+  await buildWhenStale(rootDir)
   const storage = await connectStorage(
     settings.storage,
     async () => {
