@@ -20,7 +20,10 @@ async function silentStorage() {
   const address = server.address()
   const port = typeof address === 'object' && address !== null ? address.port : 0
   return {
-    connectionString: inject('azurite').replaceAll(/http:\/\/127\.0\.0\.1:\d+\//g, `http://127.0.0.1:${port}/`),
+    connectionString: inject('azurite').replaceAll(
+      /http:\/\/127\.0\.0\.1:\d+\//g,
+      `http://127.0.0.1:${port}/`,
+    ),
     isAsked: () => sockets.size > 0,
     stop: async () => {
       for (const socket of sockets) socket.destroy()

@@ -22,6 +22,8 @@ export const timing = {
   /** A lead that was enough for this long is lowered a little; one that had to be raised is left alone for longer. */
   leadQuietMs: 60_000,
   leadRaisedQuietMs: 3_600_000,
+  /** An instance without a job in hand for this long may have been put to sleep: who wakes it says nothing of the lead. */
+  restMs: 300_000,
   /** Ticks all run by one instance for this long: there is hardly another one. */
   aloneMs: 300_000,
   /** No slot that was given before a recall is this far ahead of it. */

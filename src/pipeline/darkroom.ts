@@ -1,3 +1,4 @@
+import { neverAtWork, type AtWork } from '../core/at-work.ts'
 import type { Ledger, QuotaLimits } from '../core/budget.ts'
 import type { Flow } from '../core/fairness.ts'
 import type { ExpectedCost } from '../core/cost.ts'
@@ -98,6 +99,8 @@ export type Seen = {
   readonly ticks: Map<string, TicksSeen>
   /** Jobs in hand on this instance, held or running. */
   running: number
+  /** Since when it has been at work without a rest. */
+  atWork: AtWork
   /** Of the images held for edits. */
   inputBytes: number
   /** Events of webhooks under way, by the receiver's host. */
@@ -135,6 +138,7 @@ export function nothingSeen(): Seen {
     flows: new Map(),
     ticks: new Map(),
     running: 0,
+    atWork: neverAtWork,
     inputBytes: 0,
     deliveries: new Map(),
     uploadBytes: 0,

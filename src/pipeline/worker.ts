@@ -1,3 +1,4 @@
+import { isColdWake, jobEnded, jobTaken } from '../core/at-work.ts'
 import { isRecalled, mayStart, memberOf, raisedLead, takeFreshSlot } from '../core/budget.ts'
 import type { Inputs } from '../core/input-ref.ts'
 import { claimed, isFinal, isGivenUp, succeeded, type Job } from '../core/job.ts'
@@ -24,18 +25,20 @@ export async function runJob(room: Darkroom, message: WorkMessage): Promise<RunO
 }
 
 async function run(room: Darkroom, message: WorkMessage, trace: RunTrace): Promise<RunOutcome> {
+  const { seen } = room
+  seen.atWork = jobTaken(seen.atWork, { now: room.clock.now(), inHand: seen.running })
   const snapshot = await room.jobs.get(message)
   if (snapshot === undefined || !isAtSlot(snapshot.job, message)) return { kind: 'stale' }
   if (!isConfigured(room, message)) {
     return giveBack(room, snapshot, 'not_configured')
   }
-  const { seen } = room
   seen.running += 1
   if (seen.running >= room.jobsAtOnce * crowdedShare) seen.crowdedAt = room.clock.now()
   try {
     return await runSlotted(room, message, { snapshot, trace })
   } finally {
     seen.running -= 1
+    seen.atWork = jobEnded(seen.atWork, room.clock.now())
     // Whoever works notices when the pacer's tick has been lost.
     await noticeLostTick(room, message.pool)
   }
@@ -171,20 +174,21 @@ async function holdForSlot(room: Darkroom, message: WorkMessage, wokeAt: number)
   return code === undefined ? { kind: 'slot', slotAt } : { kind: 'none', code }
 }
 
-/** `wokeAt`: only a message that came late raises the lead, not images that did. */
+/** `wokeAt`: only a message that came late raises the lead, not images that did, nor an instance that was not there. */
 async function freshSlot(room: Darkroom, message: WorkMessage, wokeAt: number): Promise<number | undefined> {
   const { slotAt, deployment } = message
   const now = room.clock.now()
   // A full instance fetches its messages late by itself: an earlier wake-up would only fill it further.
   const isCrowded = now - room.seen.crowdedAt < crowdedForMs
+  const teachesNothing = isCrowded || isColdWake(room.seen.atWork, message.wakeAt)
   const late = { now, wakeAt: message.wakeAt, wokeAt }
   const seen = await viewLedger(room, message)
   if (seen === undefined) return undefined
   const isFree = seen.nextFreeAt <= now + timing.freshSlotMs
-  if (!isFree && (isCrowded || raisedLead(seen, late) === undefined)) return undefined
+  if (!isFree && (teachesNothing || raisedLead(seen, late) === undefined)) return undefined
   let freshAt: number | undefined
   await changeLedger(room, message, (ledger) => {
-    const raised = isCrowded ? undefined : raisedLead(ledger, late)
+    const raised = teachesNothing ? undefined : raisedLead(ledger, late)
     const fresh = takeFreshSlot(raised ?? ledger, {
       now: room.clock.now() + timing.claimAheadMs,
       slotAt,

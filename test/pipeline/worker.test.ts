@@ -325,6 +325,9 @@ describe('who wakes too late for its slot', () => {
     return slotted
   }
 
+  /** One that has been at work since before any of the messages became visible. */
+  const atWork = () => ({ ...nothingSeen(), atWork: { since: 0, until: Infinity } })
+
   test('takes a fresh slot behind all others, and raises the lead', async () => {
     const { world, room, message } = await slottedJob()
     await world.clock.run(takeMessage(room, messageOf('dog')))
@@ -332,7 +335,7 @@ describe('who wakes too late for its slot', () => {
     const before = await ledgerIn(room)
     await world.clock.runUntil(dog.slotAt - 500)
     const late = { now: world.clock.now(), wakeAt: message.wakeAt, wokeAt: world.clock.now() }
-    expect((await run(world, roomIn(world), message)).kind).toBe('succeeded')
+    expect((await run(world, roomIn(world, { seen: atWork() }), message)).kind).toBe('succeeded')
     const [call] = world.model.calls
     expect(call?.startedAt).toBeGreaterThanOrEqual(dog.slotAt + Math.floor(spacingMs(before)))
     expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 1, startedAt: call?.startedAt })
@@ -344,7 +347,7 @@ describe('who wakes too late for its slot', () => {
     const before = await ledgerIn(room)
     const now = world.clock.now()
     const outcome = { kind: 'snoozed', code: 'message_late' }
-    expect(await run(world, roomIn(world), message)).toEqual(outcome)
+    expect(await run(world, roomIn(world, { seen: atWork() }), message)).toEqual(outcome)
     expect(world.clock.now() - now).toBeLessThan(timing.freshSlotMs)
     const job = await jobIn(room, 'cat')
     expect(job.attempts).toBe(0)
@@ -386,17 +389,34 @@ describe('who wakes too late for its slot', () => {
   })
 
   test('leaves the lead alone on an instance that is full: its messages are late because of that', async () => {
-    const seen = { ...nothingSeen(), running: 64 }
+    const seen = { ...atWork(), running: 64 }
     const near = await freeIn(0)
     const { leadMs } = await ledgerIn(near.room)
     expect((await run(near.world, roomIn(near.world, { seen }), near.message)).kind).toBe('succeeded')
     expect((await ledgerIn(near.room)).leadMs).toBe(leadMs)
     const far = await freeIn(60_000)
     const before = await ledgerIn(far.room)
-    const full = { ...nothingSeen(), running: 64 }
+    const full = { ...atWork(), running: 64 }
     expect((await run(far.world, roomIn(far.world, { seen: full }), far.message)).kind).toBe('snoozed')
     const { leadMs: after } = await ledgerIn(far.room)
     expect(after).toBe(before.leadMs)
+  })
+
+  test.each([
+    ['at once', 0],
+    ['behind others', 60_000],
+  ])('leaves the lead alone where it was started for the message, with a slot %s', async (_when, freeMs) => {
+    const { world, room, message } = await freeIn(freeMs)
+    const { leadMs } = await ledgerIn(room)
+    const fresh = roomIn(world)
+    await run(world, fresh, message)
+    expect((await ledgerIn(room)).leadMs).toBe(leadMs)
+    // From then on it is at work: what becomes visible now and comes late is late by itself.
+    await world.clock.run(takeMessage(room, messageOf('dog')))
+    const next = await nextSlot(world, room, 'dog')
+    await world.clock.runUntil(next.slotAt + 1_000)
+    await run(world, fresh, next)
+    expect((await ledgerIn(room)).leadMs).toBeGreaterThan(leadMs)
   })
 
   test('does not write to the ledger when it has nothing to say', async () => {
