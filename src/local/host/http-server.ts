@@ -115,7 +115,10 @@ export async function startHttpServer(options: {
       }
       sendHttpResponse(response, (await current.invoke(chosen.name, { data: { http } }))?.http)
     } catch (error) {
-      const why = error instanceof BodyTooLong ? 'the body is too long' : String(error)
+      const why =
+        error instanceof BodyTooLong
+          ? `the body is longer than FUNCTIONS_REQUEST_BODY_SIZE_LIMIT allows (${bodyBytesMax} bytes)`
+          : String(error)
       log(chosen.name, 'error', `failed on ${request.method}: ${why}`)
       if (response.headersSent) response.destroy()
       else if (error instanceof BodyTooLong) sendLast(request, response, 500)

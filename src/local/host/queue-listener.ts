@@ -73,7 +73,8 @@ export function listenToQueue(options: {
       } catch (error) {
         if (stopping.signal.aborted || abandoned.signal.aborted) return []
         if (!(error instanceof RestError)) throw error
-        if (tries === 0) log('warning', `receiving messages failed: ${describeFault(error)}`)
+        // A connection that breaks once is nobody's trouble.
+        if (tries === 1) log('warning', `receiving messages failed: ${describeFault(error)}`)
         if (error.statusCode !== undefined) return []
         const waitMs = retryWaitsMs[tries]
         if (waitMs !== undefined) await clock.pause(waitMs, stopping.signal)

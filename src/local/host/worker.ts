@@ -86,7 +86,7 @@ export async function startWorker(rootDir: string, log: (line: string) => void):
   void ended.then(() => {
     started.reject(new Error('the worker ended before it had started'))
     terminated.resolve()
-    for (const { reject } of waiting.values()) reject(new Error('the worker ended'))
+    for (const { reject } of waiting.values()) reject(new FunctionFailed('the worker ended; it comes back'))
     waiting.clear()
     for (const { reject } of measuring.splice(0)) reject(new Error('the worker ended'))
   })
