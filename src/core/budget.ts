@@ -2,6 +2,7 @@ import { firstReady, newMember, probed, withStop, type Fault, type Member } from
 import { addToBucket, recentCount } from './counters.ts'
 import { roundToMicros } from './keys.ts'
 import { newLevel, passed, resumeGapMs, rpmInForce, told, topPaces, type Level } from './level.ts'
+import { limits } from './limits.ts'
 import { addRecall, covers, type Recall } from './recall.ts'
 import { refused, type Refusal } from './refusal.ts'
 import { startsBetween, withoutSlots, withSlot, type Starts } from './starts.ts'
@@ -232,8 +233,21 @@ export function lowerLead(ledger: Ledger, now: number): Ledger {
   return { ...ledger, leadMs, leadLowerAt: now + timing.leadQuietMs }
 }
 
-export function horizonMs(ledger: Pick<Ledger, 'leadMs'>): number {
-  return ledger.leadMs + 2 * timing.tickMs
+/** How far ahead slots are given; `isCold`: messages were seen to wait for somebody who listens. */
+export function horizonMs({ leadMs }: Pick<Ledger, 'leadMs'>, isCold: boolean): number {
+  const coldMs = isCold ? Math.max(0, Math.min(timing.coldMs, timing.leadMaxMs - leadMs)) : 0
+  return leadMs + coldMs + 2 * timing.tickMs
+}
+
+/**
+ * How long before its slot a message becomes visible: the lead at least. Where nobody may listen it is as early as each
+ * message can be, a tick's time within the horizon: the platform has to notice one, and to start an instance, which holds
+ * the others meanwhile. Nobody knows of that before it was seen, so a slow quota's few messages are always so early.
+ */
+export function wakeAheadMs(ledger: Ledger, isCold: boolean): number {
+  const earliestMs = horizonMs(ledger, isCold) - timing.tickMs
+  const heldMs = limits.jobsHeldEarlyMax * spacingMs(ledger)
+  return isCold ? earliestMs : Math.max(ledger.leadMs, Math.min(heldMs, earliestMs))
 }
 
 /** Slots that came due in the last minute. */

@@ -22,6 +22,12 @@ export const timing = {
   /** A lead that was enough for this long is lowered a little; one that had to be raised is left alone for longer. */
   leadQuietMs: 60_000,
   leadRaisedQuietMs: 3_600_000,
+  /** How much further ahead slots are given where functions were found asleep: a look of the platform, and a start. */
+  coldMs: 15_000,
+  /** For how long an instance takes it that they are, after it has found one so. */
+  coldKnownMs: 300_000,
+  /** The rescue runs a tick that is a minute late: one that is later than this found no app at all. */
+  coldLatestMs: 90_000,
   /** An instance without a job in hand for this long may have been put to sleep: who wakes it says nothing of the lead. */
   restMs: 300_000,
   /** Ticks all run by one instance for this long: there is hardly another one. */

@@ -3,7 +3,7 @@ import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
 import { poolNamed, ticksSeen, type Darkroom } from './darkroom.ts'
 import { changeFlow, type BatchRef } from './flows.ts'
-import { runTick, trustedUntil } from './pacer.ts'
+import { runTickNow, trustedUntil } from './pacer.ts'
 
 /** Flows remembered as standing; a forgotten one costs a read. */
 const flowsSeenMax = 10_000
@@ -94,7 +94,7 @@ async function nudgeOnce(room: Darkroom, pool: string): Promise<void> {
     if (dueAt !== null && now >= dueAt + timing.tickOverdueMs) {
       room.log.event('tick_overdue', { pool, lateMs: now - dueAt })
     }
-    if ((await runTick(room, { pool, epoch: tick?.epoch ?? 0 })) === 'ticked') return
+    if ((await runTickNow(room, { pool, epoch: tick?.epoch ?? 0 })) === 'ticked') return
   }
   throw new Error(`pool ${pool}: every tick was run by somebody else, and none is to come`)
 }

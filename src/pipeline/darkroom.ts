@@ -126,6 +126,10 @@ export type LedgerChange = {
 export type TicksSeen = {
   /** No tick is missing before this time. */
   expectedUntil: number
+  /** When it was last seen here that nobody had listened for a tick. */
+  foundColdAt: number
+  /** This instance has run one, or got the message of one. */
+  isAwake: boolean
   /** When this instance last looked whether a tick was lost. */
   lookedAt: number
   /** The nudge under way, and the one that follows it. */
@@ -151,7 +155,13 @@ export function nothingSeen(): Seen {
 }
 
 export function ticksSeen({ seen }: Darkroom, pool: string): TicksSeen {
-  const known = seen.ticks.get(pool) ?? { expectedUntil: 0, lookedAt: 0, nudge: undefined }
+  const known = seen.ticks.get(pool) ?? {
+    expectedUntil: 0,
+    foundColdAt: -Infinity,
+    isAwake: false,
+    lookedAt: 0,
+    nudge: undefined,
+  }
   seen.ticks.set(pool, known)
   return known
 }

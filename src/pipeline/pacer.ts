@@ -1,5 +1,13 @@
 import { isSubmitted } from '../core/batch-order.ts'
-import { afterQuiet, horizonMs, lowerLead, newLedger, underSettings, type Ledger } from '../core/budget.ts'
+import {
+  afterQuiet,
+  horizonMs,
+  lowerLead,
+  newLedger,
+  underSettings,
+  wakeAheadMs,
+  type Ledger,
+} from '../core/budget.ts'
 import { byTag, goesOn, isHalted, turns, withShares } from '../core/fairness.ts'
 import { topPaces } from '../core/level.ts'
 import { limits } from '../core/limits.ts'
@@ -18,6 +26,7 @@ import {
   type Finished,
 } from './flow-upkeep.ts'
 import { haltAtCap } from './flows.ts'
+import { isColdHere, noteStaleMessage, noteTick } from './late-ticks.ts'
 import { giveSlots, slotsWithinHorizon } from './slots.ts'
 import { emptyLine, type Line } from './waiting-lines.ts'
 
@@ -29,11 +38,19 @@ import { emptyLine, type Line } from './waiting-lines.ts'
  * for; `stale` when it has been run already.
  */
 export async function runTick(room: Darkroom, tick: TickMessage): Promise<'ticked' | 'stale'> {
+  const result = await runTickNow(room, tick)
+  if (result === 'stale') noteStaleMessage(room, tick.pool)
+  return result
+}
+
+/** The same without a message, for who has seen that a tick is wanted. */
+export async function runTickNow(room: Darkroom, tick: TickMessage): Promise<'ticked' | 'stale'> {
   const settings = poolNamed(room, tick.pool)
   if (settings === undefined) return 'stale'
   for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
     const pool = await room.budgets.read(tick.pool)
     if ((pool.tick?.value.epoch ?? 0) !== tick.epoch) return 'stale'
+    noteTick(room, tick.pool, pool.tick?.value)
     const plan = await planTick(room, settings, pool)
     // A worker may have taken a fresh slot meanwhile: then all is decided anew.
     const isOurs = (await room.budgets.commit(plan.change)) === 'committed' || (await isCommitted(room, plan))
@@ -56,7 +73,8 @@ async function isCommitted(room: Darkroom, { change }: Plan): Promise<boolean> {
 type Plan = {
   readonly change: PoolChange
   readonly grants: readonly SlotGrant[]
-  readonly leads: ReadonlyMap<string, number>
+  /** How long before its slot a job's message becomes visible, by its quota. */
+  readonly wakeAheads: ReadonlyMap<string, number>
   readonly caps: ReadonlyMap<string, number>
   /** Cancelled batches in which something waits. */
   readonly swept: readonly string[]
@@ -71,6 +89,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
   const now = room.clock.now()
   const { instance } = room
   const lastTick = pool.tick?.value
+  const isCold = isColdHere(room, settings.name)
   const aloneSince = lastTick?.instance === instance ? lastTick.aloneSince : now
   const topPace = now - aloneSince < timing.aloneMs ? topPaces.severalClocks : topPaces.oneClock
   const ledgers = new Map<string, Ledger>()
@@ -85,7 +104,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
     ...(freed.has(value.batch) ? { decision: goesOn(now, 'calls cost less than they might have') } : {}),
   }))
   const halted = await lookAtHalted(room, flows)
-  const lines = await lookAtIdle(room, { flows, limit: slotsWithinHorizon(ledgers, now), now })
+  const lines = await lookAtIdle(room, { flows, limit: slotsWithinHorizon({ ledgers, now, isCold }), now })
   for (const batch of halted.empty) lines.set(batch, emptyLine)
   // Those that are empty take no turn: it would keep others waiting for nothing.
   const awake = withShares(
@@ -100,6 +119,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
     turns: round,
     lines,
     now,
+    isCold,
   })
 
   const rested = pool.flows.filter(
@@ -129,7 +149,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
     deployments.some(({ breaker }) => breaker !== null && breaker.probeSlotAt !== null),
   )
   const isBusy = isProbing || isUnderWay || freed.size > 0 || halted.swept.length > 0
-  const due = nextDue({ now, flows, lines, grants, nextSlotAt, ledgers, isCutShort, isBusy })
+  const due = nextDue({ now, flows, lines, grants, nextSlotAt, ledgers, isCutShort, isBusy, isCold })
   const epoch = (lastTick?.epoch ?? 0) + 1
   const caps = flows.flatMap(({ batch, capMicroUsd }): [string, number][] =>
     capMicroUsd === null ? [] : [[batch, capMicroUsd]],
@@ -148,7 +168,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
       },
     },
     grants,
-    leads: new Map([...ledgers].map(([quota, ledger]) => [quota, ledger.leadMs])),
+    wakeAheads: new Map([...ledgers].map(([quota, ledger]) => [quota, wakeAheadMs(ledger, isCold)])),
     caps: new Map(caps),
     swept: halted.swept,
     emptied: [
@@ -176,9 +196,10 @@ function nextDue(tick: {
   ledgers: ReadonlyMap<string, Ledger>
   isCutShort: boolean
   isBusy: boolean
+  isCold: boolean
 }): Pick<TickState, 'dueAt' | 'hasRoom'> {
-  const { now, flows, lines, grants, nextSlotAt, ledgers, isCutShort, isBusy } = tick
-  const horizon = Math.max(...[...ledgers.values()].map(horizonMs))
+  const { now, flows, lines, grants, nextSlotAt, ledgers, isCutShort, isBusy, isCold } = tick
+  const horizon = Math.max(...[...ledgers.values()].map((ledger) => horizonMs(ledger, isCold)))
   const hasRoom = nextSlotAt !== undefined && nextSlotAt <= now + horizon
   if (flows.length === 0) return { dueAt: null, hasRoom }
   if (hasRoom && (grants.length > 0 || isCutShort)) return { dueAt: now + timing.settleTickMs, hasRoom }
@@ -210,7 +231,7 @@ async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
     room.log.event('slots_wasted', { pool, slots: plan.grants.length - granted.length })
   }
   const sent = await sendInOrder(granted, async ({ batch, key, slotAt, quota, deployment }) => {
-    const wakeAt = Math.max(room.clock.now(), slotAt - (plan.leads.get(quota) ?? timing.leadMs))
+    const wakeAt = Math.max(room.clock.now(), slotAt - (plan.wakeAheads.get(quota) ?? timing.leadMs))
     await room.messages.sendWork({ pool, quota, deployment, batch, key, slotAt, epoch, wakeAt }, wakeAt)
   })
   faults.push(...sent)

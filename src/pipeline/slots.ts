@@ -6,11 +6,18 @@ import type { SlotGrant, WaitingJob } from '../ports.ts'
 import type { Darkroom } from './darkroom.ts'
 import { lookAt, takeDue, withoutJobs, type Line } from './waiting-lines.ts'
 
-type Round = {
+/** A tick's look ahead. */
+type Look = {
+  readonly ledgers: ReadonlyMap<string, Ledger>
+  readonly now: number
+  /** Functions were found asleep: it goes further. */
+  readonly isCold: boolean
+}
+
+type Round = Look & {
   readonly ledgers: Map<string, Ledger>
   readonly turns: Turns
   readonly lines: Map<string, Line>
-  readonly now: number
 }
 
 /**
@@ -22,14 +29,14 @@ export async function giveSlots(
   flows: readonly Flow[],
   round: Round,
 ): Promise<{ grants: SlotGrant[]; nextSlotAt: number | undefined; isCutShort: boolean }> {
-  const { ledgers, turns, lines, now } = round
+  const { ledgers, turns, lines } = round
   const grants: SlotGrant[] = []
   const flowsMax = Math.min(limits.flowsPerTickMax, limits.transactionEntitiesMax - 1 - ledgers.size)
   const linesMax = lines.size + limits.linesPerTickMax
   await lookAhead(room, flows.slice(0, flowsMax), round)
   const served = new Set<string>()
   let isCutShort = false
-  let slot = earliestSlot(ledgers, now)
+  let slot = earliestSlot(round)
   while (slot !== undefined && slot.isWithinHorizon && grants.length < limits.slotsPerTickMax) {
     const flow = turns.next()
     if (flow === undefined) break
@@ -50,18 +57,18 @@ export async function giveSlots(
     grants.push({ ...job, slotAt: slot.slotAt, quota, deployment: slot.deployment })
     ledgers.set(quota, slot.ledger)
     turns.serve(job.priority)
-    slot = earliestSlot(ledgers, now)
+    slot = earliestSlot(round)
   }
   return { grants, nextSlotAt: slot?.slotAt, isCutShort }
 }
 
 /** The flows that are first in line are looked at together, each for its part of the slots and some more. */
 async function lookAhead(room: Darkroom, flows: readonly Flow[], round: Round): Promise<void> {
-  const { ledgers, lines, now } = round
-  const slots = slotsWithinHorizon(ledgers, now)
+  const { ledgers, lines, now, isCold } = round
+  const slots = slotsWithinHorizon(round)
   const first = flows.filter(({ batch }) => !lines.has(batch)).slice(0, slots)
   const limit = Math.min(slots, Math.ceil((2 * slots) / Math.max(1, first.length)) + linesSpare)
-  const until = now + Math.max(...[...ledgers.values()].map(horizonMs))
+  const until = now + Math.max(...[...ledgers.values()].map((ledger) => horizonMs(ledger, isCold)))
   const looked = await Promise.all(
     first.map(async ({ batch }): Promise<[string, Line]> => [
       batch,
@@ -80,12 +87,12 @@ async function nextOf(
   batch: string,
   { slotAt, grants, round }: { slotAt: number; grants: readonly SlotGrant[]; round: Round },
 ): Promise<WaitingJob | undefined> {
-  const { ledgers, lines, now } = round
+  const { lines } = round
   const known = lines.get(batch)
   const job = known && takeDue(known, slotAt)
   if (job !== undefined || known?.isWhole === true) return job
   const granted = new Set(grants.filter((grant) => grant.batch === batch).map(({ key }) => key))
-  const limit = granted.size + slotsWithinHorizon(ledgers, now)
+  const limit = granted.size + slotsWithinHorizon(round)
   const line = { ...withoutJobs(await lookAt(room, { batch, limit, until: slotAt }), granted), isWhole: true }
   // As many as there are slots: more of it is not needed in this tick.
   lines.set(batch, line)
@@ -96,14 +103,15 @@ async function nextOf(
  * The earliest next slot over the pool's quotas, those within their own horizon first: they differ in how long before a
  * slot its message must be sent. The ledger in it is the one after taking it.
  */
-function earliestSlot(
-  ledgers: ReadonlyMap<string, Ledger>,
-  now: number,
-): (Slot & { readonly isWithinHorizon: boolean }) | undefined {
+function earliestSlot({
+  ledgers,
+  now,
+  isCold,
+}: Look): (Slot & { readonly isWithinHorizon: boolean }) | undefined {
   let first: (Slot & { readonly isWithinHorizon: boolean }) | undefined
   for (const ledger of ledgers.values()) {
     const taken = takeSlot(ledger, now + timing.firstSlotMs)
-    const next = { ...taken, isWithinHorizon: taken.slotAt <= now + horizonMs(ledger) }
+    const next = { ...taken, isWithinHorizon: taken.slotAt <= now + horizonMs(ledger, isCold) }
     const isFirst =
       first === undefined ||
       (next.isWithinHorizon === first.isWithinHorizon ? next.slotAt < first.slotAt : next.isWithinHorizon)
@@ -112,10 +120,10 @@ function earliestSlot(
   return first
 }
 
-export function slotsWithinHorizon(ledgers: ReadonlyMap<string, Ledger>, now: number): number {
+export function slotsWithinHorizon({ ledgers, now, isCold }: Look): number {
   let slots = 1
   for (const ledger of ledgers.values()) {
-    const until = now + horizonMs(ledger)
+    const until = now + horizonMs(ledger, isCold)
     const from = Math.max(now, ledger.nextFreeAt)
     if (from <= until) slots += Math.ceil((until - from) / spacingMs(ledger))
   }

@@ -21,6 +21,7 @@ import {
   throttled,
   toldLimit,
   underSettings,
+  wakeAheadMs,
   withRecall,
   type Ledger,
 } from '../../src/core/budget.ts'
@@ -283,8 +284,39 @@ describe('the lead', () => {
     expect(lowered.leadLowerAt).toBe(late.now + timing.leadRaisedQuietMs + timing.leadQuietMs)
   })
 
-  test('and two ticks make the horizon', () => {
-    expect(horizonMs(ledgerOf({ leadMs: 7_000 }))).toBe(7_000 + 2 * timing.tickMs)
+  test('and two ticks make the horizon, and a cold start where functions were found asleep', () => {
+    const ledger = ledgerOf({ leadMs: 7_000 })
+    expect(horizonMs(ledger, false)).toBe(7_000 + 2 * timing.tickMs)
+    expect(horizonMs(ledger, true)).toBe(7_000 + timing.coldMs + 2 * timing.tickMs)
+  })
+
+  test.each([timing.leadMaxMs - 1_000, timing.leadMaxMs])(
+    'of %i ms is as long as any is, with a cold start or without',
+    (leadMs) => {
+      expect(horizonMs(ledgerOf({ leadMs }), true)).toBe(timing.leadMaxMs + 2 * timing.tickMs)
+    },
+  )
+})
+
+describe('a message', () => {
+  const spacing = (ms: number): Ledger => ledgerOf({ rpm: 60_000 / ms, pace: 1 })
+
+  test('of a slow quota becomes visible a tick within the horizon', () => {
+    const slow = spacing(10_000)
+    expect(wakeAheadMs(slow, false)).toBe(timing.leadMs + timing.tickMs)
+    expect(wakeAheadMs(slow, true)).toBe(timing.leadMs + timing.coldMs + timing.tickMs)
+  })
+
+  test('of a faster one becomes visible so early that 32 jobs at most are held for it', () => {
+    expect(wakeAheadMs(spacing(200), false)).toBeCloseTo(limits.jobsHeldEarlyMax * 200)
+  })
+
+  test('never becomes visible later than the lead asks', () => {
+    expect(wakeAheadMs(spacing(10), false)).toBe(timing.leadMs)
+  })
+
+  test('becomes visible early at any pace where functions were found asleep', () => {
+    expect(wakeAheadMs(spacing(10), true)).toBe(timing.leadMs + timing.coldMs + timing.tickMs)
   })
 })
 

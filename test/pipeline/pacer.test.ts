@@ -1,6 +1,6 @@
 import { openBatch } from '../../src/pipeline/batches.ts'
 import { describe, expect, test } from 'vitest'
-import { newLedger, spacingMs, type QuotaLimits } from '../../src/core/budget.ts'
+import { newLedger, spacingMs, wakeAheadMs, type QuotaLimits } from '../../src/core/budget.ts'
 import { claimed, failed } from '../../src/core/job.ts'
 import { failure } from '../../src/core/failure.ts'
 import { newFlow } from '../../src/core/fairness.ts'
@@ -69,7 +69,7 @@ function quotaOf(name: string, deployments: readonly string[] = [name], rpm = 60
   return { ...quota, quota: name, rpm, deployments: members }
 }
 
-test('a tick gives slots up to the horizon, evenly spaced, in order, each with its message a lead before', async () => {
+test('a tick gives slots up to the horizon, evenly spaced, in order, each with its message some time before', async () => {
   const world = newWorld()
   const room = roomIn(world)
   await addQuietly(world, room, 40)
@@ -89,7 +89,7 @@ test('a tick gives slots up to the horizon, evenly spaced, in order, each with i
   expect(slots.at(-1)!.slotAt).toBeLessThanOrEqual(horizonAt)
   expect(slots.at(-1)!.slotAt).toBeGreaterThan(horizonAt - spacingMs(ledger))
   for (const { message, visibleAt } of world.messages.work) {
-    expect(visibleAt).toBe(Math.max(now, message.slotAt - timing.leadMs))
+    expect(visibleAt).toBe(Math.max(now, message.slotAt - wakeAheadMs(ledger, false)))
     expect(message.wakeAt).toBe(visibleAt)
   }
   expect(world.messages.ticks).toEqual([
