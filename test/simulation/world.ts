@@ -36,10 +36,10 @@ import {
 import { memoryImages } from '../support/memory-images.ts'
 import { memoryTable, type RowMove } from '../support/memory-table.ts'
 import { costs } from '../support/room.ts'
-import { virtualClock } from '../support/virtual-clock.ts'
+import { virtualClock, type VirtualClock } from '../support/virtual-clock.ts'
 import { simulatedDeployment, type Call, type ModelFaults, type SimulatedDeployment } from './deployment.ts'
-import { startInstance, type Instance } from './instance.ts'
-import { simulatedQueue, type QueueSettings } from './queue.ts'
+import { startInstance, type Instance, type InstanceSettings } from './instance.ts'
+import { simulatedQueue, type Message, type QueueSettings, type SimulatedQueue } from './queue.ts'
 import { retriesIn } from './retries.ts'
 
 /** What an owner asks for a batch, over HTTP: sent again until it is answered. */
@@ -80,6 +80,8 @@ export type Scenario = {
   readonly skewMs: () => number
   /** How many of its functions of one queue an instance runs at once. */
   readonly atOnce: number
+  /** Hosts the functions of some queues on instances of their own, which come and go; else every instance runs all. */
+  readonly host?: Host
   readonly modelFaults: ModelFaults
   /** Until `untilMs` after the start; then the world is well again. */
   readonly chaos: {
@@ -101,6 +103,19 @@ export type Scenario = {
   readonly watch?: { readonly everyMs: number; readonly look: (room: Darkroom) => Promise<void> }
   /** Law 2 is asked after every transaction; large runs ask at the end. */
   readonly checksEveryStep: boolean
+}
+
+/** Undefined for a queue that it leaves to the instances that run all functions. */
+export type Host = <T>(queue: HostedQueue<T>) => SimulatedQueue<T> | undefined
+
+export type HostedQueue<T> = {
+  readonly name: string
+  readonly clock: VirtualClock
+  readonly chance: Chance
+  /** A new instance, which nobody starts again when it ends. */
+  readonly launch: () => Instance
+  readonly handle: (instance: Instance, message: Message<T>) => Promise<unknown>
+  readonly handlePoison: (instance: Instance, message: Message<T>) => Promise<unknown>
 }
 
 export type Run = {
@@ -189,10 +204,19 @@ export async function simulate(scenario: Scenario): Promise<Run> {
     duplicates: () => (isChaos() ? chaos.duplicates : 0),
     atOnce: scenario.atOnce,
   }
+  function queueOf<T>(
+    name: string,
+    handle: HostedQueue<T>['handle'],
+    handlePoison: HostedQueue<T>['handlePoison'],
+  ): SimulatedQueue<T> {
+    const launch = (): Instance => startInstance({ ...instanceSettings(), onKilled() {} })
+    const hosted = scenario.host?.({ name, clock, chance, launch, handle, handlePoison })
+    return hosted ?? simulatedQueue(name, queueSettings, handle, handlePoison)
+  }
+
   const poisoned = new Set<string>()
-  const jobsQueue = simulatedQueue<string>(
+  const jobsQueue = queueOf<string>(
     'image-jobs',
-    queueSettings,
     async ({ room }, { id, body, insertedAt }) =>
       takeMessage(room, { text: body, messageId: id, insertedAt }),
     async ({ room }, { id, body, insertedAt }) => {
@@ -200,30 +224,27 @@ export async function simulate(scenario: Scenario): Promise<Run> {
       return takePoisoned(room, { text: body, messageId: id, insertedAt })
     },
   )
-  const workQueue = simulatedQueue<WorkMessage>(
+  const workQueue = queueOf<WorkMessage>(
     'image-work',
-    queueSettings,
     async ({ room }, { body }) => runJob(room, body),
     async ({ room }, { body }) => giveUpSlot(room, body),
   )
-  const tickQueue = simulatedQueue<TickMessage>(
+  const tickQueue = queueOf<TickMessage>(
     'pacer',
-    queueSettings,
     async ({ room }, { body }) => runTick(room, body),
     async ({ room }) => nudge(room, poolName),
   )
 
   // No batch of the simulation is submitted by file: what it does in the background is the rest of a long retry.
-  const batchQueue = simulatedQueue<BatchTask>(
+  const batchQueue = queueOf<BatchTask>(
     'batch-work',
-    queueSettings,
     async ({ room }, { body }) => (body.task === 'retry' ? retryJobs(room, body) : undefined),
     // Tried again in an hour by the function; nothing that is simulated lasts so long.
     async ({ room }, { body }) => room.messages.sendBatchTask(body, room.clock.now() + 60_000),
   )
 
-  function start(): void {
-    const instance = startInstance({
+  function instanceSettings(): Omit<InstanceSettings, 'onKilled'> {
+    return {
       clock,
       chance,
       stores: {
@@ -260,15 +281,21 @@ export async function simulate(scenario: Scenario): Promise<Run> {
       storageFaults: () => (isChaos() ? chaos.storageFaults : 0),
       timerLateMs: scenario.timerLateMs,
       diesAtOperation: isChaos() ? chaos.diesAtOperation() : Infinity,
-      onKilled: () => {
-        instances.splice(instances.indexOf(instance), 1)
-        clock.at(clock.now() + 1_000 + chance() * 30_000, start)
-      },
       onStored: (requestId) => {
         for (const { calls } of deployments.values()) {
           const call = calls.find(({ id }) => id === requestId)
           if (call !== undefined) call.storedAt ??= clock.now()
         }
+      },
+    }
+  }
+
+  function start(): void {
+    const instance = startInstance({
+      ...instanceSettings(),
+      onKilled: () => {
+        instances.splice(instances.indexOf(instance), 1)
+        clock.at(clock.now() + 1_000 + chance() * 30_000, start)
       },
     })
     instances.push(instance)
