@@ -42,13 +42,19 @@ describe('hooks', () => {
     expect(read('infra/hooks/.npmrc')).toContain('package-lock=false')
   })
 
-  test.each(['hook', 'limits', 'parameters', 'postdeploy', 'postdown', 'postprovision', 'preprovision'])(
-    '%s.js takes nothing but Node and its neighbours',
-    (name) => {
-      const froms = [...read(`infra/hooks/${name}.js`).matchAll(/from '([^']+)'/g)].map(([, from]) => from!)
-      expect(froms.filter((from) => !/^node:|^\.\/\w+\.js$/.test(from))).toEqual([])
-    },
-  )
+  test.each([
+    'api-keys',
+    'hook',
+    'limits',
+    'parameters',
+    'postdeploy',
+    'postdown',
+    'postprovision',
+    'preprovision',
+  ])('%s.js takes nothing but Node and its neighbours', (name) => {
+    const froms = [...read(`infra/hooks/${name}.js`).matchAll(/from '([^']+)'/g)].map(([, from]) => from!)
+    expect(froms.filter((from) => !/^node:|^\.\/[\w-]+\.js$/.test(from))).toEqual([])
+  })
 })
 
 test("azd's environments, which hold ids and settings, are not for git", () => {
