@@ -36,8 +36,7 @@ function numberOf(decorators, name) {
 export function parameterFaults(env) {
   return readParameters().flatMap((parameter) => {
     const found = parameter.variable === undefined ? undefined : env[parameter.variable]
-    // The hook makes a key where there is none, and puts it in the place of what is empty.
-    if (found === undefined || (found === '' && parameter.variable === apiKeys)) return []
+    if (found === undefined || (found === '' && isFilledLater(parameter.variable))) return []
     if (found === '') return isTextThatMayBeEmpty(parameter) ? [] : [emptyFault(parameter, env)]
     if (parameter.variable === apiKeys) return apiKeyFaults(found)
     const wanted = wantedOf(parameter, found)
@@ -47,6 +46,11 @@ export function parameterFaults(env) {
 }
 
 const apiKeys = 'DARKROOM_API_KEYS'
+
+/** azd asks for its own, and the hook makes a key where there is none. */
+function isFilledLater(variable) {
+  return variable === apiKeys || variable.startsWith('AZURE_')
+}
 
 /** azd hands an empty value on: a text that is empty by default takes it, and anything else breaks the deployment. */
 function isTextThatMayBeEmpty({ type, allowed, minLength = 0 }) {

@@ -33,20 +33,20 @@ var eventRules = [
   }
   {
     name: 'nothing-moves'
-    description: 'Jobs wait, not all deployments of their pool are stopped or paused, and no call was made for 15 minutes.'
+    description: 'Jobs wait for ten minutes, not all deployments of their pool are stopped or paused, and no call was made for 15 minutes.'
     severity: 1
     events: ['pool', 'run']
     // A pool that has work has a line a minute. Slots are given whether or not a worker lives; a run that made a call says
-    // how long it took, and one under way is counted as running.
+    // how long it took, and one under way is counted as running. The newest lines may not have come yet.
     mute: ''
     rest: [
-      'where timestamp > ago(20m)'
+      'where timestamp > ago(15m)'
       'extend isPool = tostring(e.event) == \'pool\''
       'extend isCall = tostring(e.event) == \'run\' and isnotnull(e.callMs)'
       'extend isOpen = toint(e.stopped) < toint(e.deployments) and toint(e.paused) < toint(e.quotas)'
       'extend isStuck = isPool and isOpen and toint(e.waiting) > 0 and toint(e.running) == 0'
       'summarize lines = countif(isPool), stuck = countif(isStuck), calls = countif(isCall) by pool = tostring(e.pool)'
-      'where stuck >= 15 and stuck == lines and calls == 0'
+      'where stuck >= 10 and stuck == lines and calls == 0'
     ]
   }
   {

@@ -137,6 +137,11 @@ describe('parameters, before provisioning', () => {
     ])
   })
 
+  test('what azd asks for by itself may be empty before it does', async () => {
+    const env = { AZURE_LOCATION: '', AZURE_PRINCIPAL_ID: '', DARKROOM_API_KEYS: `{"studio":"${sha256}"}` }
+    expect(await hook('preprovision', env)).toEqual({ code: 0, text: '', asked: [] })
+  })
+
   test('deployments without keys want their accounts named, but may do without', async () => {
     const list = [
       { name: 'sweden', rpm: 6 },
