@@ -150,4 +150,15 @@ describe('nothing-moves', () => {
     expect(runQuery(query, rows, 0)).toHaveLength(alerts)
     expect(runQuery(query, [...rows, line({ ...facts, ...open, waiting: 0 })], 0)).toHaveLength(0)
   })
+
+  test.each([
+    ['a call that was short has ended', { callMs: 800, status: 429 }, 0, 0],
+    ['a run came to nothing before its call', { code: 'message_late' }, 0, 1],
+    ['the call is of another pool', { pool: 'b', callMs: 800 }, 0, 1],
+    ['the call is long ago', { callMs: 800 }, -15 * 60_000, 1],
+  ])('where the report saw nothing running, and %s', (_, facts, timestamp, alerts) => {
+    const run = { timestamp, message: JSON.stringify({ event: 'run', pool: 'a', ...facts }) }
+    const rows = Array.from({ length: 10 }, () => line(open))
+    expect(runQuery(query, [...rows, run], 0)).toHaveLength(alerts)
+  })
 })
