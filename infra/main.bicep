@@ -18,6 +18,9 @@ param location string
 @description('Who deploys: gets the data of the storage account, and the model, from a machine of their own. Empty: nobody.')
 param principalId string = ''
 
+@description('Whether the deployment gives those roles. False: they are there already, under names that Azure gave them.')
+param deployerRoles bool = true
+
 @description('Set by a hook after `azd down`: deleted accounts and vaults keep their names for days.')
 @maxLength(10)
 param nameGeneration string = ''
@@ -185,6 +188,9 @@ param monthlyBudget int = 0
 @description('First day of the budget. azd keeps it from when the budget was made, for it cannot be changed.')
 param budgetStart string = ''
 
+// Azure refuses a second assignment of the same role to the same person, whatever its name.
+var deployerPrincipalId = deployerRoles ? principalId : ''
+
 var tags = { 'azd-env-name': environmentName }
 var token = uniqueString(subscription().id, environmentName, location)
 var freshToken = empty(nameGeneration)
@@ -236,7 +242,13 @@ module identity 'modules/identity.bicep' = {
 
 module network 'modules/network.bicep' = if (privateNetwork) {
   scope: group
-  params: { place: place, addressPrefix: networkAddresses }
+  params: {
+    place: place
+    // Three blocks of 256 must fit.
+    addressPrefix: contains(map(range(8, 15), bits => string(bits)), last(split(networkAddresses, '/')))
+      ? networkAddresses
+      : fail('networkAddresses: found ${networkAddresses}; wanted a network of /8 to /22, such as 10.0.0.0/16')
+  }
 }
 
 module storage 'modules/storage.bicep' = {
@@ -244,7 +256,7 @@ module storage 'modules/storage.bicep' = {
   params: {
     place: place
     identityPrincipalId: identity.outputs.principalId
-    deployerPrincipalId: principalId
+    deployerPrincipalId: deployerPrincipalId
     isPrivate: privateNetwork
     isZoneRedundant: zoneRedundant
     coolDays: imageCoolDays
@@ -278,7 +290,7 @@ module model 'modules/model.bicep' = if (isOwnModel) {
     place: { ...place, location: empty(modelLocation) ? location : modelLocation }
     accountName: 'oai-darkroom-${freshToken}'
     identityPrincipalId: identity.outputs.principalId
-    deployerPrincipalId: principalId
+    deployerPrincipalId: deployerPrincipalId
     modelName: imageModel
     modelVersion: !empty(imageModelVersion)
       ? imageModelVersion
@@ -298,7 +310,7 @@ module existingModels 'modules/existing-model.bicep' = [
       deploymentName: i == 0 && !isList ? deployment : ''
       hasKey: i == 0 && usesKey
       identityPrincipalId: identity.outputs.principalId
-      deployerPrincipalId: principalId
+      deployerPrincipalId: deployerPrincipalId
     }
   }
 ]
@@ -395,4 +407,5 @@ output DARKROOM_STORAGE_ACCOUNT string = storage.outputs.name
 output DARKROOM_RATE_LIMITS array = isOwnModel
   ? model!.outputs.rateLimits
   : empty(accountIds) ? [] : existingModels[0]!.outputs.rateLimits
-output BUDGET_START string = monthlyBudget > 0 ? budget!.outputs.start : ''
+// Switched off, the budget is still there, with its start.
+output BUDGET_START string = monthlyBudget > 0 ? budget!.outputs.start : budgetStart

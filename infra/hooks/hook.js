@@ -14,6 +14,9 @@ export async function runHook(hook) {
   }
 }
 
+/** PowerShell takes the -- away from npm, and not from npm.cmd. */
+export const npmCommand = process.platform === 'win32' ? 'npm.cmd' : 'npm'
+
 export function say(text) {
   process.stdout.write(`${text}\n`)
 }

@@ -11,6 +11,13 @@ export function allowedRpm(env) {
   return count > 0 && renewalPeriod > 0 ? Math.round((6_000 * count) / renewalPeriod) / 100 : undefined
 }
 
+/** The units of quota under which a deployment of ours would allow as much as IMAGE_RPM says; undefined: it is not ours. */
+export function capacityFor(allowed, env) {
+  if ((env.MODEL_ACCOUNT_IDS ?? '') !== '') return undefined
+  const capacity = Number(env.IMAGE_CAPACITY || defaultOf('imageCapacity'))
+  return Math.ceil((rpmInForce(env) * capacity) / allowed)
+}
+
 /** What the service paces its calls by, in requests a minute: one deployment's, or the sum over a list of them. */
 export function rpmInForce(env) {
   const list = readJson(env.IMAGE_DEPLOYMENTS)

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { HookError, runHook, say } from './hook.js'
+import { HookError, npmCommand, runHook, say } from './hook.js'
 import { duration, rpmInForce } from './limits.js'
 
 /** For one answer: a cold start, with its package being fetched. */
@@ -27,13 +27,34 @@ Darkroom answers at ${endpoint}${troubles(health.body)}
 
 The first picture, with your key in the place of KEY, and where it is:
 
-  curl -s ${endpoint}/v1/jobs -H "authorization: Bearer KEY" -H "content-type: application/json" -d "{\\"prompt\\":\\"A red fox in an autumn forest\\",\\"batch\\":\\"animals\\",\\"custom_id\\":\\"fox\\"}"
-  curl -s ${endpoint}/v1/jobs/animals.fox -H "authorization: Bearer KEY"
+${firstCalls(endpoint).join('\n')}
 
-A key is shown once, when it is made; npm run key -- NAME --azd, and then azd provision, make another.
+A key is shown once, when it is made; ${npmCommand} run key -- NAME --azd, and then azd provision, make another.
 The limit in force is ${rpm} requests a minute: 1,000 images take ${duration(1_000, rpm, env)}.
 `)
 })
+
+/** In PowerShell curl is another command, and before 7.3 quotes inside of an argument are lost. */
+function firstCalls(endpoint) {
+  const body = '{"prompt":"A red fox in an autumn forest","batch":"animals","custom_id":"fox"}'
+  const quoted = JSON.stringify(body)
+  const curls = [
+    `-s ${endpoint}/v1/jobs -H "authorization: Bearer KEY" -H "content-type: application/json" -d ${quoted}`,
+    `-s ${endpoint}/v1/jobs/animals.fox -H "authorization: Bearer KEY"`,
+  ]
+  if (process.platform !== 'win32') return curls.map((curl) => `  curl ${curl}`)
+  const headers = '-Headers @{ authorization = "Bearer KEY" }'
+  return [
+    'In PowerShell:',
+    '',
+    `  Invoke-RestMethod ${endpoint}/v1/jobs -Method Post ${headers} -ContentType "application/json" -Body '${body}'`,
+    `  Invoke-RestMethod ${endpoint}/v1/jobs/animals.fox ${headers}`,
+    '',
+    'In cmd:',
+    '',
+    ...curls.map((curl) => `  curl.exe ${curl}`),
+  ]
+}
 
 /** The service's first answer of 200; at the deadline, what came instead. */
 async function firstHealth(endpoint, waitMs) {

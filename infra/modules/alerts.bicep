@@ -16,55 +16,69 @@ resource receivers 'Microsoft.Insights/actionGroups@2023-01-01' = {
   }
 }
 
-// Alerts know the service's log by its events, never by its words. A test reads the names from this file.
+// What is looked at is what came in the last half hour: lines may come minutes late, and a shorter look would miss some.
+var window = 'PT30M'
+
+// Alerts know the service's log by its events, never by its words. A test reads names and queries from this file.
+// `mute`: whoever was told is not told again for so long. An event that comes once is in view for half an hour; one that
+// comes again and again while its cause lasts is told of less often.
 var eventRules = [
   {
     name: 'deployment-stopped'
     description: 'A deployment of the model refuses key or address, or does not answer: only probes start there. GET /v1/budget has its words.'
     severity: 1
-    event: 'deployment_stopped'
+    events: ['deployment_stopped']
+    mute: 'PT2H'
     rest: []
   }
   {
     name: 'nothing-moves'
-    description: 'Jobs wait, no deployment of their pool is stopped or paused, and none has started for ten minutes.'
+    description: 'Jobs wait for ten minutes, not all deployments of their pool are stopped or paused, and no call was made for 15 minutes.'
     severity: 1
-    event: 'pool'
-    // One line a minute and pool. A field that says nothing may be null, false, 0 or an empty list.
+    events: ['pool', 'run']
+    // A pool that has work has a line a minute. Slots are given whether or not a worker lives; a run that made a call says
+    // how long it took, and one under way is counted as running. The newest lines may not have come yet.
+    mute: ''
     rest: [
-      'extend isStopped = tostring(e.stopped) !in (\'\', \'null\', \'false\', \'0\', \'[]\')'
-      'extend isPaused = tostring(e.paused) !in (\'\', \'null\', \'false\', \'0\', \'[]\')'
-      'extend isStuck = toint(e.waiting) > 0 and todouble(e.startsLastMinute) == 0 and not(isStopped or isPaused)'
-      'summarize lines = count(), stuck = countif(isStuck) by pool = tostring(e.pool)'
-      'where stuck >= 10 and stuck == lines'
+      'where timestamp > ago(15m)'
+      'extend isPool = tostring(e.event) == \'pool\''
+      'extend isCall = tostring(e.event) == \'run\' and isnotnull(e.callMs)'
+      'extend isOpen = toint(e.stopped) < toint(e.deployments) and toint(e.paused) < toint(e.quotas)'
+      'extend isStuck = isPool and isOpen and toint(e.waiting) > 0 and toint(e.running) == 0'
+      'summarize lines = countif(isPool), stuck = countif(isStuck), calls = countif(isCall) by pool = tostring(e.pool)'
+      'where stuck >= 10 and stuck == lines and calls == 0'
     ]
   }
   {
     name: 'refusals'
     description: 'A batch is paused, because too many of its jobs are refused: Azure may block the account for it.'
     severity: 2
-    event: 'refusals'
+    events: ['refusals']
+    mute: window
     rest: []
   }
   {
     name: 'rows-unreadable'
     description: 'There are rows in the tables that this version cannot read. Their jobs are left alone.'
     severity: 2
-    event: 'rows_unreadable'
+    events: ['rows_unreadable']
+    mute: 'PT2H'
     rest: []
   }
   {
     name: 'message-poisoned'
     description: 'A message was tried ten times in vain, and is on a poison queue.'
     severity: 2
-    event: 'message_poisoned'
+    events: ['message_poisoned']
+    mute: window
     rest: []
   }
   {
     name: 'jobs-rejected'
     description: 'Messages came that are no valid jobs. Each is a failed job of its batch, which says why.'
     severity: 3
-    event: 'job_rejected'
+    events: ['job_rejected']
+    mute: window
     rest: []
   }
 ]
@@ -76,12 +90,13 @@ var eventQueries = [
     severity: rule.severity
     operator: 'GreaterThan'
     threshold: 0
+    mute: rule.mute
     query: join(
       [
         'traces'
         'where message startswith \'{\''
         'extend e = parse_json(message)'
-        'where tostring(e.event) == \'${rule.event}\''
+        'where tostring(e.event) in (${join(map(rule.events, event => '\'${event}\''), ', ')})'
         ...rule.rest
       ],
       '\n| '
@@ -92,11 +107,12 @@ var eventQueries = [
 // The timer `rescue` runs each minute whatever else happens. Azure itself writes down its runs.
 var silent = {
   name: 'silent'
-  description: 'The timer that runs each minute ran less than five times in a quarter of an hour: nothing works.'
+  description: 'The timer that runs each minute ran less than ten times in half an hour: nothing works.'
   severity: 1
   operator: 'LessThan'
-  threshold: 5
-  query: 'requests\n| where name == \'rescue\' and success == true'
+  threshold: 10
+  mute: ''
+  query: 'requests\n| where name == \'rescue\' and tostring(success) =~ \'true\''
 }
 
 resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
@@ -113,8 +129,11 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
       scopes: [insightsId]
       // Rules that are looked at more often cost more.
       evaluationFrequency: rule.severity == 1 ? 'PT5M' : 'PT15M'
-      windowSize: 'PT15M'
-      autoMitigate: true
+      windowSize: window
+      // A state lasts and ends, and is told of twice. An event is over at once: that none came since resolves nothing.
+      // Azure refuses a rule that has both.
+      autoMitigate: empty(rule.mute)
+      ...(empty(rule.mute) ? {} : { muteActionsDuration: rule.mute })
       criteria: {
         allOf: [
           {

@@ -71,30 +71,32 @@ resource tableService 'Microsoft.Storage/storageAccounts/tableServices@2025-06-0
 
 var images = { blobTypes: ['blockBlob'], prefixMatch: ['images/'] }
 
+// Both rules are always there, switched on or off: what a deployment leaves out Azure leaves as it was, and a rule that
+// nobody wants any more would go on deleting.
 var cooling = {
   name: 'images-cool'
-  enabled: true
+  enabled: coolDays > 0
   type: 'Lifecycle'
   definition: {
     filters: images
-    actions: { baseBlob: { tierToCool: { daysAfterModificationGreaterThan: coolDays } } }
+    actions: { baseBlob: { tierToCool: { daysAfterModificationGreaterThan: max(coolDays, 1) } } }
   }
 }
 
 var deleting = {
   name: 'images-delete'
-  enabled: true
+  enabled: retentionDays > 0
   type: 'Lifecycle'
   definition: {
     filters: images
-    actions: { baseBlob: { delete: { daysAfterModificationGreaterThan: retentionDays } } }
+    actions: { baseBlob: { delete: { daysAfterModificationGreaterThan: max(retentionDays, 1) } } }
   }
 }
 
-resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = if (coolDays > 0 || retentionDays > 0) {
+resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = {
   parent: account
   name: 'default'
-  properties: { policy: { rules: concat(coolDays > 0 ? [cooling] : [], retentionDays > 0 ? [deleting] : []) } }
+  properties: { policy: { rules: [cooling, deleting] } }
   dependsOn: [blobService]
 }
 

@@ -22,7 +22,9 @@ The keys that are there already come from DARKROOM_API_KEYS in the environment, 
 
   --save       they are those of local.settings.json, which is changed
   --azd        they are those of azd's environment, which is changed; azd provision then gives them to the function app
-  --stdin      they come from stdin, and stdout gets DARKROOM_API_KEYS as it should be, and nothing else`
+  --stdin      they come from stdin, and stdout gets DARKROOM_API_KEYS as it should be, and nothing else
+
+PowerShell takes the -- away: write npm.cmd run key -- NAME there, or node src/local/key-command.ts NAME.`
 
 const setting = 'DARKROOM_API_KEYS'
 
@@ -48,6 +50,7 @@ async function command(): Promise<void> {
     console.log(about)
     return
   }
+  refuseTaken(positionals)
   const [name = 'main', another] = positionals
   if (another !== undefined) throw new SettingsError(`one name is enough; got ${another} too\n\n${about}`)
   const place = onlyOne(values, ['save', 'azd', 'stdin']) ?? 'shown'
@@ -66,6 +69,27 @@ async function command(): Promise<void> {
   const keys = change === 'rotate' ? withRotatedKey(before, name, sha256) : withKey(before, wish, sha256)
   await put(place, keys, `The key of ${name}. It is shown this once, and kept nowhere:\n\n  ${key}\n`)
 }
+
+/** npm hands what it took for options of its own to the command in the environment, and in no other way. */
+function refuseTaken([name = '']: readonly string[]): void {
+  const taken = options.flatMap((option) => {
+    const value = process.env[`npm_config_${option.replaceAll('-', '_')}`] ?? ''
+    if (value === '' || value === 'false') return []
+    // Without an equals sign npm does not know that a number follows.
+    return [option === 'weight' ? `--weight ${value === 'true' ? 'N' : value}` : `--${option}`]
+  })
+  if (taken.length === 0) return
+  const args = [name, ...taken].filter((part) => part !== '').join(' ')
+  throw new SettingsError(
+    `npm took ${taken.join(', ')} for itself, and nothing was done: there is no -- before it, or PowerShell took that away.\n\n` +
+      `  npm.cmd run key -- ${args}                  in PowerShell\n` +
+      `  npm run key -- ${args}                      elsewhere\n` +
+      `  node src/local/key-command.ts ${args}       anywhere, with Node 22.18 or later`,
+  )
+}
+
+/** `save` is an option of npm's own as well, which it does not hand on: a key is then shown, and saved nowhere. */
+const options = ['admin', 'read-only', 'weight', 'rotate', 'remove', 'azd', 'stdin'] as const
 
 /** Two that exclude each other are a slip of the hand. */
 function onlyOne<Name extends string>(

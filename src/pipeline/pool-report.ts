@@ -24,8 +24,10 @@ export async function reportPools(room: Darkroom): Promise<void> {
       batches: going.length,
       halted: flows.length - going.length,
       rpm: Math.round(sum(({ level, ...quota }) => rpmInForce(level, quota)) * 10) / 10,
-      startsLastMinute: sum((ledger) => startsLastMinute(ledger, now)),
+      // Slots that came due: they are given whether or not a worker lives to use them.
+      slotsLastMinute: sum((ledger) => startsLastMinute(ledger, now)),
       leadMs: Math.max(0, ...current.map(({ leadMs }) => Math.round(leadMs))),
+      quotas: current.length,
       paused: current.filter(({ pausedUntil }) => pausedUntil > now).length,
       stopped: members.filter(({ breaker }) => breaker !== null).length,
       deployments: members.length,

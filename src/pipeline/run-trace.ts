@@ -12,6 +12,8 @@ export type RunTrace = {
   /** How long after its slot the call started. */
   slotLateMs?: number
   callMs?: number
+  /** What the model answered with over HTTP; null when no answer came. A call that was not made has none. */
+  status?: number | null
   storeMs?: number
   attempt?: number
   bytes?: number

@@ -233,6 +233,7 @@ async function call(
   const calledAt = room.clock.now()
   const answer = await room.model.generate({ deployment, request, inputs })
   trace.callMs = room.clock.now() - calledAt
+  trace.status = answer.kind === 'images' ? 200 : answer.failure.status
   const outcome =
     answer.kind === 'images'
       ? await complete(room, message, { lease, answer, trace })

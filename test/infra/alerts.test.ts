@@ -1,15 +1,25 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { logLine } from '../../src/core/log-event.ts'
+import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import { reportPools } from '../../src/pipeline/pool-report.ts'
+import { rescue } from '../../src/pipeline/rescue.ts'
 import { rootDir } from '../architecture/sources.ts'
-import { alertEvents } from './alert-events.ts'
+import { addQuietly, play, tickOnce } from '../pipeline/play.ts'
+import { newWorld, roomIn, type World } from '../support/room.ts'
+import { fails, pictures } from '../support/scripted-model.ts'
+import { alertEvents, alertRules } from './alert-events.ts'
+import { runQuery, type Row } from './kql.ts'
 
 const text = readFileSync(join(rootDir, 'infra/modules/alerts.bicep'), 'utf8')
+const page = readFileSync(join(rootDir, 'docs/deploy.md'), 'utf8')
 
 test('alerts wait for these events', () => {
   expect(alertEvents()).toEqual([
     'deployment_stopped',
     'pool',
+    'run',
     'refusals',
     'rows_unreadable',
     'message_poisoned',
@@ -17,14 +27,138 @@ test('alerts wait for these events', () => {
   ])
 })
 
-test('each event has one rule, and no rule looks for words of the log', () => {
-  const rules = text.slice(text.indexOf('var eventRules'), text.indexOf('var eventQueries'))
-  expect([...rules.matchAll(/^ {4}name: /gm)]).toHaveLength(alertEvents().length)
+test('no rule looks for words of the log', () => {
+  expect(alertRules().map(({ name }) => name)).toHaveLength(6)
   expect(text).not.toMatch(/message has|message contains|severityLevel/)
 })
 
 test('the alert on silence waits for a function that runs each minute', () => {
-  expect(text).toContain(String.raw`where name == \'rescue\' and success == true`)
+  // A text in one of the tables that have it, true or false in the other.
+  expect(text).toContain(String.raw`where name == \'rescue\' and tostring(success) =~ \'true\'`)
   const timer = readFileSync(join(rootDir, 'src/functions/rescue.ts'), 'utf8')
   expect(timer).toMatch(/app\.timer\('rescue', \{\s+schedule: '0 \* \* \* \* \*'/)
+})
+
+test('each alert is on the page, which says what the rule does', () => {
+  const rows = [...page.matchAll(/^\| ([a-z-]+)\s+\| [^|]+\|$/gm)].map(([, name]) => name)
+  for (const { name } of alertRules()) expect(rows).toContain(name)
+  expect(page).toMatch(/^\| nothing-moves .* for ten minutes.* no call was made for 15/m)
+  expect(text).toMatch(
+    /no call was made for 15 minutes.'\n(?:.*\n)*? +'where timestamp > ago\(15m\)'\n(?:.*\n)*? +'where stuck >= 10 /,
+  )
+  expect(page).toMatch(/^\| silent .* less than ten times in half an hour/m)
+})
+
+describe('nothing-moves', () => {
+  const query = alertRules().find(({ name }) => name === 'nothing-moves')!.query
+
+  /** What the log holds, as Azure keeps it. */
+  function logged(world: World): { readonly rows: Row[]; readonly room: Darkroom } {
+    const rows: Row[] = []
+    const log: Darkroom['log'] = {
+      event: (event, facts = {}) => {
+        const timestamp = world.clock.now()
+        rows.push({ timestamp, message: logLine(event, facts, timestamp) })
+      },
+    }
+    return { rows, room: roomIn(world, { log }) }
+  }
+
+  /** As the timer does, once a minute, with what goes on between. */
+  async function minutes(
+    world: World,
+    room: Darkroom,
+    { count, between }: { readonly count: number; readonly between: (until: number) => Promise<void> },
+  ): Promise<void> {
+    for (let minute = 0; minute < count; minute += 1) {
+      await between(world.clock.now() + 60_000)
+      await world.clock.run(reportPools(room))
+      await world.clock.run(rescue(room))
+    }
+  }
+
+  const ticksOnly =
+    (world: World, room: Darkroom) =>
+    async (until: number): Promise<void> => {
+      while (await tickOnce(world, room, until));
+      await world.clock.runUntil(until)
+    }
+
+  test('tells of a pool whose slots are given to workers that are all dead', async () => {
+    const world = newWorld()
+    const { rows, room } = logged(world)
+    await addQuietly(world, room, { count: 150 })
+    const between = ticksOnly(world, room)
+    await minutes(world, room, { count: 9, between })
+    expect(runQuery(query, rows, world.clock.now())).toEqual([])
+    await minutes(world, room, { count: 2, between })
+    const pools = rows
+      .map(({ message }) => JSON.parse(String(message)))
+      .filter(({ event }) => event === 'pool')
+    // Slots were given all the time: by those alone nobody would notice.
+    expect(pools.slice(1).every(({ slotsLastMinute }) => slotsLastMinute > 0)).toBe(true)
+    expect(world.model.calls).toHaveLength(0)
+    expect(runQuery(query, rows, world.clock.now())).toEqual([
+      { pool: 'pool', lines: 11, stuck: 11, calls: 0 },
+    ])
+  })
+
+  test('is silent while calls are made, be it rarely, and tells when they end', async () => {
+    const world = newWorld()
+    const { rows, room } = logged(world)
+    await addQuietly(world, room, { count: 300 })
+    const alive = async (until: number): Promise<void> => play(world, [room], until)
+    for (let jobs = 0; jobs < 300; jobs += 1) world.model.script.push(pictures(1, 'cat'))
+    await minutes(world, room, { count: 1, between: alive })
+    const dead = ticksOnly(world, room)
+    // Those in hand still run.
+    await minutes(world, room, { count: 1, between: dead })
+    const calls = world.model.calls.length
+    expect(calls).toBeGreaterThan(10)
+    await minutes(world, room, { count: 13, between: dead })
+    expect(runQuery(query, rows, world.clock.now())).toEqual([])
+    await minutes(world, room, { count: 4, between: dead })
+    expect(world.model.calls).toHaveLength(calls)
+    expect(runQuery(query, rows, world.clock.now())).toMatchObject([{ pool: 'pool', calls: 0 }])
+  })
+
+  test('leaves a pool to its own alert while all its deployments are stopped', async () => {
+    const world = newWorld()
+    const { rows, room } = logged(world)
+    await addQuietly(world, room, { count: 30 })
+    for (let probes = 0; probes < 100; probes += 1)
+      world.model.script.push(fails('unavailable', { code: '401' }))
+    await minutes(world, room, { count: 20, between: async (until) => play(world, [room], until) })
+    expect(runQuery(query, rows, world.clock.now())).toEqual([])
+  })
+
+  const line = (facts: object): Row => ({
+    timestamp: 0,
+    message: JSON.stringify({ event: 'pool', pool: 'a', waiting: 9, running: 0, ...facts }),
+  })
+  const open = { deployments: 2, stopped: 0, quotas: 2, paused: 0 }
+
+  test.each([
+    ['one of two deployments is stopped', { ...open, stopped: 1 }, 1],
+    ['both are', { ...open, stopped: 2 }, 0],
+    ['one of two quotas rests', { ...open, paused: 1 }, 1],
+    ['both do', { ...open, paused: 2 }, 0],
+    ['calls are under way', { ...open, running: 1 }, 0],
+    ['nothing waits', { ...open, waiting: 0 }, 0],
+  ])('where %s', (_, facts, alerts) => {
+    const rows = Array.from({ length: 10 }, () => line(facts))
+    expect(runQuery(query, rows, 0)).toHaveLength(alerts)
+    expect(runQuery(query, [...rows, line({ ...facts, ...open, waiting: 0 })], 0)).toHaveLength(0)
+  })
+
+  test.each([
+    ['a call that was short has ended', { callMs: 800, status: 429 }, 0, 0],
+    ['a run came to nothing before its call', { code: 'message_late' }, 0, 1],
+    ['the call is of another pool', { pool: 'b', callMs: 800 }, 0, 1],
+    ['the call is long ago', { callMs: 800 }, -15 * 60_000, 1],
+  ])('where the report saw nothing running, and %s', (_, facts, timestamp, alerts) => {
+    const run = { timestamp, message: JSON.stringify({ event: 'run', pool: 'a', ...facts }) }
+    const rows = Array.from({ length: 10 }, () => line(open))
+    expect(runQuery(query, [...rows, run], 0)).toHaveLength(alerts)
+  })
 })

@@ -42,13 +42,19 @@ describe('hooks', () => {
     expect(read('infra/hooks/.npmrc')).toContain('package-lock=false')
   })
 
-  test.each(['hook', 'limits', 'parameters', 'postdeploy', 'postdown', 'postprovision', 'preprovision'])(
-    '%s.js takes nothing but Node and its neighbours',
-    (name) => {
-      const froms = [...read(`infra/hooks/${name}.js`).matchAll(/from '([^']+)'/g)].map(([, from]) => from!)
-      expect(froms.filter((from) => !/^node:|^\.\/\w+\.js$/.test(from))).toEqual([])
-    },
-  )
+  test.each([
+    'api-keys',
+    'hook',
+    'limits',
+    'parameters',
+    'postdeploy',
+    'postdown',
+    'postprovision',
+    'preprovision',
+  ])('%s.js takes nothing but Node and its neighbours', (name) => {
+    const froms = [...read(`infra/hooks/${name}.js`).matchAll(/from '([^']+)'/g)].map(([, from]) => from!)
+    expect(froms.filter((from) => !/^node:|^\.\/[\w-]+\.js$/.test(from))).toEqual([])
+  })
 })
 
 test("azd's environments, which hold ids and settings, are not for git", () => {
@@ -57,4 +63,11 @@ test("azd's environments, which hold ids and settings, are not for git", () => {
 
 test('text ends its lines in one way, whatever system it was checked out on', () => {
   expect(linesOf('.gitattributes')).toContain('* text=auto eol=lf')
+})
+
+test('the Node that is asked for runs TypeScript by itself, and the page names its versions', () => {
+  const wanted = '^22.18.0 || >=23.6.0'
+  expect(JSON.parse(read('package.json')).engines).toEqual({ node: wanted })
+  expect(JSON.parse(read('package-lock.json')).packages[''].engines).toEqual({ node: wanted })
+  expect(read('docs/deploy.md')).toMatch(/22\.18 or later, but not\s+23\.0 to 23\.5/)
 })

@@ -8,6 +8,24 @@ export const breaks: readonly Break[] = [
   { what: 'a queue is gone', set: 'plain', change: without(/queues$/, /pacer-poison/) },
   { what: 'a table is gone', set: 'plain', change: without(/tables$/, /batches/) },
   { what: 'a container is open to all', set: 'plain', change: set(/containers$/, 'publicAccess', 'Blob') },
+  {
+    what: 'a rule that deletes images stays switched on',
+    set: 'existing',
+    change: ({ predictedResources }) => {
+      const policy = predictedResources.find(({ type }) => type.endsWith('/managementPolicies'))!
+      policy.properties['policy'] = { rules: [] }
+    },
+  },
+  {
+    what: 'an alert on an event resolves itself',
+    set: 'all',
+    change: set(/scheduledQueryRules$/, 'autoMitigate', true),
+  },
+  {
+    what: 'the start of a budget is lost with the budget',
+    set: 'existing',
+    change: ({ outputs }) => void (outputs['BUDGET_START'] = ''),
+  },
   { what: 'storage takes keys', set: 'plain', change: set(/storageAccounts$/, 'allowSharedKeyAccess', true) },
   {
     what: 'a private storage is public',

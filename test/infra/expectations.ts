@@ -10,10 +10,10 @@ import { imageContainer } from '../../src/storage/images.ts'
 import { poisonName, queueNames } from '../../src/storage/queues.ts'
 import { rootDir } from '../architecture/sources.ts'
 import type { Evaluated } from './evaluated.ts'
+import { alerts } from './expected-alerts.ts'
 import { resourceCounts, rolesOf, secretsOf } from './expected-resources.ts'
+import { all, at, lastNames, only, type Resource, type Wanted } from './found.ts'
 import { parameterSets, secrets, type SetName } from './sets.ts'
-
-type Resource = Evaluated['predictedResources'][number]
 
 /** Everything in which what would be made differs from what is wanted of it. */
 export function faultsOf(set: SetName, evaluated: Evaluated): readonly string[] {
@@ -40,7 +40,14 @@ export function faultsOf(set: SetName, evaluated: Evaluated): readonly string[] 
   functionApp(set, resources, wanted)
   settings(set, resources, wanted)
   others(set, resources, wanted)
+  alerts(resources, wanted)
   leaks(set, evaluated, wanted)
+  if (set === 'existing')
+    wanted(
+      'the start of a budget that was switched off',
+      evaluated.outputs['BUDGET_START'],
+      parameterSets.existing.budgetStart,
+    )
   wanted(
     'outputs',
     Object.keys(evaluated.outputs).sort(),
@@ -48,8 +55,6 @@ export function faultsOf(set: SetName, evaluated: Evaluated): readonly string[] 
   )
   return faults
 }
-
-type Wanted = (what: string, found: unknown, expected: unknown) => void
 
 const outputsOfOurs = ['ENDPOINT', 'FUNCTION_APP', 'STORAGE_ACCOUNT', 'RATE_LIMITS'].map(
   (name) => `DARKROOM_${name}`,
@@ -128,13 +133,21 @@ function storage(set: SetName, resources: readonly Resource[], wanted: Wanted): 
   const rules = all(resources, 'Microsoft.Storage/storageAccounts/managementPolicies').map((policy) =>
     at(policy, 'properties', 'policy', 'rules'),
   )
-  wanted(
-    'what is kept',
-    rules.flat().map((rule) => [at(rule, 'name'), at(rule, 'definition', 'filters', 'prefixMatch')]),
-    set === 'existing'
-      ? []
-      : [['images-cool', ['images/']], ...(isAll ? [['images-delete', ['images/']]] : [])],
-  )
+  const images = { blobTypes: ['blockBlob'], prefixMatch: ['images/'] }
+  const [coolDays, retentionDays] = set === 'existing' ? [0, 0] : [30, isAll ? 90 : 0]
+  const rule = (name: string, days: number, action: string): object => ({
+    name,
+    // One that is left out stays as it was, and goes on deleting.
+    enabled: days > 0,
+    type: 'Lifecycle',
+    definition: {
+      filters: images,
+      actions: { baseBlob: { [action]: { daysAfterModificationGreaterThan: Math.max(1, days) } } },
+    },
+  })
+  wanted('what is kept', rules, [
+    [rule('images-cool', coolDays, 'tierToCool'), rule('images-delete', retentionDays, 'delete')],
+  ])
 }
 
 /** The names are those of the table, and what they hold is what the service itself would take. */
@@ -265,24 +278,6 @@ function rolesIn(resources: readonly Resource[]): readonly string[] {
 function countsOf(resources: readonly Resource[]): readonly string[] {
   const types = Map.groupBy(resources, ({ type }) => type.replace(/^Microsoft\./, ''))
   return [...types].map(([type, { length }]) => `${type}: ${length}`).toSorted()
-}
-
-function all(resources: readonly Resource[], type: string): readonly Resource[] {
-  return resources.filter((resource) => resource.type === type)
-}
-
-function only(resources: readonly Resource[], type: string): Resource {
-  const [first, ...more] = all(resources, type)
-  if (first === undefined || more.length > 0) throw new Error(`there is not one ${type}`)
-  return first
-}
-
-function at(value: unknown, ...path: readonly string[]): unknown {
-  return path.reduce<any>((inner, name) => inner?.[name], value)
-}
-
-function lastNames(resources: readonly Resource[]): readonly string[] {
-  return resources.map(({ name }) => name.split('/').at(-1)!).toSorted()
 }
 
 function source(path: string): string {

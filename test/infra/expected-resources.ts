@@ -30,11 +30,7 @@ const ownModel = {
 export const resourceCounts: Readonly<Record<SetName, readonly string[]>> = {
   plain: listed({ ...everywhere, ...ownModel, 'Authorization/roleAssignments': 9 }),
   again: listed({ ...everywhere, ...ownModel, 'Authorization/roleAssignments': 9 }),
-  existing: listed({
-    ...everywhere,
-    'Authorization/roleAssignments': 9,
-    'Storage/storageAccounts/managementPolicies': 0,
-  }),
+  existing: listed({ ...everywhere, 'Authorization/roleAssignments': 5 }),
   keyed: listed({
     ...everywhere,
     'Authorization/roleAssignments': 5,
@@ -82,7 +78,7 @@ const roles = {
 
 /** Who may do what, and where. */
 export function rolesOf(set: SetName): readonly string[] {
-  const who = set === 'keyed' ? ['identity'] : ['identity', 'deployer']
+  const who = set === 'keyed' || set === 'existing' ? ['identity'] : ['identity', 'deployer']
   const onStorage = [roles.blobOwner, roles.queueContributor, roles.tableContributor]
   const models: Readonly<Record<SetName, readonly string[]>> = {
     plain: ['oai-darkroom-…'],

@@ -1,173 +1,10 @@
-import { execFile } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 import { createServer, type RequestListener } from 'node:http'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { readSettings } from '../../src/settings.ts'
+import { describe, expect, test } from 'vitest'
 import { settingDefaults } from '../../src/settings/defaults.ts'
 import { rootDir } from '../architecture/sources.ts'
-
-let dir: string
-
-/** An azd that writes down what it was asked, and fails where STUB_AZD_FAILS says why. */
-const stub = `#!${process.execPath}
-const { appendFileSync } = require('node:fs')
-if (process.env.STUB_AZD_FAILS) {
-  console.error(process.env.STUB_AZD_FAILS)
-  process.exit(1)
-}
-appendFileSync(process.env.STUB_AZD_LOG, JSON.stringify(process.argv.slice(2)) + '\\n')
-`
-
-beforeEach(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'darkroom-hooks-'))
-  await writeFile(join(dir, 'azd'), stub)
-  await chmod(join(dir, 'azd'), 0o755)
-})
-
-afterEach(async () => {
-  await rm(dir, { recursive: true })
-})
-
-type Run = { readonly code: number; readonly text: string; readonly asked: readonly (readonly string[])[] }
-
-/** As azd runs one: in its own folder, with azd's environment as variables. */
-async function hook(name: string, env: Readonly<Record<string, string>> = {}): Promise<Run> {
-  const cwd = join(rootDir, 'infra/hooks')
-  const log = join(dir, 'log')
-  const variables = { PATH: dir, AZURE_ENV_NAME: 'studio', STUB_AZD_LOG: log, ...env }
-  return new Promise<Run>((resolve, reject) => {
-    execFile(
-      process.execPath,
-      [join(cwd, `${name}.js`)],
-      { cwd, env: variables },
-      (error, output, errors) => {
-        if (error !== null && typeof error.code !== 'number') {
-          reject(error)
-          return
-        }
-        const code = typeof error?.code === 'number' ? error.code : 0
-        readFile(log, 'utf8').then(
-          (lines) =>
-            resolve({
-              code,
-              text: output + errors,
-              asked: lines
-                .trim()
-                .split('\n')
-                .map((line) => JSON.parse(line)),
-            }),
-          () => resolve({ code, text: output + errors, asked: [] }),
-        )
-      },
-    )
-  })
-}
-
-describe('before provisioning', () => {
-  test('a key is made where there is none: its hash for azd, itself once for a person', async () => {
-    const { code, text, asked } = await hook('preprovision')
-    expect(code).toBe(0)
-    const [, key = ''] = /^ {2}(dk_[\w-]{43})$/m.exec(text) ?? []
-    const sha256 = createHash('sha256').update(key).digest('hex')
-    const value = JSON.stringify({ ops: { sha256, admin: true } })
-    expect(asked).toEqual([['env', 'set', 'DARKROOM_API_KEYS', value, '--environment', 'studio']])
-    expect(text).not.toContain(sha256)
-    const { apiKeys } = readSettings({
-      AzureWebJobsStorage: 'UseDevelopmentStorage=true',
-      AZURE_OPENAI_ENDPOINT: 'http://127.0.0.1',
-      DARKROOM_API_KEYS: value,
-    })
-    expect(apiKeys).toMatchObject([{ name: 'ops', sha256, isAdmin: true }])
-  })
-
-  test.each(['{"studio":"5f0c"}', ' {"a":{"sha256":"b"}} '])('none is made beside %s', async (keys) => {
-    expect(await hook('preprovision', { DARKROOM_API_KEYS: keys })).toEqual({ code: 0, text: '', asked: [] })
-  })
-
-  test('one that azd did not keep is not shown', async () => {
-    const { code, text } = await hook('preprovision', { STUB_AZD_FAILS: 'ERROR: no environment' })
-    expect(code).toBe(1)
-    expect(text).toContain('azd env set DARKROOM_API_KEYS failed: ERROR: no environment')
-    expect(text).not.toContain('dk_')
-  })
-
-  test('without azd the message says so', async () => {
-    await rm(join(dir, 'azd'))
-    const { code, text } = await hook('preprovision')
-    expect([code, text]).toEqual([1, expect.stringMatching(/azd env set DARKROOM_API_KEYS failed: .*ENOENT/)])
-  })
-
-  test.each(['CI', 'TF_BUILD', 'GITHUB_ACTIONS'])(
-    'in a pipeline (%s) none is made, because its log is read',
-    async (name) => {
-      const { code, text, asked } = await hook('preprovision', { [name]: 'true' })
-      expect([code, asked]).toEqual([1, []])
-      expect(text).toMatch(/DARKROOM_API_KEYS is not set.*npm run key -- ops --admin/s)
-      expect(text).not.toContain('dk_')
-    },
-  )
-
-  test('each parameter that cannot be used is named, with what was found and what is wanted', async () => {
-    const { code, text, asked } = await hook('preprovision', {
-      IMAGE_CAPACITY: 'ten',
-      IMAGE_RPM: '7.5',
-      MAX_ATTEMPTS: '101',
-      ALWAYS_READY_WORKERS: '-1',
-      ZONE_REDUNDANT: 'yes',
-      INSTANCE_MEMORY_MB: '1024',
-      IMAGE_MODEL: 'dall-e-3',
-      IMAGE_DEPLOYMENTS: '{"name":"a"}',
-      BATCH_SHARES: '[1]',
-      DEPLOYMENT_KEYS: 'SWEDEN_KEY=very-secret',
-      PACE: '1.5',
-      REFUSAL_SHARE: '0.01',
-      MODEL_API_VERSION: 'v'.repeat(33),
-      // These can.
-      MONTHLY_BUDGET: '50',
-      PRIVATE_NETWORK: 'true',
-      NODE_RUNTIME: '24',
-      PRICES: '{"gpt-image-2":{"image_out":27}}',
-    })
-    expect([code, asked]).toEqual([1, []])
-    const faults = [...text.matchAll(/^ {2}(\w+): found (.*); wanted (.*)$/gm)].map(([, ...parts]) => parts)
-    expect(faults).toEqual([
-      ['IMAGE_MODEL', 'dall-e-3', expect.stringContaining('one of gpt-image-1, ')],
-      ['IMAGE_CAPACITY', 'ten', 'a whole number from 1 to 10000'],
-      ['IMAGE_RPM', '7.5', 'a whole number from 1 to 60000'],
-      ['MODEL_API_VERSION', 'v'.repeat(33), 'at most 32 characters'],
-      ['IMAGE_DEPLOYMENTS', '{"name":"a"}', 'an array of objects in JSON'],
-      ['DEPLOYMENT_KEYS', '22 characters', 'an object in JSON'],
-      ['BATCH_SHARES', '[1]', 'an object in JSON'],
-      ['REFUSAL_SHARE', '0.01', 'a number from 0.02 to 1'],
-      ['PACE', '1.5', 'a number from 0.01 to 1'],
-      ['MAX_ATTEMPTS', '101', 'a whole number from 1 to 100'],
-      ['INSTANCE_MEMORY_MB', '1024', 'one of 512, 2048, 4096'],
-      ['ALWAYS_READY_WORKERS', '-1', 'a whole number from 0 to 100'],
-      ['ZONE_REDUNDANT', 'yes', 'true or false'],
-    ])
-    expect(text).toMatch(/^13 of the parameters/m)
-    expect(text).toContain('azd env set NAME VALUE')
-  })
-
-  test('the bounds on shares are those of the service', () => {
-    const sound = {
-      AzureWebJobsStorage: 'UseDevelopmentStorage=true',
-      AZURE_OPENAI_ENDPOINT: 'http://127.0.0.1',
-    }
-    for (const [name, least, less] of [
-      ['PACE', '0.01', '0.009'],
-      ['REFUSAL_SHARE', '0.02', '0.019'],
-    ] as const) {
-      expect(() => readSettings({ ...sound, [name]: least })).not.toThrow()
-      expect(() => readSettings({ ...sound, [name]: '1' })).not.toThrow()
-      expect(() => readSettings({ ...sound, [name]: less })).toThrow(name)
-      expect(() => readSettings({ ...sound, [name]: '1.01' })).toThrow(name)
-    }
-  })
-})
+import { hook, onWindows } from './hook-run.ts'
 
 describe('after provisioning', () => {
   const limits = (count: number, renewalPeriod: number): string =>
@@ -192,8 +29,14 @@ describe('after provisioning', () => {
     [
       'tells of less',
       limits(1, 30),
-      { IMAGE_RPM: '6' },
+      { IMAGE_RPM: '6', MODEL_ACCOUNT_IDS: '/subscriptions/a' },
       /allows 2 .* IMAGE_RPM is 6\. .*429.*\n\n {2}azd env set IMAGE_RPM 2\n/,
+    ],
+    [
+      'offers more units first where the deployment is ours',
+      limits(6, 60),
+      { IMAGE_RPM: '40', IMAGE_CAPACITY: '2' },
+      /429.*\n\n {2}azd env set IMAGE_CAPACITY 14\n {2}azd provision\n\nasks .*quota.*\n\n {2}azd env set IMAGE_RPM 6\n/,
     ],
     ['asks for whole numbers', limits(1.25, 10), {}, /allows 7\.5 .*azd env set IMAGE_RPM 7\n/s],
     ['says where Azure does not tell', '[]', {}, /does not tell.*IMAGE_RPM is 6: compare/],
@@ -251,6 +94,22 @@ describe('after deploying', () => {
         expect(JSON.parse(body)).toEqual({ prompt: expect.any(String), batch: 'animals', custom_id: 'fox' })
       },
     )
+  })
+
+  test('on Windows it is told for PowerShell and for cmd', async () => {
+    await serving(
+      (_, response) => response.end('{"status":"ok","stopped":[]}'),
+      async (endpoint) => {
+        const { text } = await hook('postdeploy', { DARKROOM_ENDPOINT: endpoint, ...onWindows })
+        const [, body = ''] =
+          / {2}Invoke-RestMethod \S+\/v1\/jobs -Method Post .* -Body '(.*)'$/m.exec(text) ?? []
+        expect(JSON.parse(body)).toEqual({ prompt: expect.any(String), batch: 'animals', custom_id: 'fox' })
+        expect(text).toContain(`  curl.exe -s ${endpoint}/v1/jobs -H "authorization: Bearer KEY"`)
+        expect(text).not.toMatch(/^ {2}curl /m)
+        expect(text).toContain('npm.cmd run key -- NAME --azd')
+      },
+    )
+    expect((await hook('preprovision', onWindows)).text).toContain('npm.cmd run key -- NAME --azd')
   })
 
   test('several deployments are paced together, those of one group once', async () => {
@@ -337,7 +196,7 @@ describe('after taking down', () => {
   })
 })
 
-test('the pace that the hooks reckon with is that of the service', async () => {
-  const text = await readFile(join(rootDir, 'infra/hooks/limits.js'), 'utf8')
+test('the pace that the hooks reckon with is that of the service', () => {
+  const text = readFileSync(join(rootDir, 'infra/hooks/limits.js'), 'utf8')
   expect(text).toContain(`const usualPace = ${settingDefaults.PACE}\n`)
 })

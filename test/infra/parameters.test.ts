@@ -63,6 +63,41 @@ describe('docs/deploy.md', () => {
     }
   })
 
+  test('hands a pipeline no variable that may not be there: it would be an empty value', () => {
+    const [, yaml = ''] = /```yaml\n(.*?)```/s.exec(page) ?? []
+    const passed = [...yaml.matchAll(/^ {6}([A-Z_]+): /gm)].map(([, variable]) => variable!)
+    const needed = [
+      'AZURE_CLIENT_ID',
+      'AZURE_TENANT_ID',
+      'AZURE_SUBSCRIPTION_ID',
+      'AZURE_ENV_NAME',
+      'AZURE_LOCATION',
+    ]
+    expect(passed).toEqual([...needed, 'DARKROOM_API_KEYS'])
+  })
+
+  test('says what stays in Azure of each part that can be switched off', () => {
+    const main = [...bicep.matchAll(/^module \w+ '[^']+' = if \((.*)\)/gm)].map(([, condition]) => condition)
+    // Of another one the page must say what becomes of it.
+    expect(main).toEqual([
+      'privateNetwork',
+      'privateNetwork',
+      'isOwnModel',
+      'hasVault',
+      '!empty(alertEmail)',
+      'monthlyBudget > 0',
+    ])
+    const [, table = ''] = /### What is switched off\n(.*?)\n## /s.exec(page) ?? []
+    for (const variable of [
+      'PRIVATE_NETWORK',
+      'MODEL_ACCOUNT_IDS',
+      'WEBHOOK_SECRETS',
+      'ALERT_EMAIL',
+      'MONTHLY_BUDGET',
+    ])
+      expect(table).toContain(`\`${variable}\``)
+  })
+
   test('is readable in a terminal', () => {
     const long = page.split('\n').filter((line) => line.length > 200)
     expect(long).toEqual([])

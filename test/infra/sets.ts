@@ -54,7 +54,17 @@ export const parameterSets = {
     imageRpm: 9,
     nodeRuntime: '24',
   },
-  existing: { ...needed, modelAccountIds: otherAccount, imageDeployment: 'drawings', imageCoolDays: 0 },
+  /** Whoever deploys has the roles already; images are neither moved nor deleted, and the budget was switched off. */
+  existing: {
+    ...needed,
+    modelAccountIds: otherAccount,
+    imageDeployment: 'drawings',
+    imageCoolDays: 0,
+    imageRetentionDays: 0,
+    deployerRoles: false,
+    monthlyBudget: 0,
+    budgetStart: '2026-01-01',
+  },
   keyed: { ...needed, principalId: '', modelAccountIds: otherAccount, modelApiKey: secrets.modelApiKey },
   list: {
     ...needed,
@@ -95,6 +105,10 @@ export const refusedSets: readonly (readonly [name: string, Parameters])[] = [
   ['maximumInstanceCount', { ...needed, maximumInstanceCount: 1_001 }],
   ['alwaysReadyWorkers', { ...needed, alwaysReadyWorkers: -1 }],
   ['zoneRedundant', { ...needed, zoneRedundant: 'yes' }],
+  ['networkAddresses', { ...needed, privateNetwork: true, networkAddresses: '10.0.0.0/24' }],
+  ['networkAddresses', { ...needed, privateNetwork: true, networkAddresses: '10.0.0.0' }],
+  ['networkAddresses', { ...needed, privateNetwork: true, networkAddresses: '' }],
+  ['deployerRoles', { ...needed, deployerRoles: 'no' }],
   ['imageRetentionDays', { ...needed, imageRetentionDays: -1 }],
   ['logRetentionDays', { ...needed, logRetentionDays: 7 }],
 ]

@@ -139,6 +139,46 @@ test.each([
   expect(errors).toContain('npm run key [-- NAME] [OPTIONS]')
 })
 
+test.each([
+  [['studio'], { npm_config_azd: 'true' }, '--azd', 'studio --azd'],
+  [
+    ['ops'],
+    { npm_config_rotate: 'true', npm_config_stdin: 'true' },
+    '--rotate, --stdin',
+    'ops --rotate --stdin',
+  ],
+  [['ops'], { npm_config_remove: 'true' }, '--remove', 'ops --remove'],
+  [
+    ['ci', '2'],
+    { npm_config_read_only: 'true', npm_config_weight: 'true' },
+    '--read-only, --weight N',
+    'ci --read-only --weight N',
+  ],
+  [['ci'], { npm_config_weight: '2' }, '--weight 2', 'ci --weight 2'],
+  [[], { npm_config_admin: 'true' }, '--admin', '--admin'],
+])(
+  'options of %j that npm took for itself are refused with the way out',
+  async (args, env, taken, wanted) => {
+    const { code, output, errors } = await command(args, { env })
+    expect([code, output]).toEqual([1, ''])
+    expect(errors).toContain(`npm took ${taken} for itself, and nothing was done`)
+    for (const way of ['npm.cmd run key --', 'node src/local/key-command.ts'])
+      expect(errors).toContain(`${way} ${wanted} `)
+  },
+)
+
+test('what npm says of itself in the environment is no option', async () => {
+  const env = { npm_config_save: '', npm_config_azd: '', npm_config_user_agent: 'npm/11' }
+  expect(await command(['studio'], { env })).toMatchObject({ code: 0, errors: '' })
+})
+
+test('npm itself, asked without --, does hand them on like this', async () => {
+  const script = 'console.log(JSON.stringify([process.argv.slice(1), process.env.npm_config_azd]))'
+  await writeFile(join(dir, 'package.json'), JSON.stringify({ scripts: { key: `node -e '${script}'` } }))
+  const child = spawn('npm', ['run', '--silent', 'key', 'studio', '--azd'], { cwd: dir })
+  expect(JSON.parse(await text(child.stdout))).toEqual([['studio'], 'true'])
+})
+
 test('--help names every option', async () => {
   const { code, output } = await command(['--help'])
   expect(code).toBe(0)

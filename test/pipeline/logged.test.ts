@@ -39,6 +39,7 @@ test('a run that succeeds is one event, with how long its parts took and what it
       claimMs: expect.any(Number),
       slotLateMs: expect.any(Number),
       callMs: expect.any(Number),
+      status: 200,
       storeMs: expect.any(Number),
       bytes: expect.any(Number),
       tokensOut: expect.any(Number),
@@ -50,14 +51,14 @@ test('a run that succeeds is one event, with how long its parts took and what it
 test('a run that comes to nothing says why in a code, and never in the model’s words', async () => {
   const world = newWorld()
   const { room, events } = await slotted(world)
-  world.model.script.push(fails('unavailable', { code: '401' }))
+  world.model.script.push(fails('unavailable', { code: 'PermissionDenied', status: 401 }))
   const message = workOf(world, 'cat')
   await world.clock.runUntil(message.wakeAt)
   await world.clock.run(runJob(room, message))
   const told = events.filter(({ event }) => ['deployment_stopped', 'run'].includes(event))
   expect(told).toMatchObject([
-    { event: 'deployment_stopped', deployment, code: '401' },
-    { event: 'run', outcome: 'snoozed', code: '401', attempt: 1 },
+    { event: 'deployment_stopped', deployment, code: 'PermissionDenied' },
+    { event: 'run', outcome: 'snoozed', code: 'PermissionDenied', status: 401, attempt: 1 },
   ])
   expect(told[1]).not.toHaveProperty('storeMs')
 })
@@ -76,6 +77,8 @@ test('a pool with work is one event, and an idle one says nothing', async () => 
       running: 0,
       batches: 1,
       halted: 0,
+      slotsLastMinute: 0,
+      quotas: 1,
       stopped: 0,
       paused: 0,
     }),

@@ -52,13 +52,19 @@ export function fails(
     retryAfterMs = null,
     code = kind,
     cause = 'rate',
-  }: { retryAfterMs?: number | null; code?: string; cause?: 'rate' | 'capacity' } = {},
+    status = null,
+  }: {
+    retryAfterMs?: number | null
+    code?: string
+    cause?: 'rate' | 'capacity'
+    status?: number | null
+  } = {},
 ): { readonly kind: 'failure'; readonly failure: ModelFailure } {
   return {
     kind: 'failure',
     failure: {
       ...failure(kind, code, `the model says ${code}`),
-      status: null,
+      status,
       requestId: undefined,
       cause,
       retryAfterMs,

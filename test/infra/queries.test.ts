@@ -1,0 +1,44 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { logEvents } from '../../src/core/log-event.ts'
+import { rootDir } from '../architecture/sources.ts'
+
+const page = readFileSync(join(rootDir, 'docs/logs.md'), 'utf8')
+const queries = [...page.matchAll(/```kusto\n(.*?)```/gs)].map(([, query = '']) => query)
+
+describe('the queries of docs/logs.md', () => {
+  test('are six, and each can be pasted by itself', () => {
+    expect(queries.map((query) => query.slice(0, 5))).toEqual([
+      '// 1.',
+      '// 2.',
+      '// 3.',
+      '// 4.',
+      '// 5.',
+      '// 6.',
+    ])
+    for (const query of queries) {
+      // The portal takes an empty line for the end of a query.
+      expect(query).not.toMatch(/\n\s*\n/)
+      expect(/^ev \|/m.test(query)).toBe(/^let ev = /m.test(query))
+    }
+  })
+
+  test('name events that are logged', () => {
+    const named = queries.flatMap((query) =>
+      [...query.matchAll(/e\.event (?:== (".*?")|in \((.*?)\))/g)].flatMap(([, one, several]) =>
+        (one ?? several ?? '').split(', ').map((name) => name.slice(1, -1)),
+      ),
+    )
+    expect(named.length).toBeGreaterThan(8)
+    for (const name of named) expect(Object.keys(logEvents)).toContain(name)
+  })
+
+  test('know throttling by its status, whatever words the model has for it', () => {
+    expect(queries[0]).toContain('throttled = countif(toint(e.status) == 429)')
+  })
+
+  test('show what waits now, and not what waited when there was work', () => {
+    expect(queries[1]).toContain('timestamp > ago(3m)')
+  })
+})
