@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import type { HostPattern } from './core/destination.ts'
-import type { Shares } from './core/fairness.ts'
-import { pricesSetting, priceTable, type PriceTable } from './core/prices.ts'
-import { profileNamed, profileOfDeployment } from './core/profiles.ts'
+import type { Shares } from './core/budget/fairness.ts'
+import { pricesSetting, priceTable, type PriceTable } from './core/costs/prices.ts'
+import { profileNamed, profileOfDeployment } from './core/requests/profiles.ts'
 import {
   addressOf,
   apiVersionField,

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { pricesOf, priceTable } from '../src/core/prices.ts'
-import { profileNamed } from '../src/core/profiles.ts'
+import { pricesOf, priceTable } from '../src/core/costs/prices.ts'
+import { profileNamed } from '../src/core/requests/profiles.ts'
 import { readSettings, SettingsError } from '../src/settings.ts'
 
 const root = join(import.meta.dirname, '..')

@@ -1,8 +1,8 @@
 import { app } from '@azure/functions'
 import { darkroom, log } from '../app.ts'
-import { retryJobs } from '../pipeline/batch-jobs.ts'
-import { finaliseBatch } from '../pipeline/finalise.ts'
-import { registerBatch } from '../pipeline/register.ts'
+import { retryJobs } from '../pipeline/batches/batch-jobs.ts'
+import { finaliseBatch } from '../pipeline/batches/finalise.ts'
+import { registerBatch } from '../pipeline/batches/register.ts'
 import { batchTaskSchema, poisonName, queueNames } from '../storage/queues.ts'
 
 app.storageQueue('batch-work', {

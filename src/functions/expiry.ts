@@ -1,6 +1,6 @@
 import { app } from '@azure/functions'
 import { darkroom, log } from '../app.ts'
-import { sweepInputs } from '../pipeline/sweep-inputs.ts'
+import { sweepInputs } from '../pipeline/intake/sweep-inputs.ts'
 
 app.timer('expiry', {
   schedule: '0 17 * * * *',

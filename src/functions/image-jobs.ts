@@ -1,7 +1,7 @@
 import { app, type InvocationContext } from '@azure/functions'
 import { darkroom, log } from '../app.ts'
-import { fingerprint, jobId } from '../core/keys.ts'
-import { takeMessage, takePoisoned, type Accepted, type JobMessage } from '../pipeline/intake.ts'
+import { fingerprint, jobId } from '../core/jobs/keys.ts'
+import { takeMessage, takePoisoned, type Accepted, type JobMessage } from '../pipeline/intake/intake.ts'
 import { poisonName, queueNames } from '../storage/queues.ts'
 
 app.storageQueue('image-jobs', {

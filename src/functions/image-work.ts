@@ -1,8 +1,8 @@
 import { app } from '@azure/functions'
 import { darkroom, darkroomForCalls, log } from '../app.ts'
-import { jobId } from '../core/keys.ts'
-import { takePoisoned } from '../pipeline/intake.ts'
-import { giveUpSlot, runJob } from '../pipeline/worker.ts'
+import { jobId } from '../core/jobs/keys.ts'
+import { takePoisoned } from '../pipeline/intake/intake.ts'
+import { giveUpSlot, runJob } from '../pipeline/running/worker.ts'
 import { poisonName, queueNames, workMessageSchema } from '../storage/queues.ts'
 
 app.storageQueue('image-work', {

@@ -1,7 +1,7 @@
 import { app } from '@azure/functions'
 import { darkroom, log } from '../app.ts'
-import { nudge } from '../pipeline/announce.ts'
-import { runTick } from '../pipeline/pacer.ts'
+import { nudge } from '../pipeline/pacing/announce.ts'
+import { runTick } from '../pipeline/pacing/pacer.ts'
 import { poisonName, queueNames, tickMessageSchema } from '../storage/queues.ts'
 
 app.storageQueue('pacer', {

@@ -1,8 +1,8 @@
 import { app } from '@azure/functions'
 import { darkroom, log } from '../app.ts'
 import { errorFacts } from '../core/log-event.ts'
-import { reportPools } from '../pipeline/pool-report.ts'
-import { rescue } from '../pipeline/rescue.ts'
+import { reportPools } from '../pipeline/pacing/pool-report.ts'
+import { rescue } from '../pipeline/running/rescue.ts'
 
 /** The one timer that fires each minute: what must be looked at so often shares it. */
 app.timer('rescue', {

@@ -1,6 +1,6 @@
 import { app } from '@azure/functions'
 import { darkroom, log } from '../app.ts'
-import { deliverHook, putOffHook, type HookOutcome } from '../pipeline/hook-delivery.ts'
+import { deliverHook, putOffHook, type HookOutcome } from '../pipeline/webhooks/hook-delivery.ts'
 import { hookMessageSchema, poisonName, queueNames } from '../storage/queues.ts'
 
 app.storageQueue('webhooks', {

@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import { limits } from '../core/limits.ts'
-import { describeIssue, type SubmissionFault } from '../core/submission-fault.ts'
+import { describeIssue, type SubmissionFault } from '../core/requests/submission-fault.ts'
 
 /** What is wrong with something that a schema refused, as one sentence; `names` are those of all that may be given. */
 export function faultOf(

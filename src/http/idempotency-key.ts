@@ -1,6 +1,6 @@
 import type { HttpRequest } from '@azure/functions'
-import type { Job } from '../core/job.ts'
-import { jobId } from '../core/keys.ts'
+import type { Job } from '../core/jobs/job.ts'
+import { jobId } from '../core/jobs/keys.ts'
 import { limits } from '../core/limits.ts'
 import { replyError, type Reply } from './reply.ts'
 

@@ -1,6 +1,6 @@
 import type { HttpRequest } from '@azure/functions'
 import type { Caller } from '../core/caller.ts'
-import { usdOf } from '../core/money.ts'
+import { usdOf } from '../core/costs/money.ts'
 import { timing } from '../core/timing.ts'
 import type { Darkroom } from '../pipeline/darkroom.ts'
 import { SettingsError } from '../settings.ts'

@@ -1,4 +1,4 @@
-import type { ImageRequest } from '../core/submission.ts'
+import type { ImageRequest } from '../core/requests/submission.ts'
 
 /** Varied in subject, size and format, so that the contact sheet shows what the pipeline takes. */
 export const demoPrompts: readonly ImageRequest[] = [

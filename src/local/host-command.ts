@@ -1,4 +1,4 @@
-import { useRunningStorage } from './development-storage.ts'
+import { useRunningStorage } from './azurite/development-storage.ts'
 import {
   logToTerminal,
   readCommandSettings,

@@ -9,7 +9,7 @@ const { apiKey, deployment: deploymentName, apiVersions } = defaultSettings
 
 /** Azurite with its data in memory; what it said is its connection string. */
 export async function startStorageProcess(): Promise<Child> {
-  return startChild({ path: 'src/local/azurite-command.ts', env: {}, ready: /^azurite: ready (.*)$/ })
+  return startChild({ path: 'src/local/azurite/azurite-command.ts', env: {}, ready: /^azurite: ready (.*)$/ })
 }
 
 export type DeploymentProcess = {

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { startDevelopmentStorage } from './development-storage.ts'
+import { startDevelopmentStorage } from './azurite/development-storage.ts'
 import {
   logToTerminal,
   readCommandSettings,

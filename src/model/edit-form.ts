@@ -1,5 +1,5 @@
-import type { Inputs } from '../core/input-ref.ts'
-import type { ImageRequest } from '../core/submission.ts'
+import type { Inputs } from '../core/requests/input-ref.ts'
+import type { ImageRequest } from '../core/requests/submission.ts'
 import type { InputImage } from '../ports.ts'
 
 /**

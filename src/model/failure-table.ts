@@ -1,4 +1,4 @@
-import type { FailureKind } from '../core/failure.ts'
+import type { FailureKind } from '../core/jobs/failure.ts'
 
 /** From what the model answered to what it means. Source: reference of the image API, section 5. */
 

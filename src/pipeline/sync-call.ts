@@ -1,15 +1,15 @@
 import type { Caller } from '../core/caller.ts'
-import { isFinal, type Job } from '../core/job.ts'
+import { isFinal, type Job } from '../core/jobs/job.ts'
 import { limits } from '../core/limits.ts'
 import { errorCode } from '../core/log-event.ts'
-import type { Submission } from '../core/submission.ts'
+import type { Submission } from '../core/requests/submission.ts'
 import { timing } from '../core/timing.ts'
 import type { JobRef } from '../ports.ts'
-import { cancelJob, type JobCancelled } from './batches.ts'
+import { cancelJob, type JobCancelled } from './batches/batches.ts'
 import type { Darkroom } from './darkroom.ts'
-import { requestRef, takeSubmission, type Asked, type TakenRequest } from './intake.ts'
-import { budgetStatus, estimateStart } from './status.ts'
-import { flowOf } from './pool-view.ts'
+import { requestRef, takeSubmission, type Asked, type TakenRequest } from './intake/intake.ts'
+import { budgetStatus, estimateStart } from './status/status.ts'
+import { flowOf } from './pacing/pool-view.ts'
 
 /** A call whose sender stays on the line until its images are there. */
 export type SyncCall = {

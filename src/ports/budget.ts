@@ -1,5 +1,5 @@
-import type { Ledger } from '../core/budget.ts'
-import type { Flow } from '../core/fairness.ts'
+import type { Ledger } from '../core/budget/ledger.ts'
+import type { Flow } from '../core/budget/fairness.ts'
 
 /** When a pool's next tick is due; `epoch` counts ticks, so that of two only one lives. */
 export type TickState = {

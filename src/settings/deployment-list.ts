@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { isRecord, nameOf, readJson } from '../core/json.ts'
 import { limits } from '../core/limits.ts'
-import { profileNamed, profileOfDeployment } from '../core/profiles.ts'
+import { profileNamed, profileOfDeployment } from '../core/requests/profiles.ts'
 import {
   addressOf,
   apiVersionField,

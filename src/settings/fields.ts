@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { profiles } from '../core/profiles.ts'
+import { profiles } from '../core/requests/profiles.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 

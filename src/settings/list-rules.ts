@@ -1,4 +1,4 @@
-import type { ModelProfile } from '../core/profiles.ts'
+import type { ModelProfile } from '../core/requests/profiles.ts'
 import type { Address } from './address.ts'
 import type { Fault } from './fields.ts'
 

@@ -1,4 +1,4 @@
-import type { ModelProfile } from '../core/profiles.ts'
+import type { ModelProfile } from '../core/requests/profiles.ts'
 import type { Address } from './address.ts'
 
 /** Deployments that serve one model. The first pool takes the jobs that name no model. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Shares } from '../core/fairness.ts'
+import type { Shares } from '../core/budget/fairness.ts'
 import { readJson } from '../core/json.ts'
 
 const wanted =

@@ -1,6 +1,6 @@
 import type { QueueClient, QueueServiceClient } from '@azure/storage-queue'
 import { z } from 'zod'
-import { failureKinds } from '../core/failure.ts'
+import { failureKinds } from '../core/jobs/failure.ts'
 import { eventTypes } from '../core/webhook.ts'
 import type { BatchTask, Clock, HookMessage, Messages, TickMessage, WorkMessage } from '../ports.ts'
 

@@ -4,7 +4,7 @@ import { join, posix } from 'node:path'
 export const rootDir = join(import.meta.dirname, '../..')
 
 export type Source = {
-  /** From `src`, with slashes: `core/job.ts`. */
+  /** From `src`, with slashes: `core/jobs/job.ts`. */
   readonly path: string
   /** The folder below `src`, or the file's own name without its ending: `core`, `ports`. */
   readonly room: string
@@ -73,7 +73,7 @@ export function codeOf(text: string): string {
   })
 }
 
-/** Every line that the pattern finds, for a person: `core/job.ts: Date.now()`. */
+/** Every line that the pattern finds, for a person: `core/jobs/job.ts: Date.now()`. */
 export function findings(pattern: RegExp, files: readonly Source[]): readonly string[] {
   return files.flatMap(({ path, code }) => {
     const hits = code.matchAll(new RegExp(pattern, 'g'))

@@ -9,7 +9,7 @@ import {
   startStorageProcess,
 } from '../../src/local/processes.ts'
 import { connectStorage } from '../../src/storage/connection.ts'
-import { imageContainer } from '../../src/storage/images.ts'
+import { imageContainer } from '../../src/storage/blobs/images.ts'
 import { poisonName, queueNames } from '../../src/storage/queues.ts'
 import { storageLine, type StorageLine } from '../support/storage-line.ts'
 import { allJobs, assertNoProcessIsLeft, laws } from './laws.ts'

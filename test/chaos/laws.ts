@@ -1,13 +1,13 @@
 import { expect } from 'vitest'
-import { attemptsAllowed, type FailureKind } from '../../src/core/failure.ts'
-import type { Job, Usage } from '../../src/core/job.ts'
-import { jobId } from '../../src/core/keys.ts'
+import { attemptsAllowed, type FailureKind } from '../../src/core/jobs/failure.ts'
+import type { Job, Usage } from '../../src/core/jobs/job.ts'
+import { jobId } from '../../src/core/jobs/keys.ts'
 import type { ReceivedRequest } from '../../src/local/deployment/log.ts'
 import { defaultSettings } from '../../src/local/deployment/settings.ts'
 import { usageOf } from '../../src/local/deployment/tokens.ts'
 import type { JobRef } from '../../src/ports.ts'
-import { readJob } from '../../src/storage/job-rows.ts'
-import type { Entity } from '../../src/storage/table.ts'
+import { readJob } from '../../src/storage/tables/job-rows.ts'
+import type { Entity } from '../../src/storage/tables/table.ts'
 import {
   assertAllFinished,
   assertCountedOnce,

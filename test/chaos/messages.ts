@@ -1,6 +1,6 @@
 import type { QueueClient } from '@azure/storage-queue'
 import { setTimeout as wait } from 'node:timers/promises'
-import { inboxName, keyOf } from '../../src/core/keys.ts'
+import { inboxName, keyOf } from '../../src/core/jobs/keys.ts'
 import { chanceFrom, type Chance } from '../../src/local/deployment/chance.ts'
 import type { JobRef } from '../../src/ports.ts'
 

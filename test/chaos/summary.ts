@@ -1,5 +1,5 @@
-import type { Job } from '../../src/core/job.ts'
-import { jobId } from '../../src/core/keys.ts'
+import type { Job } from '../../src/core/jobs/job.ts'
+import { jobId } from '../../src/core/jobs/keys.ts'
 import { allJobs, paidCalls } from './laws.ts'
 import type { Records } from './records.ts'
 

@@ -8,11 +8,11 @@ import {
   toldLimit,
   withRecall,
   type Ledger,
-} from '../../src/core/budget.ts'
-import { newFlow, type Flow } from '../../src/core/fairness.ts'
+} from '../../src/core/budget/ledger.ts'
+import { newFlow, type Flow } from '../../src/core/budget/fairness.ts'
 import type { BudgetTable, Pool, TickState } from '../../src/ports.ts'
-import { budgetTable } from '../../src/storage/budget-table.ts'
-import type { Table } from '../../src/storage/table.ts'
+import { budgetTable } from '../../src/storage/tables/budget-table.ts'
+import type { Table } from '../../src/storage/tables/table.ts'
 import { losingAnswers, type LostAnswer } from '../support/lost-answers.ts'
 import { stores, uniqueName } from './stores.ts'
 

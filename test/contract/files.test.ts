@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { buffer } from 'node:stream/consumers'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { timedId } from '../../src/core/keys.ts'
+import { timedId } from '../../src/core/jobs/keys.ts'
 import type { FileStore, StoredFile } from '../../src/ports.ts'
-import type { FileContents } from '../../src/storage/file-contents.ts'
-import { fileStore } from '../../src/storage/files.ts'
-import type { Table } from '../../src/storage/table.ts'
+import type { FileContents } from '../../src/storage/blobs/file-contents.ts'
+import { fileStore } from '../../src/storage/blobs/files.ts'
+import type { Table } from '../../src/storage/tables/table.ts'
 import { stores } from './stores.ts'
 
 const hourMs = 3_600_000

@@ -1,14 +1,22 @@
 import * as fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { committedMicroUsd } from '../../src/core/counters.ts'
-import { failure, failureKinds } from '../../src/core/failure.ts'
-import { cancelled, claimed, failed, retried, snoozed, succeeded, unslotted } from '../../src/core/job.ts'
-import type { Job } from '../../src/core/job.ts'
+import { committedMicroUsd } from '../../src/core/jobs/counters.ts'
+import { failure, failureKinds } from '../../src/core/jobs/failure.ts'
+import {
+  cancelled,
+  claimed,
+  failed,
+  retried,
+  snoozed,
+  succeeded,
+  unslotted,
+} from '../../src/core/jobs/job.ts'
+import type { Job } from '../../src/core/jobs/job.ts'
 import { limits } from '../../src/core/limits.ts'
 import { chanceFrom } from '../../src/local/deployment/chance.ts'
 import type { JobTable, SlotGrant, SlotsGiven } from '../../src/ports.ts'
-import { readCounters } from '../../src/storage/job-rows.ts'
-import type { Entity, Table } from '../../src/storage/table.ts'
+import { readCounters } from '../../src/storage/tables/job-rows.ts'
+import type { Entity, Table } from '../../src/storage/tables/table.ts'
 import { losingAnswers, type LostAnswer } from '../support/lost-answers.ts'
 import { memoryTable } from '../support/memory-table.ts'
 import { contentIn, grantOf, image, jobOf, jobsOn, jobsOnShard, makeRunning, now, usage } from './jobs.ts'

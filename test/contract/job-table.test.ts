@@ -9,15 +9,15 @@ import {
   snoozed,
   succeeded,
   unslotted,
-} from '../../src/core/job.ts'
+} from '../../src/core/jobs/job.ts'
 import { logged, type Delivery } from '../../src/core/webhook.ts'
-import type { Job } from '../../src/core/job.ts'
-import { failure } from '../../src/core/failure.ts'
-import { plainTerms, type Terms } from '../../src/core/fairness.ts'
-import { priorityLines, type IndexKind } from '../../src/core/keys.ts'
+import type { Job } from '../../src/core/jobs/job.ts'
+import { failure } from '../../src/core/jobs/failure.ts'
+import { plainTerms, type Terms } from '../../src/core/budget/fairness.ts'
+import { priorityLines, type IndexKind } from '../../src/core/jobs/keys.ts'
 import { limits } from '../../src/core/limits.ts'
 import type { JobSnapshot, JobTable, SlotGrant } from '../../src/ports.ts'
-import type { Table } from '../../src/storage/table.ts'
+import type { Table } from '../../src/storage/tables/table.ts'
 import type { BatchContent } from '../support/laws.ts'
 import { losingAnswers, type LostAnswer } from '../support/lost-answers.ts'
 import { contentIn, grantOf, image, jobOf, jobsOn, jobsOnShard, makeRunning, now, usage } from './jobs.ts'

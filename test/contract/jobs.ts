@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
-import { claimed, newJob, type Job, type Order } from '../../src/core/job.ts'
+import { claimed, newJob, type Job, type Order } from '../../src/core/jobs/job.ts'
 import { chanceFrom } from '../../src/local/deployment/chance.ts'
 import type { Clock, JobSnapshot, JobTable, SlotGrant } from '../../src/ports.ts'
-import { jobTable } from '../../src/storage/job-table.ts'
-import type { Table } from '../../src/storage/table.ts'
+import { jobTable } from '../../src/storage/tables/job-table.ts'
+import type { Table } from '../../src/storage/tables/table.ts'
 import { assertRowsAgree, type BatchContent } from '../support/laws.ts'
 
 /** What the contracts of the job table share. */

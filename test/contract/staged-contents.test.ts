@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { buffer } from 'node:stream/consumers'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { limits } from '../../src/core/limits.ts'
-import type { FileContents } from '../../src/storage/file-contents.ts'
+import type { FileContents } from '../../src/storage/blobs/file-contents.ts'
 import { stores } from './stores.ts'
 
 const block = limits.fileBlockBytes

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { TableClient } from '@azure/data-tables'
 import { inject } from 'vitest'
-import { inputContainer } from '../../src/core/input-ref.ts'
+import { inputContainer } from '../../src/core/requests/input-ref.ts'
 import type {
   HookMessage,
   ImageStore,
@@ -10,11 +10,11 @@ import type {
   TickMessage,
   WorkMessage,
 } from '../../src/ports.ts'
-import { azureTable } from '../../src/storage/azure-table.ts'
+import { azureTable } from '../../src/storage/tables/azure-table.ts'
 import { connectStorage, type StorageConnection } from '../../src/storage/connection.ts'
-import { azureFileContents, fileContainer, type FileContents } from '../../src/storage/file-contents.ts'
-import { azureImageStore, imageContainer } from '../../src/storage/images.ts'
-import { azureInputStore } from '../../src/storage/inputs.ts'
+import { azureFileContents, fileContainer, type FileContents } from '../../src/storage/blobs/file-contents.ts'
+import { azureImageStore, imageContainer } from '../../src/storage/blobs/images.ts'
+import { azureInputStore } from '../../src/storage/blobs/inputs.ts'
 import {
   azureMessages,
   hookMessageSchema,
@@ -22,7 +22,7 @@ import {
   tickMessageSchema,
   workMessageSchema,
 } from '../../src/storage/queues.ts'
-import type { Table } from '../../src/storage/table.ts'
+import type { Table } from '../../src/storage/tables/table.ts'
 import { memoryFileContents } from '../support/memory-file-contents.ts'
 import { memoryImages } from '../support/memory-images.ts'
 import { memoryInputs } from '../support/memory-inputs.ts'

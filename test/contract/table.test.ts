@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import type { Entity, Table, Write } from '../../src/storage/table.ts'
+import type { Entity, Table, Write } from '../../src/storage/tables/table.ts'
 import { stores, uniqueName } from './stores.ts'
 
 describe.each(stores)('a table in $name', ({ makeTable }) => {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { timedId } from '../../src/core/keys.ts'
-import { timeline, type Timeline, type TimelineEntry } from '../../src/storage/timeline.ts'
+import { timedId } from '../../src/core/jobs/keys.ts'
+import { timeline, type Timeline, type TimelineEntry } from '../../src/storage/tables/timeline.ts'
 import { stores } from './stores.ts'
 
 const startAt = Date.UTC(2026, 10, 23, 12)

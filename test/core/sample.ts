@@ -1,8 +1,8 @@
 import * as fc from 'fast-check'
-import type { Ledger } from '../../src/core/budget.ts'
-import { newLedger } from '../../src/core/budget.ts'
-import { newJob, type Job, type Phase, type PhaseKind } from '../../src/core/job.ts'
-import { freeSizeProblem } from '../../src/core/profiles.ts'
+import type { Ledger } from '../../src/core/budget/ledger.ts'
+import { newLedger } from '../../src/core/budget/ledger.ts'
+import { newJob, type Job, type Phase, type PhaseKind } from '../../src/core/jobs/job.ts'
+import { freeSizeProblem } from '../../src/core/requests/profiles.ts'
 
 /** 2026-11-23, 10:00 UTC. */
 export const t0 = Date.UTC(2026, 10, 23, 10)

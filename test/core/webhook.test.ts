@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { failure } from '../../src/core/failure.ts'
-import { cancelled, claimed, failed, newJob, succeeded, type Job } from '../../src/core/job.ts'
+import { failure } from '../../src/core/jobs/failure.ts'
+import { cancelled, claimed, failed, newJob, succeeded, type Job } from '../../src/core/jobs/job.ts'
 import {
   batchEvent,
   deliveryOf,

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { join } from 'node:path'
 import { BlobServiceClient, type ContainerClient } from '@azure/storage-blob'
 import { QueueServiceClient, type QueueClient } from '@azure/storage-queue'
-import { startAzurite } from '../../src/local/azurite.ts'
+import { startAzurite } from '../../src/local/azurite/azurite.ts'
 import {
   startDeployment,
   type DeploymentOptions,

@@ -3,8 +3,8 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { createFunctionApp, type FunctionApp } from '../../src/local/host/core-api.ts'
 import { supplyCoreModule } from '../../src/local/host/entry.ts'
 import { readHostJson } from '../../src/local/host/host-json.ts'
-import { readPath } from '../../src/local/host/http-path.ts'
-import { functionChooser, type Routed } from '../../src/local/host/http-route.ts'
+import { readPath } from '../../src/local/host/http/http-path.ts'
+import { functionChooser, type Routed } from '../../src/local/host/http/http-route.ts'
 
 const app: FunctionApp = createFunctionApp(() => {})
 let functions: readonly Routed[]

@@ -1,9 +1,9 @@
 import functions from '@azure/functions'
 import { expect, test } from 'vitest'
-import { plainTerms } from '../../src/core/fairness.ts'
+import { plainTerms } from '../../src/core/budget/fairness.ts'
 import { localCaller } from '../../src/core/caller.ts'
-import { getBatch } from '../../src/http/batches.ts'
-import { getBatches, getResults } from '../../src/http/submitted-batches.ts'
+import { getBatch } from '../../src/http/api/batches.ts'
+import { getBatches, getResults } from '../../src/http/api/submitted-batches.ts'
 import { newWorld, roomIn } from '../support/room.ts'
 
 test.each(['a/b', 'a#b', 'a?b', 'a\\b', '../b', 'ä'])(

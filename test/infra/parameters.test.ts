@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { profiles } from '../../src/core/profiles.ts'
+import { profiles } from '../../src/core/requests/profiles.ts'
 import { rootDir } from '../architecture/sources.ts'
 
 const bicep = readFileSync(join(rootDir, 'infra/main.bicep'), 'utf8')

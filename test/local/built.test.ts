@@ -13,9 +13,9 @@ async function write(path: string, at: number): Promise<void> {
 
 beforeEach(async () => {
   rootDir = await mkdtemp(join(tmpdir(), 'built-'))
-  for (const folder of ['src/core', 'dist/azure']) await mkdir(join(rootDir, folder), { recursive: true })
-  for (const path of ['src/app.ts', 'src/core/job.ts', 'build.ts', 'host.json']) await write(path, 100)
-  for (const folder of ['src', 'src/core']) await utimes(join(rootDir, folder), 100, 100)
+  for (const folder of ['src/core/jobs', 'dist/azure']) await mkdir(join(rootDir, folder), { recursive: true })
+  for (const path of ['src/app.ts', 'src/core/jobs/job.ts', 'build.ts', 'host.json']) await write(path, 100)
+  for (const folder of ['src', 'src/core', 'src/core/jobs']) await utimes(join(rootDir, folder), 100, 100)
   await write('dist/azure/functions.cjs', 200)
 })
 
@@ -27,7 +27,7 @@ test('a bundle that is newer than all of its sources is not stale', async () => 
   expect(await isStale(rootDir)).toBe(false)
 })
 
-test.each(['src/app.ts', 'src/core/job.ts', 'host.json', 'src/core', 'package-lock.json'])(
+test.each(['src/app.ts', 'src/core/jobs/job.ts', 'host.json', 'src/core', 'package-lock.json'])(
   'one is stale when %s was changed since',
   async (path) => {
     if (path !== 'src/core') await write(path, 300)

@@ -1,7 +1,7 @@
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
-import { takeMessage } from '../../src/pipeline/intake.ts'
-import { runTick } from '../../src/pipeline/pacer.ts'
-import { runJob } from '../../src/pipeline/worker.ts'
+import { takeMessage } from '../../src/pipeline/intake/intake.ts'
+import { runTick } from '../../src/pipeline/pacing/pacer.ts'
+import { runJob } from '../../src/pipeline/running/worker.ts'
 import type { TickState } from '../../src/ports.ts'
 import { batch, messageOf, type World } from '../support/room.ts'
 

@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { localCaller } from '../../src/core/caller.ts'
-import { stopped } from '../../src/core/budget.ts'
+import { stopped } from '../../src/core/budget/ledger.ts'
 import { limits } from '../../src/core/limits.ts'
 import { timing } from '../../src/core/timing.ts'
-import { cancelBatch, cancelJob, pauseBatch } from '../../src/pipeline/batches.ts'
+import { cancelBatch, cancelJob, pauseBatch } from '../../src/pipeline/batches/batches.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
-import { changeLedger } from '../../src/pipeline/ledgers.ts'
+import { changeLedger } from '../../src/pipeline/pacing/ledgers.ts'
 import {
   endOfSyncCall,
   takePlace,
@@ -15,8 +15,8 @@ import {
   type SyncWait,
   type TakenCall,
 } from '../../src/pipeline/sync-call.ts'
-import { rescue } from '../../src/pipeline/rescue.ts'
-import { batchStatus } from '../../src/pipeline/status.ts'
+import { rescue } from '../../src/pipeline/running/rescue.ts'
+import { batchStatus } from '../../src/pipeline/status/status.ts'
 import { costs, deployment, newWorld, quota, roomIn, type World } from '../support/room.ts'
 import { fails, scriptedModel } from '../support/scripted-model.ts'
 import { play, takeMany } from './play.ts'

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
-import type { FailureKind } from '../../src/core/failure.ts'
-import type { Usage } from '../../src/core/job.ts'
+import type { FailureKind } from '../../src/core/jobs/failure.ts'
+import type { Usage } from '../../src/core/jobs/job.ts'
 import { createRateWindows, type RateRule } from '../../src/local/deployment/windows.ts'
 import type { Chance, ModelAnswer } from '../../src/ports.ts'
 import { fails, pictures } from '../support/scripted-model.ts'

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
-import { jobCounts } from '../../src/core/counters.ts'
-import { isFinal, type Job } from '../../src/core/job.ts'
-import { batchStatus, type BatchStatus } from '../../src/pipeline/status.ts'
+import { jobCounts } from '../../src/core/jobs/counters.ts'
+import { isFinal, type Job } from '../../src/core/jobs/job.ts'
+import { batchStatus, type BatchStatus } from '../../src/pipeline/status/status.ts'
 import { batchOf, fairWeather } from './scenarios.ts'
 import { simulate, type Action, type Run } from './world.ts'
 

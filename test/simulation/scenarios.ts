@@ -1,5 +1,5 @@
 import { chanceFrom } from '../../src/local/deployment/chance.ts'
-import { priorities } from '../../src/core/submission.ts'
+import { priorities } from '../../src/core/requests/submission.ts'
 import type { Chance } from '../../src/ports.ts'
 import type { ModelFaults } from './deployment.ts'
 import { withRetries } from './retries.ts'

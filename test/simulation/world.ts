@@ -1,28 +1,28 @@
 import { localCaller } from '../../src/core/caller.ts'
 import { expect } from 'vitest'
-import type { FailureKind, OnUnknown } from '../../src/core/failure.ts'
-import { isFinal, type Job } from '../../src/core/job.ts'
-import { inboxName, keyOf } from '../../src/core/keys.ts'
-import { profileOfDeployment } from '../../src/core/profiles.ts'
-import { submissionParser } from '../../src/core/submission-parser.ts'
+import type { FailureKind, OnUnknown } from '../../src/core/jobs/failure.ts'
+import { isFinal, type Job } from '../../src/core/jobs/job.ts'
+import { inboxName, keyOf } from '../../src/core/jobs/keys.ts'
+import { profileOfDeployment } from '../../src/core/requests/profiles.ts'
+import { submissionParser } from '../../src/core/requests/submission-parser.ts'
 import { decodeBase64 } from '../../src/model/base64.ts'
-import type { Priority } from '../../src/core/submission.ts'
-import { nudge } from '../../src/pipeline/announce.ts'
+import type { Priority } from '../../src/core/requests/submission.ts'
+import { nudge } from '../../src/pipeline/pacing/announce.ts'
 import {
   cancelBatch,
   changeBatch,
   pauseBatch,
   resumeBatch,
   type Decided,
-} from '../../src/pipeline/batches.ts'
-import { retryJobs } from '../../src/pipeline/batch-jobs.ts'
+} from '../../src/pipeline/batches/batches.ts'
+import { retryJobs } from '../../src/pipeline/batches/batch-jobs.ts'
 import type { Darkroom } from '../../src/pipeline/darkroom.ts'
-import { takeMessage, takePoisoned, takeRequest } from '../../src/pipeline/intake.ts'
-import { runTick } from '../../src/pipeline/pacer.ts'
-import { rescue } from '../../src/pipeline/rescue.ts'
-import { giveUpSlot, runJob } from '../../src/pipeline/worker.ts'
+import { takeMessage, takePoisoned, takeRequest } from '../../src/pipeline/intake/intake.ts'
+import { runTick } from '../../src/pipeline/pacing/pacer.ts'
+import { rescue } from '../../src/pipeline/running/rescue.ts'
+import { giveUpSlot, runJob } from '../../src/pipeline/running/worker.ts'
 import type { BatchTask, Chance, JobRef, TickMessage, WorkMessage } from '../../src/ports.ts'
-import { readJob } from '../../src/storage/job-rows.ts'
+import { readJob } from '../../src/storage/tables/job-rows.ts'
 import {
   assertAllFinished,
   assertCountedOnce,

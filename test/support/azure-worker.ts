@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { createFunctionApp } from '../../src/local/host/core-api.ts'
 import { supplyCoreModule } from '../../src/local/host/entry.ts'
 import { createInvoke } from '../../src/local/host/invocation.ts'
-import { startStreamServer } from '../../src/local/host/stream-server.ts'
+import { startStreamServer } from '../../src/local/host/worker/stream-server.ts'
 
 const require = createRequire(import.meta.url)
 

@@ -1,12 +1,12 @@
 import { expect } from 'vitest'
-import type { FailureKind } from '../../src/core/failure.ts'
-import { jobCounts, sum, type Counters } from '../../src/core/counters.ts'
-import { isFinal, type Image, type Job, type Usage } from '../../src/core/job.ts'
-import { indexRowOf, parseIndexRow } from '../../src/core/keys.ts'
+import type { FailureKind } from '../../src/core/jobs/failure.ts'
+import { jobCounts, sum, type Counters } from '../../src/core/jobs/counters.ts'
+import { isFinal, type Image, type Job, type Usage } from '../../src/core/jobs/job.ts'
+import { indexRowOf, parseIndexRow } from '../../src/core/jobs/keys.ts'
 import type { JobRef } from '../../src/ports.ts'
-import { batchRow } from '../../src/storage/batch-rows.ts'
-import { readCounters, readJob } from '../../src/storage/job-rows.ts'
-import type { Entity } from '../../src/storage/table.ts'
+import { batchRow } from '../../src/storage/tables/batch-rows.ts'
+import { readCounters, readJob } from '../../src/storage/tables/job-rows.ts'
+import type { Entity } from '../../src/storage/tables/table.ts'
 
 /** The laws of design, section 7: each is one named assertion, the same in every test. */
 

@@ -1,4 +1,4 @@
-import type { Table } from '../../src/storage/table.ts'
+import type { Table } from '../../src/storage/tables/table.ts'
 
 /** What becomes of a transaction whose answer is lost after it was applied. */
 export type LostAnswer =

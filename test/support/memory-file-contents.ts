@@ -1,6 +1,6 @@
 import { limits } from '../../src/core/limits.ts'
-import { countBytes, PastBound } from '../../src/storage/blocks.ts'
-import type { FileContents } from '../../src/storage/file-contents.ts'
+import { countBytes, PastBound } from '../../src/storage/blobs/blocks.ts'
+import type { FileContents } from '../../src/storage/blobs/file-contents.ts'
 
 export type MemoryFileContents = FileContents & {
   readonly blobs: ReadonlyMap<string, Uint8Array>

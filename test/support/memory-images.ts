@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
-import { imageBlobNames, jobId } from '../../src/core/keys.ts'
+import { imageBlobNames, jobId } from '../../src/core/jobs/keys.ts'
 import type { CallFacts, ImageStore, PictureBytes } from '../../src/ports.ts'
-import type { Image } from '../../src/core/job.ts'
+import type { Image } from '../../src/core/jobs/job.ts'
 
 type Answer = Parameters<ImageStore['save']>[0]
 

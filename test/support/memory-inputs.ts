@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import type { InputStore } from '../../src/ports.ts'
 
-import { keptPrefix } from '../../src/core/input-ref.ts'
+import { keptPrefix } from '../../src/core/requests/input-ref.ts'
 
 export type MemoryInputs = InputStore & { readonly blobs: Map<string, Uint8Array> }
 

@@ -1,4 +1,4 @@
-import type { Entity, Table, Write } from '../../src/storage/table.ts'
+import type { Entity, Table, Write } from '../../src/storage/tables/table.ts'
 
 /** What one transaction did to one row. */
 export type RowMove = {

@@ -1,5 +1,5 @@
-import { failure, type FailureKind, type ModelFailure } from '../../src/core/failure.ts'
-import type { Inputs } from '../../src/core/input-ref.ts'
+import { failure, type FailureKind, type ModelFailure } from '../../src/core/jobs/failure.ts'
+import type { Inputs } from '../../src/core/requests/input-ref.ts'
 import type { ImageModel, InputImage, ModelAnswer, PictureBytes } from '../../src/ports.ts'
 import type { VirtualClock } from './virtual-clock.ts'
 

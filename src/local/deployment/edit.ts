@@ -1,4 +1,4 @@
-import { inputFacts, type PictureFacts } from '../../core/input-picture.ts'
+import { inputFacts, type PictureFacts } from '../../core/requests/input-picture.ts'
 import type { ErrorAnswer } from './answers.ts'
 import { duplicateParameter, invalidValue, missingParameter, unknownParameter } from './answers.ts'
 import type { Form } from './form.ts'

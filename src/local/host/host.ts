@@ -4,7 +4,7 @@ import type { DequeuedMessageItem, QueueServiceClient } from '@azure/storage-que
 import { hostClock, within, type HostClock } from './clock.ts'
 import type { LocalFunction } from './function-metadata.ts'
 import { readHostJson, type HostSettings } from './host-json.ts'
-import { startHttpServer, type HttpFunction } from './http-server.ts'
+import { startHttpServer, type HttpFunction } from './http/http-server.ts'
 import type { Listener } from './listener.ts'
 import { levelPrefix, type LogLevel } from './log-entry.ts'
 import type { TypedData } from './programming-model.ts'
@@ -12,8 +12,8 @@ import { listenToQueue } from './queue-listener.ts'
 import { readTriggerMetadata } from './queue-message.ts'
 import { timerStatusStore } from './timer-status.ts'
 import { startTimer } from './timers.ts'
-import { keepWorker, type KeptWorker } from './worker-keeper.ts'
-import type { Measured } from './worker.ts'
+import { keepWorker, type KeptWorker } from './worker/worker-keeper.ts'
+import type { Measured } from './worker/worker.ts'
 
 /** `url` has no slash at its end and no route prefix. What stops it resolves with the number of invocations given up. */
 export type LocalHost = {

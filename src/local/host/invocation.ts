@@ -1,6 +1,6 @@
 import type { FunctionApp } from './core-api.ts'
 import type { CoreInvocationContext, TypedData } from './programming-model.ts'
-import type { InvocationInput } from './worker-messages.ts'
+import type { InvocationInput } from './worker/worker-messages.ts'
 
 /** Runs a function of the app once. Throws what the function, or a hook around it, threw. */
 export type InvokeFunction = (invocation: {

@@ -1,6 +1,13 @@
-import { newLevel, passed, resumeGapMs, rpmInForce, told, type Limits } from '../../../src/core/level.ts'
-import { opinion } from '../../../src/core/opinion.ts'
-import { refused } from '../../../src/core/refusal.ts'
+import {
+  newLevel,
+  passed,
+  resumeGapMs,
+  rpmInForce,
+  told,
+  type Limits,
+} from '../../../src/core/budget/level.ts'
+import { opinion } from '../../../src/core/budget/diagnosis.ts'
+import { refused } from '../../../src/core/budget/throttling.ts'
 
 /** What decides how many requests start a minute, as the study's pipeline asks it. */
 export type Controller = {

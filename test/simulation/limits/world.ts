@@ -1,6 +1,6 @@
 import { chanceFrom, type Chance } from '../../../src/local/deployment/chance.ts'
 import { createRateWindows, type RateRule } from '../../../src/local/deployment/windows.ts'
-import { startsBetween, withoutSlots, withSlot, type Starts } from '../../../src/core/starts.ts'
+import { startsBetween, withoutSlots, withSlot, type Starts } from '../../../src/core/budget/starts.ts'
 import type { Controller } from './controllers.ts'
 
 /** What a deployment really bears, and what it says of it. Times are milliseconds from the start of the run. */

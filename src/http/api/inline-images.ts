@@ -1,0 +1,62 @@
+import { z } from 'zod'
+import { parseJobId } from '../../core/jobs/keys.ts'
+import { limits } from '../../core/limits.ts'
+import type { Darkroom } from '../../pipeline/darkroom.ts'
+import { linesOf } from '../../pipeline/lines.ts'
+import { base64Of } from '../base64.ts'
+
+const lineSchema = z.looseObject({
+  response: z.looseObject({
+    body: z.looseObject({ data: z.array(z.looseObject({ url: z.string() })).min(1) }),
+  }),
+})
+
+/** Lines of results with the images themselves, in base64, in place of their addresses; an image is never held whole. */
+export async function* withImages(
+  room: Darkroom,
+  lines: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  for await (const { text = '' } of linesOf(lines, { lineBytesMax: limits.batchLineBytesMax })) {
+    const parsed = lineSchema.safeParse(JSON.parse(text))
+    if (!parsed.success) {
+      yield Buffer.from(`${text}\n`)
+      continue
+    }
+    const { response, ...line } = parsed.data
+    const { body, ...rest } = response
+    const { data, ...facts } = body
+    // A mark that no text of the line can hold: JSON escapes control characters.
+    const marked = { ...line, response: { ...rest, body: { ...facts, data: data.map((_, k) => mark(k)) } } }
+    const pieces = JSON.stringify(marked).split(/"\\u0000\d+"/)
+    for (const [k, piece] of pieces.entries()) {
+      yield Buffer.from(piece)
+      const url = data[k]?.url
+      if (url !== undefined) yield* imageJson(room, url)
+    }
+    yield Buffer.from('\n')
+  }
+}
+
+function mark(k: number): string {
+  return `\u0000${k}`
+}
+
+/** `{"b64_json":"…"}`, or the address again where the image is gone. */
+async function* imageJson(room: Darkroom, url: string): AsyncGenerator<Uint8Array> {
+  const content = await open(room, url)
+  if (content === undefined) {
+    yield Buffer.from(JSON.stringify({ url }))
+    return
+  }
+  yield Buffer.from('{"b64_json":"')
+  yield* base64Of(content)
+  yield Buffer.from('"}')
+}
+
+async function open(room: Darkroom, url: string): Promise<AsyncIterable<Uint8Array> | undefined> {
+  const [, id = '', k = ''] = /\/v1\/jobs\/([^/]+)\/images\/(\d+)$/.exec(url) ?? []
+  const ref = parseJobId(id)
+  const stored = ref && (await room.jobs.get(ref))
+  const image = stored?.job.phase.kind === 'succeeded' ? stored.job.phase.images[Number(k)] : undefined
+  return image && room.images.open(image)
+}

@@ -1,0 +1,111 @@
+import { makeZip } from 'client-zip'
+import { stringify } from 'csv-stringify/sync'
+import { stateOf, type Image, type Job } from '../../core/jobs/job.ts'
+import { imageUrl } from '../../core/batches/result-line.ts'
+import type { Darkroom } from '../../pipeline/darkroom.ts'
+import {
+  finishedJobs,
+  linesWithoutJobs,
+  resultLines,
+  type ResultPart,
+} from '../../pipeline/batches/results.ts'
+import { exactSeconds, usd } from '../reply.ts'
+
+type Results = { readonly batch: string; readonly part: ResultPart; readonly origin: string }
+
+const columns = [
+  'custom_id',
+  'status',
+  'image',
+  'url',
+  'content_type',
+  'width',
+  'height',
+  'bytes',
+  'sha256',
+  'cost_usd',
+  'attempts',
+  'failure_kind',
+  'failure_code',
+  'failure_message',
+  'finished_at',
+] as const
+
+/** A row an image, and one for each job without any. Cells that a spreadsheet would run as formulas are quoted. */
+export async function* csvOf(room: Darkroom, results: Results): AsyncGenerator<Uint8Array> {
+  let rows: unknown[][] = [[...columns]]
+  for await (const job of finishedJobs(room, results.batch, results.part)) {
+    rows.push(...rowsOf(job, results.origin))
+    if (rows.length < rowsAtOnce) continue
+    yield csv(rows)
+    rows = []
+  }
+  for await (const customId of linesWithoutJobs(room, results.batch, results.part)) {
+    rows.push([customId ?? '', 'cancelled', ...columns.slice(2).map(() => '')])
+    if (rows.length < rowsAtOnce) continue
+    yield csv(rows)
+    rows = []
+  }
+  if (rows.length > 0) yield csv(rows)
+}
+
+const rowsAtOnce = 500
+
+function csv(rows: readonly unknown[][]): Uint8Array {
+  return Buffer.from(stringify([...rows], { escape_formulas: true, record_delimiter: 'windows' }))
+}
+
+function rowsOf(job: Job, origin: string): readonly unknown[][] {
+  const { phase } = job
+  const finishedAt = 'finishedAt' in phase ? exactSeconds(phase.finishedAt) : ''
+  const failure = phase.kind === 'failed' ? phase.failure : { kind: '', code: '', message: '' }
+  const cost = phase.kind === 'succeeded' ? usd(phase.costMicroUsd) : ''
+  const before = [job.customId ?? job.key, stateOf(job)]
+  const after = [job.attempts, failure.kind, failure.code, failure.message, finishedAt]
+  if (phase.kind !== 'succeeded') return [[...before, '', '', '', '', '', '', '', cost, ...after]]
+  return phase.images.map((image, k) => {
+    const { contentType, width, height, sizeBytes, sha256 } = image
+    const url = imageUrl(job, k, origin)
+    // The call's cost stands with its first image, so that a column adds up.
+    return [
+      ...before,
+      nameOf(job, image, k),
+      url,
+      contentType,
+      width,
+      height,
+      sizeBytes,
+      sha256,
+      k === 0 ? cost : 0,
+      ...after,
+    ]
+  })
+}
+
+/** The images of the jobs that succeeded, behind a manifest of all: `manifest.csv`, `manifest.jsonl`, `images/…`. */
+export function zipOf(room: Darkroom, results: Results): AsyncIterable<Uint8Array> {
+  return makeZip(entries(room, results), { buffersAreUTF8: true })
+}
+
+async function* entries(
+  room: Darkroom,
+  results: Results,
+): AsyncGenerator<{ name: string; lastModified: Date; input: AsyncIterable<Uint8Array> }> {
+  const lastModified = new Date(room.clock.now())
+  yield { name: 'manifest.csv', lastModified, input: csvOf(room, results) }
+  yield { name: 'manifest.jsonl', lastModified, input: resultLines(room, results) }
+  for await (const job of finishedJobs(room, results.batch, results.part)) {
+    if (job.phase.kind !== 'succeeded') continue
+    for (const [k, image] of job.phase.images.entries()) {
+      const input = await room.images.open(image)
+      // Somebody deleted it; the manifest still tells of it.
+      if (input === undefined) continue
+      yield { name: nameOf(job, image, k), lastModified: new Date(job.phase.finishedAt), input }
+    }
+  }
+}
+
+/** The job's key is unique in its batch, and safe as a file's name. */
+function nameOf({ key }: Job, { blob }: Image, k: number): string {
+  return `images/${key}-${k}${blob.slice(blob.lastIndexOf('.'))}`
+}

@@ -1,0 +1,165 @@
+import { isSubmitted } from '../../core/batches/batch-order.ts'
+import type { FailureKind } from '../../core/jobs/failure.ts'
+import { reopened, type Job, type JobState } from '../../core/jobs/job.ts'
+import type { FinalKind, IndexKind } from '../../core/jobs/keys.ts'
+import { limits } from '../../core/limits.ts'
+import { timing } from '../../core/timing.ts'
+import type { IndexedJob, JobRef } from '../../ports.ts'
+import { announce, wake } from '../pacing/announce.ts'
+import type { Darkroom } from '../darkroom.ts'
+import { takeResultsBack } from './finalise.ts'
+
+export type JobPage = { readonly jobs: readonly Job[]; readonly hasMore: boolean }
+
+/**
+ * Jobs of a batch: all of them in the order of their keys, or those of one state in the order of its index, from behind
+ * `after` on. Undefined when `after` is no job of the batch, or has left the state in a way that has no place in it.
+ */
+export async function jobsOfBatch(
+  room: Darkroom,
+  query: {
+    readonly batch: string
+    readonly state?: JobState | undefined
+    readonly after?: string | undefined
+    readonly limit: number
+  },
+): Promise<JobPage | undefined> {
+  const { batch, state, after, limit } = query
+  if (state === undefined) {
+    const jobs = await room.jobs.list({ batch, after, limit: limit + 1 })
+    return { jobs: jobs.slice(0, limit), hasMore: jobs.length > limit }
+  }
+  const last = after === undefined ? undefined : (await room.jobs.get({ batch, key: after }))?.job
+  if (after !== undefined && last === undefined) return undefined
+  const found: IndexedJob[] = []
+  for (const kind of kindsBehind(kindsOf[state], last)) {
+    const place = last && placeIn(kind, last)
+    if (place === 'none') return undefined
+    found.push(...(await room.jobs.indexed({ batch, kind, after: place, limit: limit + 1 - found.length })))
+    if (found.length > limit) break
+  }
+  const jobs = await recordsOf(room, found.slice(0, limit))
+  // A job may have gone on between the two reads: it is shown as it is now, so that no page ends before its time.
+  return { jobs, hasMore: found.length > limit }
+}
+
+/** Jobs that hold a slot stand before those that wait. */
+const kindsOf: Readonly<Record<JobState, readonly IndexKind[]>> = {
+  queued: ['slot', 'wait'],
+  running: ['run'],
+  succeeded: ['done'],
+  failed: ['fail'],
+  cancelled: ['gone'],
+}
+
+/** Behind a job that waits no job with a slot comes any more. */
+function kindsBehind(kinds: readonly IndexKind[], last: Job | undefined): readonly IndexKind[] {
+  const isBehindSlots = last?.phase.kind === 'waiting' && kinds.includes('wait')
+  return isBehindSlots ? kinds.filter((kind) => kind === 'wait') : kinds
+}
+
+/** Where the job stood, or would have stood, in that index; undefined: before all of it. */
+function placeIn(
+  kind: IndexKind,
+  job: Job,
+): Pick<IndexedJob, 'at' | 'key' | 'priority'> | undefined | 'none' {
+  const { key, priority, phase, slotAt } = job
+  switch (kind) {
+    case 'wait':
+      return phase.kind === 'waiting' ? { at: phase.dueAt, key, priority } : undefined
+    case 'slot':
+      return slotAt === null ? undefined : { at: slotAt, key, priority }
+    case 'run':
+      return phase.kind === 'running' ? { at: phase.leaseUntil, key, priority } : undefined
+    case 'done':
+    case 'fail':
+    case 'gone':
+      return 'finishedAt' in phase && finalKindOf[phase.kind] === kind
+        ? { at: phase.finishedAt, key, priority }
+        : 'none'
+  }
+}
+
+const finalKindOf: Readonly<Record<'succeeded' | 'failed' | 'cancelled', FinalKind>> = {
+  succeeded: 'done',
+  failed: 'fail',
+  cancelled: 'gone',
+}
+
+async function recordsOf(room: Darkroom, refs: readonly JobRef[]): Promise<readonly Job[]> {
+  const jobs: Job[] = []
+  for (let first = 0; first < refs.length; first += limits.readsAtOnce) {
+    const some = refs.slice(first, first + limits.readsAtOnce)
+    const read = await Promise.all(some.map(async (ref) => room.jobs.get(ref)))
+    jobs.push(...read.flatMap((snapshot) => snapshot?.job ?? []))
+  }
+  return jobs
+}
+
+export type Retry = {
+  readonly batch: string
+  readonly kinds: readonly FailureKind[]
+  /** Those that failed later, again perhaps, are left alone. */
+  readonly failedBefore: number
+}
+
+/**
+ * Lets failed jobs wait again, for as long as one answer may take; the rest is done in the background. Answers how many
+ * wait again so far, and whether that is all.
+ */
+export async function retryJobs(
+  room: Darkroom,
+  retry: Retry,
+): Promise<{ readonly retried: number; readonly isAll: boolean }> {
+  const { batch, failedBefore } = retry
+  const endAt = room.clock.now() + timing.retryWaitMs
+  const stored = await room.jobs.readBatch(batch)
+  let after: IndexedJob | undefined
+  let retried = 0
+  for (;;) {
+    const page = await room.jobs.indexed({ batch, kind: 'fail', after, limit: limits.retriesAtOnce })
+    const wanted = page.filter(({ at, failure }) => failure !== null && isMeant(retry, { at, failure }))
+    // Before the jobs wait: one without a flow would be seen by nobody if this instance died here. Cancelled meanwhile,
+    // the batch stays so.
+    if (stored === undefined || (await wake(room, stored)).decision?.kind === 'cancelled') {
+      return { retried, isAll: true }
+    }
+    if (retried === 0 && wanted.length > 0) await openAgain(room, batch)
+    const done = await Promise.all(wanted.map(async (ref) => reopen(room, ref, retry)))
+    retried += done.filter(Boolean).length
+    // Had this instance stood still meanwhile, the batch was finished again, without these jobs.
+    if (done.includes(true)) await takeResultsBack(room, batch)
+    after = page.at(-1)
+    if (retried > 0) await announce(room, stored)
+    const isAll = page.length < limits.retriesAtOnce || (after?.at ?? 0) >= failedBefore
+    if (isAll || room.clock.now() >= endAt) {
+      const now = room.clock.now()
+      if (!isAll) await room.messages.sendBatchTask({ task: 'retry', ...retry }, now)
+      return { retried, isAll }
+    }
+  }
+}
+
+async function openAgain(room: Darkroom, batch: string): Promise<void> {
+  if (!isSubmitted(batch)) return
+  // Should this instance die before a job waits: then its results are written once more.
+  await room.messages.sendBatchTask({ task: 'finalise', batch }, room.clock.now() + timing.retryWaitMs)
+  await takeResultsBack(room, batch)
+}
+
+/** Since it was listed it may have been asked for by somebody else, run, and failed again, otherwise perhaps. */
+async function reopen(room: Darkroom, ref: JobRef, retry: Retry): Promise<boolean> {
+  const before = await room.jobs.get(ref)
+  if (before?.job.phase.kind !== 'failed') return false
+  const { finishedAt: at, failure } = before.job.phase
+  const isStillMeant = isMeant(retry, { at, failure: failure.kind })
+  const after = isStillMeant ? reopened(before.job, { now: room.clock.now() }) : undefined
+  return after !== undefined && (await room.jobs.change(before, after)) !== undefined
+}
+
+function isMeant(
+  { kinds, failedBefore }: Retry,
+  { at, failure }: { at: number; failure: FailureKind },
+): boolean {
+  return at < failedBefore && kinds.includes(failure)
+}

@@ -1,0 +1,49 @@
+import type { BatchProgress } from '../../core/batches/batch-progress.ts'
+import { timing } from '../../core/timing.ts'
+import type { Batch, BatchTask } from '../../ports.ts'
+import type { Darkroom } from '../darkroom.ts'
+
+/** A batch that one instance works on, beside its jobs. */
+export type BatchLease = {
+  readonly batch: Batch
+  /** Call it now and then while the work goes on; it costs something only when the lease is half over. */
+  readonly renew: () => Promise<void>
+}
+
+/**
+ * Takes a batch to work on, unless somebody has it already; undefined then, and when there is nothing to do. Two who did
+ * the same would come to the same, but in each other's way. Whoever holds it may die: the task is sent again for the
+ * time at which its lease ends.
+ */
+export async function leaseBatch(
+  room: Darkroom,
+  task: BatchTask,
+  isWanted: (progress: BatchProgress) => boolean,
+): Promise<BatchLease | undefined> {
+  const { batch: name } = task
+  let isTaken = false
+  const batch = await room.jobs.changeBatch(name, (stored) => {
+    const now = room.clock.now()
+    const { progress, workedOnUntil } = stored
+    isTaken = progress !== null && isWanted(progress) && workedOnUntil <= now
+    return isTaken ? { ...stored, workedOnUntil: now + timing.batchLeaseMs } : undefined
+  })
+  if (batch?.progress === undefined || batch.progress === null || !isWanted(batch.progress)) return undefined
+  await room.messages.sendBatchTask(task, batch.workedOnUntil)
+  return isTaken ? { batch, renew: renewal(room, batch) } : undefined
+}
+
+/** The work came to its end: whoever comes next need not wait. */
+export function released(batch: Batch, progress: BatchProgress): Batch {
+  return { ...batch, progress, workedOnUntil: 0 }
+}
+
+function renewal(room: Darkroom, { batch, workedOnUntil }: Batch): () => Promise<void> {
+  let until = workedOnUntil
+  return async () => {
+    const now = room.clock.now()
+    if (now < until - timing.batchLeaseMs / 2) return
+    until = now + timing.batchLeaseMs
+    await room.jobs.changeBatch(batch, (stored) => ({ ...stored, workedOnUntil: until }))
+  }
+}

@@ -1,0 +1,240 @@
+import { isSubmitted } from '../../core/batches/batch-order.ts'
+import { localCaller, mayUse, type Caller } from '../../core/caller.ts'
+import { answersKept, jobCounts, noCounters, refusedRecently } from '../../core/jobs/counters.ts'
+import { goesOn, isAtCap, isHalted, plainTerms, type Decision } from '../../core/budget/fairness.ts'
+import { type Priority } from '../../core/requests/submission.ts'
+import { withRecall } from '../../core/budget/ledger.ts'
+import { cancelled, type Job } from '../../core/jobs/job.ts'
+import { limits } from '../../core/limits.ts'
+import { timing } from '../../core/timing.ts'
+import type { Batch, JobRef } from '../../ports.ts'
+import { nudge } from '../pacing/announce.ts'
+import { poolNamed, type Darkroom } from '../darkroom.ts'
+import { changeFlow, type BatchRef } from '../pacing/flows.ts'
+import { changeLedger } from '../pacing/ledgers.ts'
+import { tellBatchEnd, tellJobEnd } from '../webhooks/webhooks.ts'
+
+/** What a person, or a rule, decides for a batch that is under way. */
+
+export type Decided =
+  | { readonly kind: 'done' }
+  | { readonly kind: 'unknown-batch' }
+  /** Its file is being checked: where it belongs is not known yet. */
+  | { readonly kind: 'being-checked' }
+  /** A cancelled batch stays cancelled. */
+  | { readonly kind: 'cancelled-before' }
+  /** Nothing is left to cancel. */
+  | { readonly kind: 'finished-before' }
+
+/** From here on no job of the batch gets a slot; those that hold one, or are running, go on. */
+export async function pauseBatch(room: Darkroom, batch: string, reason: string): Promise<Decided> {
+  return decide(room, batch, () => ({ kind: 'paused', by: 'user', reason, at: room.clock.now() }))
+}
+
+/** Refusals so far do not count any more: somebody has looked at them. */
+export async function resumeBatch(room: Darkroom, batch: string, reason: string): Promise<Decided> {
+  return decide(room, batch, () => ({ kind: 'resumed', by: 'user', reason, at: room.clock.now() }))
+}
+
+/**
+ * Cancels what waits, and what holds a slot. When it returns no further call of the batch starts; those under way finish
+ * and are kept. Of very many jobs the pacer cancels the rest, and what goes back to wait.
+ */
+export async function cancelBatch(room: Darkroom, batch: string, reason: string): Promise<Decided> {
+  const { clock } = room
+  const at = clock.now()
+  if (await isStoppedUnchecked(room, { batch, reason })) return { kind: 'done' }
+  const decided = await decide(room, batch, () => ({ kind: 'cancelled', by: 'user', reason, at }))
+  if (decided.kind !== 'done') return decided
+  const stored = await room.jobs.readBatch(batch)
+  const pool = stored?.pool ?? ''
+  await Promise.all([recall(room, { pool, batch }), sweep(room, batch, at + timing.cancelWaitMs)])
+  await nudge(room, pool)
+  if (isSubmitted(batch)) await room.messages.sendBatchTask({ task: 'finalise', batch }, clock.now())
+  return decided
+}
+
+/** A batch whose file is still being checked ends here: none of its lines is a job, and none becomes one. */
+async function isStoppedUnchecked(
+  room: Darkroom,
+  { batch, reason }: { readonly batch: string; readonly reason: string },
+): Promise<boolean> {
+  const before = isSubmitted(batch) ? await room.jobs.readBatch(batch) : undefined
+  if (before?.progress?.kind !== 'validating') return false
+  const now = room.clock.now()
+  const decision = { kind: 'cancelled', by: 'user', reason, at: now } as const
+  // First: should its lines become jobs after all, their flow begins with this decision.
+  await room.jobs.saveTerms(batch, { ...before.terms, decision })
+  const noFiles = { outputFileId: null, errorFileId: null }
+  let isStopped = false
+  await room.jobs.changeBatch(batch, (stored) => {
+    isStopped = stored.progress?.kind === 'validating'
+    const none = { total: 0, ...noFiles }
+    const times = { validatedAt: now, finalizingAt: now, finishedAt: now }
+    return isStopped ? { ...stored, progress: { kind: 'finished', ...none, ...times } } : undefined
+  })
+  const counts = jobCounts(noCounters)
+  if (isStopped) await tellBatchEnd(room, { batch, status: 'cancelled', endedAt: now, ...noFiles, counts })
+  return isStopped
+}
+
+/**
+ * Takes back slots that were given, and those that a tick under way is still giving: a later tick that serves the batch
+ * has seen what was decided, because its commit compares the batch's flow. Each worker looks at the ledger again within
+ * the time that this takes, and one that has looked before starts at its slot by then, or never.
+ */
+async function recall(room: Darkroom, { pool, batch }: BatchRef): Promise<void> {
+  const { clock } = room
+  const tick = await room.budgets.readTick(pool)
+  const recalled = { batch, epoch: tick?.epoch ?? 0, at: clock.now() }
+  const quotas = poolNamed(room, pool)?.quotas ?? []
+  await Promise.all(
+    quotas.map(async ({ quota }) =>
+      changeLedger(room, { pool, quota }, (ledger) => withRecall(ledger, recalled)),
+    ),
+  )
+  await clock.sleepUntil(clock.now() + timing.ledgerViewMs + timing.claimAheadMs + 2 * timing.lateMs)
+}
+
+async function sweep(room: Darkroom, batch: string, until: number): Promise<void> {
+  const { clock } = room
+  let found = 1
+  while (found > 0 && clock.now() < until) {
+    const query = { batch, limit: limits.cancelRowsMax, now: clock.now() }
+    found = (await room.jobs.cancelQueued(query)).found
+  }
+}
+
+export type Changes = {
+  readonly priority?: Priority | undefined
+  /** Null takes the cap away. */
+  readonly capMicroUsd?: number | null | undefined
+}
+
+/**
+ * Changes what a batch may have of its pool and of its owner's money; one that does not exist yet is opened, and belongs
+ * to the caller. False when it is none of the caller's.
+ */
+export async function changeBatch(
+  room: Darkroom,
+  { pool, batch }: BatchRef,
+  { priority, capMicroUsd }: Changes,
+  caller: Caller = localCaller,
+): Promise<boolean> {
+  const opened = await openBatch(room, { pool, batch }, caller.key)
+  if (!mayUse(caller, opened.owner)) return false
+  let isLowered = false
+  await changeFlow(room, opened, (flow) => {
+    const isCapMoved = capMicroUsd !== undefined && capMicroUsd !== flow.capMicroUsd
+    // The same again counts as well: whoever asked first may have died before the recall.
+    isLowered = typeof capMicroUsd === 'number' && capMicroUsd <= (flow.capMicroUsd ?? Infinity)
+    return {
+      ...flow,
+      priority: priority ?? flow.priority,
+      capMicroUsd: capMicroUsd === undefined ? flow.capMicroUsd : capMicroUsd,
+      decision: isCapMoved && isAtCap(flow) ? goesOn(room.clock.now(), 'the cap was changed') : flow.decision,
+    }
+  })
+  // Slots that were given under a higher cap, or none, are given anew.
+  if (isLowered) await recall(room, opened)
+  await nudge(room, opened.pool)
+  return true
+}
+
+/** Makes the batch known, and lists it; answers it as it was opened first. Doing it again changes nothing. */
+export async function openBatch(room: Darkroom, ref: BatchRef, owner: string | null = null): Promise<Batch> {
+  const opened = await room.jobs.openBatch(newBatch(room, ref, owner))
+  await room.batches.put(opened)
+  return opened
+}
+
+function newBatch(room: Darkroom, { pool, batch }: BatchRef, owner: string | null): Batch {
+  return {
+    batch,
+    pool,
+    owner,
+    createdAt: room.clock.now(),
+    terms: plainTerms,
+    order: null,
+    progress: null,
+    workedOnUntil: 0,
+  }
+}
+
+/** Call it when a job was refused: Azure blocks a resource whose prompts are refused too often. */
+export async function noticeRefusals(room: Darkroom, { pool, batch }: BatchRef): Promise<void> {
+  const [stored, flow] = await Promise.all([
+    room.jobs.getBatch(batch),
+    room.budgets.readFlow({ pool, batch }),
+  ])
+  if (stored === undefined || flow === undefined || isHalted(flow.value)) return
+  const isTooMany = (since: number): boolean =>
+    refusedRecently(stored.counters, since) > answersKept * room.refusalShareMax
+  if (!isTooMany(flow.value.refusalsFrom)) return
+  await changeFlow(room, { pool, batch }, (now) => {
+    if (isHalted(now) || !isTooMany(now.refusalsFrom)) return undefined
+    const refused = refusedRecently(stored.counters, now.refusalsFrom)
+    const reason = `${refused} of the newest ${answersKept} jobs were refused by the content policy; look at them, then resume`
+    return { ...now, decision: { kind: 'paused', by: 'refusals', reason, at: room.clock.now() } }
+  })
+  room.log.event('refusals', { batch, pool })
+}
+
+export type JobCancelled =
+  | { readonly kind: 'cancelled'; readonly job: Job }
+  | { readonly kind: 'unknown-job' }
+  /** It is finished, or its call is under way and will be kept. */
+  | { readonly kind: 'too-late'; readonly job: Job }
+
+/** How often another change of the same job may get in the way. */
+const cancelTriesMax = 10
+
+/** `reason`: why, where it was not a person who cancelled it. */
+export async function cancelJob(room: Darkroom, ref: JobRef, reason?: string): Promise<JobCancelled> {
+  for (let tries = 0; tries < cancelTriesMax; tries += 1) {
+    const before = await room.jobs.get(ref)
+    if (before === undefined) return { kind: 'unknown-job' }
+    const { job } = before
+    const after = cancelled(job, { finishedAt: room.clock.now(), reason })
+    if (after === undefined) {
+      return job.phase.kind === 'cancelled' ? { kind: 'cancelled', job } : { kind: 'too-late', job }
+    }
+    await tellJobEnd(room, after)
+    const changed = await room.jobs.change(before, after)
+    if (changed !== undefined) return { kind: 'cancelled', job: changed.job }
+  }
+  throw new Error(`job ${ref.batch}.${ref.key} could not be cancelled; it is changed too often`)
+}
+
+/** Of a job that nobody waits for any more; one whose call is under way goes on. */
+export async function cancelGivenUp(room: Darkroom, ref: JobRef): Promise<JobCancelled> {
+  return cancelJob(room, ref, 'its turn came when nobody waited for its answer any more')
+}
+
+async function decide(room: Darkroom, batch: string, decision: () => Decision): Promise<Decided> {
+  const stored = await room.jobs.getBatch(batch)
+  if (stored === undefined) return { kind: 'unknown-batch' }
+  let isCancelledBefore = false
+  const made = decision()
+  const { waiting, running } = jobCounts(stored.counters)
+  const { progress } = stored.batch
+  if (progress?.kind === 'validating') return { kind: 'being-checked' }
+  if (progress?.kind === 'failed') return { kind: 'finished-before' }
+  const isOver = progress === null || progress.kind === 'finished'
+  if (made.kind === 'cancelled' && waiting + running === 0 && isOver) {
+    const flow = await room.budgets.readFlow(stored.batch)
+    const { decision: last } = flow?.value ?? stored.batch.terms
+    return last?.kind === 'cancelled' ? { kind: 'done' } : { kind: 'finished-before' }
+  }
+  await changeFlow(room, stored.batch, (flow) => {
+    const isCancelled = flow.decision?.kind === 'cancelled'
+    isCancelledBefore = isCancelled && made.kind !== 'cancelled'
+    // Cancelled again: the first reason stands.
+    if (isCancelled) return undefined
+    const refusalsFrom = made.kind === 'resumed' ? made.at : flow.refusalsFrom
+    return { ...flow, decision: made, refusalsFrom }
+  })
+  if (isCancelledBefore) return { kind: 'cancelled-before' }
+  if (made.kind === 'resumed') await nudge(room, stored.batch.pool)
+  return { kind: 'done' }
+}

@@ -1,0 +1,37 @@
+import { usdOf } from '../../core/costs/money.ts'
+import { isHalted, newFlow, type Flow } from '../../core/budget/fairness.ts'
+import type { Darkroom } from '../darkroom.ts'
+
+export type BatchRef = { readonly pool: string; readonly batch: string }
+
+/** Changes the batch's flow against what it is now; `change` answers undefined to leave it alone. */
+export async function changeFlow(
+  room: Darkroom,
+  { pool, batch }: BatchRef,
+  change: (flow: Flow) => Flow | undefined,
+): Promise<Flow> {
+  return room.budgets.changeFlow({ pool, batch, fresh: async () => freshFlow(room, batch), change })
+}
+
+/** The flow of a batch that has none: its terms are kept in the batch's own row. */
+async function freshFlow(room: Darkroom, batch: string): Promise<Flow> {
+  const stored = await room.jobs.readBatch(batch)
+  return newFlow(batch, { share: room.shareOf(batch), ...stored })
+}
+
+/** The next job might cost more than the cap leaves. */
+export async function haltAtCap(room: Darkroom, { pool, batch }: BatchRef): Promise<void> {
+  const stored = await room.jobs.getBatch(batch)
+  await changeFlow(room, { pool, batch }, (flow) => {
+    if (flow.capMicroUsd === null || isHalted(flow)) return undefined
+    const { spentMicroUsd = 0, unsureMicroUsd = 0, reservedMicroUsd = 0 } = stored?.counters ?? {}
+    const taken = `${dollars(spentMicroUsd)} spent, ${dollars(unsureMicroUsd)} that may have been, ${dollars(reservedMicroUsd)} under way`
+    const reason = `the next call might cost more than the cap of ${dollars(flow.capMicroUsd)} leaves (${taken}); raise cap_usd to go on`
+    return { ...flow, decision: { kind: 'paused', by: 'cap', reason, at: room.clock.now() } }
+  })
+  room.log.event('cap_reached', { batch, pool })
+}
+
+function dollars(microUsd: number): string {
+  return `$${usdOf(microUsd)}`
+}

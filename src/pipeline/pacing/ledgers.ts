@@ -1,0 +1,91 @@
+import type { Ledger } from '../../core/budget/ledger.ts'
+import { limits } from '../../core/limits.ts'
+import { timing } from '../../core/timing.ts'
+import type { Darkroom, LedgerChange } from '../darkroom.ts'
+
+export type QuotaRef = { readonly pool: string; readonly quota: string }
+
+/** The quota's ledger, at most a second old: many jobs on one instance share a read. */
+export async function viewLedger(room: Darkroom, ref: QuotaRef): Promise<Ledger | undefined> {
+  const { quota } = ref
+  const { ledgers } = room.seen
+  const now = room.clock.now()
+  const seen = ledgers.get(quota)
+  if (seen !== undefined && now - seen.readAt < timing.ledgerViewMs) return seen.ledger
+  const ledger = readLedger(room, ref)
+  ledgers.set(quota, { ledger, readAt: now })
+  try {
+    return await ledger
+  } catch (error) {
+    if (ledgers.get(quota)?.ledger === ledger) ledgers.delete(quota)
+    throw error
+  }
+}
+
+async function readLedger(room: Darkroom, { pool, quota }: QuotaRef): Promise<Ledger | undefined> {
+  const stored = await room.budgets.readLedger({ pool, quota })
+  return stored?.value
+}
+
+/**
+ * Changes a ledger against what it is now. `change` answers undefined to leave it alone, and may be asked several
+ * times. Answers the ledger as it stands in the end.
+ *
+ * Changes that come while one is under way are written together: when a deployment refuses what a full second has
+ * started, dozens of workers come at once, and would stand in each other's way.
+ */
+export async function changeLedger(
+  room: Darkroom,
+  { pool, quota }: QuotaRef,
+  change: LedgerChange['change'],
+): Promise<Ledger | undefined> {
+  const { ledgerChanges } = room.seen
+  return new Promise((resolve, reject) => {
+    const asked: LedgerChange = { change, resolve, reject }
+    const waiting = ledgerChanges.get(quota)
+    if (waiting !== undefined) {
+      waiting.push(asked)
+      return
+    }
+    ledgerChanges.set(quota, [asked])
+    void changeInTurn(room, { pool, quota })
+  })
+}
+
+async function changeInTurn(room: Darkroom, ref: QuotaRef): Promise<void> {
+  const { ledgerChanges } = room.seen
+  for (;;) {
+    const group = ledgerChanges.get(ref.quota)?.splice(0) ?? []
+    if (group.length === 0) break
+    try {
+      const ledger = await changeTogether(room, ref, group)
+      for (const { resolve } of group) resolve(ledger)
+    } catch (error) {
+      for (const { reject } of group) reject(error)
+    }
+  }
+  ledgerChanges.delete(ref.quota)
+}
+
+async function changeTogether(
+  room: Darkroom,
+  { pool, quota }: QuotaRef,
+  group: readonly LedgerChange[],
+): Promise<Ledger | undefined> {
+  for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
+    const before = await room.budgets.readLedger({ pool, quota })
+    if (before === undefined) return undefined
+    const after = group.reduce((ledger, { change }) => change(ledger) ?? ledger, before.value)
+    const isCommitted =
+      after === before.value || (await room.budgets.changeLedger({ pool, before, after })) === 'committed'
+    if (isCommitted) {
+      room.seen.ledgers.set(quota, { ledger: Promise.resolve(after), readAt: room.clock.now() })
+      return after
+    }
+    // Contenders spread, so that each try has fewer of them.
+    await room.clock.sleepUntil(room.clock.now() + room.chance() * 10 * Math.min(tries + 1, 10))
+  }
+  throw new Error(
+    `ledger ${quota}: no change came through in ${limits.commitTriesMax} tries; too many writers`,
+  )
+}

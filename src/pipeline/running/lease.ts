@@ -1,0 +1,68 @@
+import { isInRun, renewed, type Job } from '../../core/jobs/job.ts'
+import { jobId } from '../../core/jobs/keys.ts'
+import { errorCode } from '../../core/log-event.ts'
+import { timing } from '../../core/timing.ts'
+import type { JobSnapshot } from '../../ports.ts'
+import type { Darkroom } from '../darkroom.ts'
+
+/** A running job, held against the rescue for as long as its run lasts. */
+export type Lease = {
+  readonly job: Job
+  /** The job as it was last written, or read, by this run. */
+  held(): JobSnapshot
+  /** Somebody else has moved the job, or the lease could not be renewed in time. */
+  isLost(): boolean
+  /** Stops renewing; may be called more than once. */
+  end(): Promise<void>
+}
+
+/** How soon a renewal that storage did not take is tried again. */
+const retryMs = 5_000
+
+/** Renews the claimed job's lease at half of its length until it is ended. */
+export function keepLease(room: Darkroom, claim: JobSnapshot): Lease {
+  const { clock } = room
+  const ended = new AbortController()
+  let held = claim
+  let leaseUntil = claim.job.phase.kind === 'running' ? claim.job.phase.leaseUntil : 0
+  let isTaken = false
+
+  const renewing = (async () => {
+    let nextAt = leaseUntil - timing.leaseMs / 2
+    while (!isTaken) {
+      await clock.sleepUntil(nextAt, ended.signal)
+      if (ended.signal.aborted) return
+      const until = clock.now() + timing.leaseMs
+      const job = renewed(held.job, { leaseUntil: until })
+      try {
+        // An earlier renewal, whose answer was lost, stands in the way just as a rescue does: only the job can tell.
+        const renewal = job && ((await room.jobs.change(held, job)) ?? (await stillOurs(room, claim)))
+        if (renewal?.job.phase.kind !== 'running') isTaken = true
+        else {
+          held = renewal
+          leaseUntil = renewal.job.phase.leaseUntil
+          nextAt = leaseUntil - timing.leaseMs / 2
+        }
+      } catch (error) {
+        room.log.event('lease_not_renewed', { job: jobId(claim.job), code: errorCode(error) })
+        nextAt = clock.now() + retryMs
+      }
+    }
+  })()
+
+  return {
+    job: claim.job,
+    held: () => held,
+    isLost: () => isTaken || clock.now() >= leaseUntil,
+    async end() {
+      ended.abort()
+      await renewing
+    },
+  }
+}
+
+/** The job as it stands, if it is still in the run that this claim began. */
+async function stillOurs(room: Darkroom, { job }: JobSnapshot): Promise<JobSnapshot | undefined> {
+  const now = await room.jobs.get(job)
+  return now !== undefined && isInRun(now.job, job) ? now : undefined
+}
