@@ -10,7 +10,7 @@ import type { Image, Job, Usage } from './core/jobs/job.ts'
 import type { PictureFormat } from './core/requests/input-picture.ts'
 import type { Inputs } from './core/requests/input-ref.ts'
 import type { ImageRequest, Priority } from './core/requests/submission.ts'
-import type { HookEvent, HookLog, WebhookAnswer } from './core/webhook.ts'
+import type { HookEvent, HookLog, WebhookAnswer } from './core/batches/webhook.ts'
 
 // What they need for budgets, files, and addresses that others gave us stands by itself.
 export type * from './ports/budget.ts'

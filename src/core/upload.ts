@@ -1,3 +1,5 @@
+import { timedId } from './timed-id.ts'
+
 /** A part of an upload: bytes that wait under the name of their run. */
 export type Part = { readonly id: string; readonly run: string; readonly sizeBytes: number }
 
@@ -34,3 +36,17 @@ export function choosePartsOf(
   if (sizeBytes !== upload.sizeBytes) return { kind: 'wrong-size', sizeBytes }
   return { kind: 'chosen', runs, others: [...left.values()].map(({ run }) => run) }
 }
+
+/** The id of the file that an upload becomes: of the time when it is completed, and of the upload, whose name its content has. */
+export function fileOfUpload(upload: string, completedAt: number): string {
+  return timedId('file-', completedAt, `${uploadMark}${upload.slice('upload_'.length)}`)
+}
+
+/** The name under which a file's content is kept: the file's id, or that of the upload that it was. */
+export function contentOfFile(file: string): string {
+  const upload = /^file-0[0-9a-z]{8}z(0[0-9a-z]{9,40})$/.exec(file)?.[1]
+  return upload === undefined ? file : `upload_${upload}`
+}
+
+/** No digit in hex, which is what stands there in the ids of all other files. */
+const uploadMark = 'z'

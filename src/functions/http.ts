@@ -1,4 +1,5 @@
-import { getBatch, patchBatch, postCancel, postPause, postResume } from '../http/api/batches.ts'
+import { getBatch, patchBatch, getBatches, postBatch } from '../http/api/batches.ts'
+import { postCancel, postPause, postResume, postRetry } from '../http/api/batch-decisions.ts'
 import { getBudget, getHealth } from '../http/api/budget.ts'
 import { postEstimate } from '../http/api/estimate.ts'
 import { getEvents } from '../http/api/events.ts'
@@ -6,7 +7,8 @@ import { deleteFile, getFile, getFileContent, listFiles, postFile } from '../htt
 import { getHome } from '../http/api/home.ts'
 import { postEdit, postGeneration } from '../http/api/images.ts'
 import { getImage, getJob, postCancelJob, postJob } from '../http/api/jobs.ts'
-import { getBatches, getBatchJobs, getResults, postBatch, postRetry } from '../http/api/submitted-batches.ts'
+import { getBatchJobs } from '../http/api/batch-jobs.ts'
+import { getResults } from '../http/api/results.ts'
 import { cancelUpload, completeUpload, postUpload, postUploadPart } from '../http/api/uploads.ts'
 import { route, routeOthers } from './route.ts'
 

@@ -1,6 +1,7 @@
 import { app, type InvocationContext } from '@azure/functions'
 import { darkroom, log } from '../app.ts'
-import { fingerprint, jobId } from '../core/jobs/keys.ts'
+import { fingerprint } from '../core/fingerprint.ts'
+import { jobId } from '../core/jobs/keys.ts'
 import { takeMessage, takePoisoned, type Accepted, type JobMessage } from '../pipeline/intake/intake.ts'
 import { poisonName, queueNames } from '../storage/queues.ts'
 

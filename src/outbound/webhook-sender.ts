@@ -1,7 +1,7 @@
 import { Webhook } from 'standardwebhooks'
 import type { Destinations } from '../core/destination.ts'
 import { limits } from '../core/limits.ts'
-import { webhookUrlFault, type WebhookAnswer } from '../core/webhook.ts'
+import { webhookUrlFault, type WebhookAnswer } from '../core/batches/webhook.ts'
 import type { Clock, WebhookSender } from '../ports.ts'
 import type { WebhookSettings } from '../settings.ts'
 import { guardedFetch, type Resolve } from './guarded-fetch.ts'

@@ -43,6 +43,65 @@ test('imports go only where the table of rooms lets them', () => {
   expect(wrong).toEqual([])
 })
 
+/**
+ * What a folder within a room may import of the room's other folders, and of what lies beside them. Files that lie beside
+ * the folders are the room's common ground: they import no folder, but where it is said.
+ */
+const folders: Readonly<Record<string, readonly string[]>> = {
+  core: [],
+  'core/requests': ['core'],
+  'core/jobs': ['core', 'core/requests'],
+  'core/budget': ['core', 'core/requests', 'core/jobs'],
+  'core/costs': ['core', 'core/requests', 'core/jobs'],
+  'core/batches': ['core', 'core/requests', 'core/jobs', 'core/budget', 'core/costs'],
+  pipeline: [],
+  'pipeline/pacing': ['pipeline'],
+  'pipeline/intake': ['pipeline', 'pipeline/pacing'],
+  'pipeline/webhooks': ['pipeline', 'pipeline/pacing', 'pipeline/intake'],
+  'pipeline/status': ['pipeline', 'pipeline/pacing', 'pipeline/intake'],
+  'pipeline/batches': [
+    'pipeline',
+    'pipeline/pacing',
+    'pipeline/intake',
+    'pipeline/webhooks',
+    'pipeline/status',
+  ],
+  'pipeline/running': [
+    'pipeline',
+    'pipeline/pacing',
+    'pipeline/intake',
+    'pipeline/webhooks',
+    'pipeline/status',
+    'pipeline/batches',
+  ],
+  // The routes lead to what they answer.
+  http: ['http/api'],
+  'http/api': ['http'],
+  storage: [],
+  'storage/tables': ['storage'],
+  'storage/blobs': ['storage', 'storage/tables'],
+}
+
+const folderOf = (path: string): string => path.split('/').slice(0, -1).join('/')
+
+test('every folder within a room of several has its row', () => {
+  const rooms = new Set(Object.keys(folders).map(roomOf))
+  const there = new Set(sources.filter(({ room }) => rooms.has(room)).map(({ path }) => folderOf(path)))
+  expect([...there].filter((folder) => !(folder in folders))).toEqual([])
+})
+
+test('imports within a room go only where the table of folders lets them', () => {
+  const wrong = sources.flatMap(({ path, room, imports }) => {
+    const from = folderOf(path)
+    return imports
+      .filter((each) => each.path !== undefined && roomOf(each.path) === room && from in folders)
+      .filter((each) => folderOf(each.path ?? '') !== from)
+      .filter((each) => folders[from]?.includes(folderOf(each.path ?? '')) !== true)
+      .map((each) => `${path} imports ${each.path}`)
+  })
+  expect(wrong).toEqual([])
+})
+
 test('nothing outside src is imported, but the build by the local start', () => {
   const outside = sources.flatMap(({ path, imports }) =>
     imports

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { buffer } from 'node:stream/consumers'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { timedId } from '../../src/core/jobs/keys.ts'
+import { timedId } from '../../src/core/timed-id.ts'
 import type { FileStore, StoredFile } from '../../src/ports.ts'
 import type { FileContents } from '../../src/storage/blobs/file-contents.ts'
 import { fileStore } from '../../src/storage/blobs/files.ts'

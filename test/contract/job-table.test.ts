@@ -10,7 +10,7 @@ import {
   succeeded,
   unslotted,
 } from '../../src/core/jobs/job.ts'
-import { logged, type Delivery } from '../../src/core/webhook.ts'
+import { logged, type Delivery } from '../../src/core/batches/webhook.ts'
 import type { Job } from '../../src/core/jobs/job.ts'
 import { failure } from '../../src/core/jobs/failure.ts'
 import { plainTerms, type Terms } from '../../src/core/budget/fairness.ts'

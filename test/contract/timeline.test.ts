@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { timedId } from '../../src/core/jobs/keys.ts'
+import { timedId } from '../../src/core/timed-id.ts'
 import { timeline, type Timeline, type TimelineEntry } from '../../src/storage/tables/timeline.ts'
 import { stores } from './stores.ts'
 

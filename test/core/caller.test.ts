@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { isSubmitted } from '../../src/core/batches/batch-order.ts'
+import { isSubmitted } from '../../src/core/timed-id.ts'
 import { localCaller, mayUse } from '../../src/core/caller.ts'
 
 test('a key may use its own, an admin all, and what nobody owns is for admins', () => {

@@ -2,8 +2,8 @@ import functions from '@azure/functions'
 import { expect, test } from 'vitest'
 import { plainTerms } from '../../src/core/budget/fairness.ts'
 import { localCaller } from '../../src/core/caller.ts'
-import { getBatch } from '../../src/http/api/batches.ts'
-import { getBatches, getResults } from '../../src/http/api/submitted-batches.ts'
+import { getBatch, getBatches } from '../../src/http/api/batches.ts'
+import { getResults } from '../../src/http/api/results.ts'
 import { newWorld, roomIn } from '../support/room.ts'
 
 test.each(['a/b', 'a#b', 'a?b', 'a\\b', '../b', 'ä'])(

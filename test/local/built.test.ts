@@ -13,7 +13,8 @@ async function write(path: string, at: number): Promise<void> {
 
 beforeEach(async () => {
   rootDir = await mkdtemp(join(tmpdir(), 'built-'))
-  for (const folder of ['src/core/jobs', 'dist/azure']) await mkdir(join(rootDir, folder), { recursive: true })
+  for (const folder of ['src/core/jobs', 'dist/azure'])
+    await mkdir(join(rootDir, folder), { recursive: true })
   for (const path of ['src/app.ts', 'src/core/jobs/job.ts', 'build.ts', 'host.json']) await write(path, 100)
   for (const folder of ['src', 'src/core', 'src/core/jobs']) await utimes(join(rootDir, folder), 100, 100)
   await write('dist/azure/functions.cjs', 200)

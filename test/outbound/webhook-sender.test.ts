@@ -3,7 +3,7 @@ import OpenAI from 'openai'
 import { Webhook } from 'standardwebhooks'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { readHostPatterns } from '../../src/core/destination.ts'
-import { batchEvent } from '../../src/core/webhook.ts'
+import { batchEvent } from '../../src/core/batches/webhook.ts'
 import { webhookSender, type ClosableSender } from '../../src/outbound/webhook-sender.ts'
 
 const newSecret = `whsec_${Buffer.from('the newest secret of them all').toString('base64')}`

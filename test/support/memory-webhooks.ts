@@ -1,4 +1,4 @@
-import type { WebhookAnswer } from '../../src/core/webhook.ts'
+import type { WebhookAnswer } from '../../src/core/batches/webhook.ts'
 import type { WebhookSender } from '../../src/ports.ts'
 
 export type SentHook = Parameters<WebhookSender['send']>[0] & { readonly body: string }

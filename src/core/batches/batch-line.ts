@@ -1,4 +1,4 @@
-import type { Endpoint } from './batch-order.ts'
+import type { Endpoint } from '../requests/endpoints.ts'
 import { isRecord, readJson } from '../json.ts'
 import type { Submission } from '../requests/submission.ts'
 import type { SubmissionFault } from '../requests/submission-fault.ts'

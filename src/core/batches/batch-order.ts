@@ -1,9 +1,5 @@
 import type { OnUnknown } from '../jobs/failure.ts'
-
-/** The routes of the model's API that a line of a batch may name. */
-export const endpoints = ['/v1/images/generations', '/v1/images/edits'] as const
-
-export type Endpoint = (typeof endpoints)[number]
+import type { Endpoint } from '../requests/endpoints.ts'
 
 /** What a batch was submitted with, by file; it never changes. */
 export type BatchOrder = {
@@ -28,10 +24,3 @@ export type BatchOrder = {
 
 /** Where to tell of the batch's end, and of each of its jobs if asked. */
 export type Webhook = { readonly url: string; readonly perJob: boolean }
-
-/** The ids that Darkroom gives to submitted batches begin so; no job may name such a batch by itself. */
-export const submittedBatchPrefix = 'batch_'
-
-export function isSubmitted(batch: string): boolean {
-  return batch.startsWith(submittedBatchPrefix)
-}

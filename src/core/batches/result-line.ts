@@ -1,5 +1,6 @@
 import type { Image, Job, Usage } from '../jobs/job.ts'
-import { fingerprint, jobId } from '../jobs/keys.ts'
+import { fingerprint } from '../fingerprint.ts'
+import { jobId } from '../jobs/keys.ts'
 
 /**
  * A finished job as a line of a batch's results. Shapes: OpenAI's BatchRequestOutput, and the answer and error of its

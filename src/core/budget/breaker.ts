@@ -1,4 +1,4 @@
-import type { Bucket } from '../jobs/counters.ts'
+import type { Bucket } from '../rates.ts'
 import { limits } from '../limits.ts'
 import { timing } from '../timing.ts'
 

@@ -1,12 +1,11 @@
-import { firstReady, newMember, probed, withStop, type Fault, type Member } from './breaker.ts'
-import { addToBucket, recentCount } from '../jobs/counters.ts'
-import { roundToMicros } from '../jobs/keys.ts'
-import { newLevel, passed, resumeGapMs, rpmInForce, told, topPaces, type Level } from './level.ts'
+import { addToBucket, recentCount } from '../rates.ts'
 import { limits } from '../limits.ts'
+import { timing } from '../timing.ts'
+import { firstReady, newMember, probed, withStop, type Fault, type Member } from './breaker.ts'
+import { newLevel, passed, resumeGapMs, rpmInForce, told, topPaces, type Level } from './level.ts'
 import { addRecall, covers, type Recall } from './recall.ts'
 import { refused, type Refusal } from './throttling.ts'
 import { startsBetween, withoutSlots, withSlot, type Starts } from './starts.ts'
-import { timing } from '../timing.ts'
 
 /** What one quota may start, and when; several deployments may draw on it. Times are epoch milliseconds. */
 export type Ledger = {
@@ -280,4 +279,9 @@ function withMember(ledger: Ledger, changed: Member): Ledger {
     member.deployment === changed.deployment ? changed : member,
   )
   return { ...ledger, deployments }
+}
+
+/** Slots carry decimals, to the microsecond that a row key holds. */
+export function roundToMicros(time: number): number {
+  return Math.round(time * 1000) / 1000
 }

@@ -1,5 +1,5 @@
+import { type Bucket, recentCount, addToBucket } from '../rates.ts'
 import type { Job } from './job.ts'
-import { timing } from '../timing.ts'
 
 /**
  * What one shard of a batch's counters holds; the sum over its shards is exact. Waiting counts every queued job.
@@ -32,8 +32,6 @@ export type Counters = {
 }
 
 export type Answer = { readonly at: number; readonly isRefused: boolean }
-
-export type Bucket = { readonly at: number; readonly count: number }
 
 export const noCounters: Counters = {
   waiting: 0,
@@ -151,25 +149,6 @@ export function jobCounts(counters: Counters): JobCounts {
 
 export function ratePerMinute(counters: Counters, now: number): number {
   return recentCount(counters.finishedRecently, now)
-}
-
-/** Things counted within the last minute, or another window, to the width of a bucket. */
-export function recentCount(
-  buckets: readonly Bucket[],
-  now: number,
-  windowMs: number = timing.rateWindowMs,
-): number {
-  return buckets
-    .filter(({ at }) => at > now - windowMs && at <= now)
-    .reduce((total, bucket) => total + bucket.count, 0)
-}
-
-/** Adds to the bucket of a time, and drops buckets that no rate needs any more. */
-export function addToBucket(buckets: readonly Bucket[], time: number, count: number): readonly Bucket[] {
-  const at = Math.floor(time / timing.rateBucketMs) * timing.rateBucketMs
-  const kept = buckets.filter((bucket) => bucket.at !== at && bucket.at > time - 2 * timing.rateWindowMs)
-  const present = buckets.find((bucket) => bucket.at === at)?.count ?? 0
-  return [...kept, { at, count: present + count }]
 }
 
 function countersOf(job: Job): Counters {

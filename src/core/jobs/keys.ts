@@ -1,8 +1,7 @@
-import { sha256 } from '@noble/hashes/sha2.js'
-import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
 import type { Priority } from '../requests/submission.ts'
-import type { Job } from './job.ts'
 import { limits } from '../limits.ts'
+import { fingerprint } from '../fingerprint.ts'
+import type { Job } from './job.ts'
 
 /** Names of things in storage and URLs. All of them are URL-safe and valid as table keys and blob names. */
 
@@ -92,27 +91,6 @@ export function imageBlobStems(
   return { first: `${stem}.`, other: `${stem}~${fingerprint(jobId({ batch, key }))}.` }
 }
 
-/**
- * The one index row of a job; whoever moves the job must delete it, so it is the job's lock.
- * Times are zero-padded microseconds: rows sort by time, those of waiting jobs by priority first.
- */
-export function indexRowOf({ key, priority, phase }: Pick<Job, 'key' | 'priority' | 'phase'>): string {
-  switch (phase.kind) {
-    case 'waiting':
-      return `wait:${lineOf(priority)}${sortableTime(phase.dueAt)}|${key}`
-    case 'slotted':
-      return `slot:${sortableTime(phase.slotAt)}|${key}`
-    case 'running':
-      return `run:${sortableTime(phase.leaseUntil)}|${key}`
-    case 'succeeded':
-      return `done:${sortableTime(phase.finishedAt)}|${key}`
-    case 'failed':
-      return `fail:${sortableTime(phase.finishedAt)}|${key}`
-    case 'cancelled':
-      return `gone:${sortableTime(phase.finishedAt)}|${key}`
-  }
-}
-
 export type IndexKind = 'wait' | 'slot' | 'run' | FinalKind
 
 /** Succeeded, failed, cancelled. */
@@ -120,103 +98,10 @@ export type FinalKind = 'done' | 'fail' | 'gone'
 
 export const finalKinds: readonly FinalKind[] = ['done', 'fail', 'gone']
 
-export type IndexRow = { readonly at: number; readonly key: string; readonly priority: Priority | null }
-
-export function parseIndexRow(row: string): IndexRow | undefined {
-  const match = /^(?:wait:(\d)|slot:|run:|done:|fail:|gone:)(\d{17})\|(.+)$/.exec(row)
-  return match?.[2] !== undefined && match[3] !== undefined
-    ? {
-        at: Number(match[2]) / 1000,
-        key: match[3],
-        priority: priorityLines[Number(match[1] ?? ownLine)] ?? null,
-      }
-    : undefined
-}
-
 /** In the order in which a batch's jobs go; those without a priority of their own stand with the normal ones. */
 export const priorityLines: readonly (Priority | null)[] = ['high', 'normal', null, 'low']
 
-const ownLine = 2
-
-function lineOf(priority: Priority | null): number {
-  return priorityLines.indexOf(priority)
-}
-
-export function sortableTime(time: number): string {
-  return Math.round(time * 1000)
-    .toString()
-    .padStart(17, '0')
-}
-
-/**
- * An id that holds the time at which its thing was made, so that its row in a line of time is found from the id alone.
- * `random` keeps two of one moment apart; only its letters and digits count.
- */
-export function timedId(prefix: TimedPrefix, createdAt: number, random: string): string {
-  const time = Math.floor(createdAt).toString(36).padStart(timeChars, '0')
-  return `${prefix}${time}${random.toLowerCase().replaceAll(/[^0-9a-z]/g, '')}`
-}
-
-/** What ids that hold their time begin with. */
-export type TimedPrefix = 'file-' | 'batch_' | 'upload_'
-
-/** Milliseconds in base 36 take eight characters until 2059. */
-const timeChars = 9
-
-/** When the thing was made, in whole milliseconds; undefined for what is no such id. */
-export function timeOfId(id: string): number | undefined {
-  const time = /^(?:file-|batch_|upload_)(0[0-9a-z]{8})[0-9a-z]{1,48}$/.exec(id)?.[1]
-  return time === undefined ? undefined : Number.parseInt(time, 36)
-}
-
-/** The id of the file that an upload becomes: of the time when it is completed, and of the upload, whose name its content has. */
-export function fileOfUpload(upload: string, completedAt: number): string {
-  return timedId('file-', completedAt, `${uploadMark}${upload.slice('upload_'.length)}`)
-}
-
-/** The name under which a file's content is kept: the file's id, or that of the upload that it was. */
-export function contentOfFile(file: string): string {
-  const upload = /^file-0[0-9a-z]{8}z(0[0-9a-z]{9,40})$/.exec(file)?.[1]
-  return upload === undefined ? file : `upload_${upload}`
-}
-
-/** No digit in hex, which is what stands there in the ids of all other files. */
-const uploadMark = 'z'
-
-/** Where an id stands in a line of time: rows sort by time, upwards or downwards, those of one moment by id. */
-export function timelineRow(order: 'asc' | 'desc', id: string, createdAt: number): string {
-  const sorted = order === 'asc' ? createdAt : latestTime - createdAt
-  return `${order}:${String(sorted).padStart(13, '0')}|${id}`
-}
-
-/** All that `timeOfId` answers lies before it. */
-const latestTime = 9_999_999_999_999
-
-/** The row that is due at the given time, for what has this id; rows sort by time. */
-export function expiryRow(at: number, id: string): string {
-  return `${sortableTime(at)}|${id}`
-}
-
-export function idOfExpiryRow(row: string): string {
-  return row.slice(row.indexOf('|') + 1)
-}
-
-/** The partition of what belongs to an API key; table keys refuse some characters, and names of keys may have any. */
-export function ownerPartition(owner: string): string {
-  return `key:${isPlain(owner) ? owner : `~${fingerprint(owner)}`}`
-}
-
-/** Slots carry decimals, to the microsecond that a row key holds. */
-export function roundToMicros(time: number): number {
-  return Math.round(time * 1000) / 1000
-}
-
-/** 128 bits of SHA-256 in hex. */
-export function fingerprint(text: string): string {
-  return bytesToHex(sha256(utf8ToBytes(text))).slice(0, 32)
-}
-
-function isPlain(id: string): boolean {
+export function isPlain(id: string): boolean {
   return (
     id.length <= limits.plainKeyCharsMax && /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/.test(id) && !id.endsWith('.')
   )

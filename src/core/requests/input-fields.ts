@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import type { Endpoint } from '../batches/batch-order.ts'
-import { readRef, type AskedRef, type InputRules, type Inputs } from './input-ref.ts'
 import { limits } from '../limits.ts'
+import type { Endpoint } from './endpoints.ts'
+import { readRef, type AskedRef, type InputRules, type Inputs } from './input-ref.ts'
 import type { ModelProfile } from './profiles.ts'
 
 /** The fields that make a job an edit: in our words, or in those of OpenAI's JSON body. */

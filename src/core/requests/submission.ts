@@ -1,5 +1,7 @@
 import { z } from 'zod'
-import { endpoints, isSubmitted, submittedBatchPrefix } from '../batches/batch-order.ts'
+import { isSubmitted, submittedBatchPrefix } from '../timed-id.ts'
+import { limits } from '../limits.ts'
+import { endpoints } from './endpoints.ts'
 import {
   checkInputCombinations,
   checkLineInputs,
@@ -8,7 +10,6 @@ import {
   type InputValues,
 } from './input-fields.ts'
 import { isSameInputs, type AskedRef, type InputRules, type Inputs } from './input-ref.ts'
-import { limits } from '../limits.ts'
 import { freeSizeProblem, type ModelProfile } from './profiles.ts'
 
 /** The body of a call to the model, in the API's own words; what the user left out is left out. */

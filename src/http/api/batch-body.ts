@@ -1,6 +1,6 @@
 import type { LineFault } from '../../core/batches/batch-line.ts'
 import type { Decision } from '../../core/budget/fairness.ts'
-import type { Delivery } from '../../core/webhook.ts'
+import type { Delivery } from '../../core/batches/webhook.ts'
 import type { BatchStatus } from '../../pipeline/status/status.ts'
 import { windowMs } from './batch-order.ts'
 import { seconds, usd } from '../reply.ts'

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { endpoints, type BatchOrder } from '../../core/batches/batch-order.ts'
+import { endpoints } from '../../core/requests/endpoints.ts'
+import type { BatchOrder } from '../../core/batches/batch-order.ts'
 import type { Caller } from '../../core/caller.ts'
 import { limits } from '../../core/limits.ts'
 import { capUsdSchema } from '../../core/costs/money.ts'

@@ -1,26 +1,24 @@
 import { z } from 'zod'
-import { isSubmitted } from '../../core/batches/batch-order.ts'
-import { mayUse } from '../../core/caller.ts'
-import { type Decision } from '../../core/budget/fairness.ts'
 import { meanCallMs } from '../../core/budget/estimate.ts'
-import { ownerOfInbox } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import { capUsdSchema } from '../../core/costs/money.ts'
-import { batchNamePattern, priorities } from '../../core/requests/submission.ts'
-import {
-  cancelBatch,
-  changeBatch,
-  pauseBatch,
-  resumeBatch,
-  type Decided,
-} from '../../pipeline/batches/batches.ts'
+import { priorities, batchNamePattern } from '../../core/requests/submission.ts'
+import { changeBatch } from '../../pipeline/batches/batches.ts'
 import type { Darkroom } from '../../pipeline/darkroom.ts'
-import { knownBatch } from '../../pipeline/intake/known-batch.ts'
 import { mayReach } from '../../pipeline/intake/owners.ts'
-import { batchStatus, type BatchStatus } from '../../pipeline/status/status.ts'
-import { batchBody, type BatchDetails } from './batch-body.ts'
+import { batchStatus, type BatchStatus, newBatchStatus } from '../../pipeline/status/status.ts'
 import { readBody } from '../body.ts'
-import { notFound, pollSoonMs, reply, replyError, retryAfter, usd, type Call, type Reply } from '../reply.ts'
+import { pollSoonMs, reply, replyError, retryAfter, usd, type Call, type Reply } from '../reply.ts'
+import { readIdempotencyKey } from '../idempotency-key.ts'
+import { mayUse } from '../../core/caller.ts'
+import { submitBatch } from '../../pipeline/batches/submit.ts'
+import { registerBatch } from '../../pipeline/batches/register.ts'
+import { errorCode } from '../../core/log-event.ts'
+import { readQuery } from '../query.ts'
+import { noAfter, listBody } from '../list.ts'
+import { batchBody, type BatchDetails } from './batch-body.ts'
+import { mayOpen, atItsEnd, beingChecked, batchName, noBatch } from './batch-of-path.ts'
+import { batchOrderSchema, orderOf } from './batch-order.ts'
 
 /** GET /v1/batches/{name} */
 export async function getBatch({ request, room, caller }: Call): Promise<Reply> {
@@ -93,74 +91,72 @@ export async function patchBatch(call: Call): Promise<Reply> {
   return isTheirs ? getBatch(call) : noBatch(request.params)
 }
 
-/** One that is not there yet may be given its terms by anybody, but for names that only we give, and others' inboxes. */
-async function mayOpen({ room, caller }: Call, name: string): Promise<boolean> {
-  const known = await knownBatch(room, name)
-  if (known !== undefined) return mayUse(caller, known.owner)
-  const inbox = ownerOfInbox(name)
-  return !isSubmitted(name) && (inbox === undefined || inbox.owner === caller.key)
-}
-
-const reasonSchema = z.strictObject({ reason: z.string().trim().max(limits.reasonCharsMax).optional() })
-
-/** POST /v1/batches/{name}/pause: nothing of it gets a slot until it is resumed. */
-export async function postPause(call: Call): Promise<Reply> {
-  return decided(call, 'paused', async (name, reason) => pauseBatch(call.room, name, reason))
-}
-
-/** POST /v1/batches/{name}/resume */
-export async function postResume(call: Call): Promise<Reply> {
-  return decided(call, 'resumed', async (name, reason) => resumeBatch(call.room, name, reason))
-}
-
-/** POST /v1/batches/{name}/cancel: answers when no further call of it will start. */
-export async function postCancel(call: Call): Promise<Reply> {
-  return decided(call, 'cancelled', async (name, reason) => cancelBatch(call.room, name, reason))
-}
-
-async function decided(
-  call: Call,
-  what: Decision['kind'],
-  act: (name: string, reason: string) => Promise<Decided>,
-): Promise<Reply> {
+/** POST /v1/batches: taken at once; its file is checked, whole, before anything of it starts. */
+export async function postBatch(call: Call): Promise<Reply> {
   const { request, room, caller } = call
-  const name = batchName(request.params)
-  if (name === undefined || !(await mayReach(room, caller, name))) return noBatch(request.params)
-  const body = await readBody(request, reasonSchema)
+  const body = await readBody(request, batchOrderSchema)
   if (body.kind === 'refused') return body.reply
-  const done = await act(name, body.value.reason ?? `${what} by request`)
-  switch (done.kind) {
-    case 'done':
-      return getBatch(call)
-    case 'unknown-batch':
-      return noBatch(request.params)
-    case 'being-checked':
-      return beingChecked(name)
-    case 'finished-before':
-      return atItsEnd(name, 'completed')
-    case 'cancelled-before': {
-      const message = `batch ${name} was cancelled and stays so; send its jobs under another name`
-      return replyError({ status: 409, code: 'batch_cancelled', message })
-    }
+  const idempotency = readIdempotencyKey(request)
+  if (idempotency.kind === 'refused') return idempotency.reply
+  const { idempotencyKey } = idempotency
+  const { input_file_id: fileId, cap_usd: capMicroUsd } = body.value
+  const file = await room.files.get(fileId)
+  if (file === undefined || !mayUse(caller, file.owner)) {
+    const message = `input_file_id: file ${JSON.stringify(fileId)} does not exist; upload it with POST /v1/files`
+    return replyError({ status: 400, param: 'input_file_id', code: 'invalid_value', message })
   }
+  if (file.purpose !== 'batch') {
+    const message = `input_file_id: the purpose of file ${fileId} is ${file.purpose}; allowed: batch`
+    return replyError({ status: 400, param: 'input_file_id', code: 'invalid_value', message })
+  }
+  const least = Math.min(...room.pools.map(({ costs }) => costs.leastMicroUsd))
+  if (typeof capMicroUsd === 'number' && capMicroUsd < least) {
+    const message = 'cap_usd: it is less than one image can cost; raise it, or leave it out for no cap'
+    return replyError({ status: 400, param: 'cap_usd', code: 'invalid_value', message })
+  }
+  const { order, terms } = orderOf(body.value, { caller, origin: new URL(request.url).origin })
+  const webhookFault = order.webhook && room.webhooks.fault(order.webhook.url)
+  if (webhookFault) {
+    const message = `webhook: ${webhookFault}`
+    return replyError({ status: 400, param: 'webhook', code: 'invalid_value', message })
+  }
+  const { batch, isNew } = await submitBatch(room, { owner: caller.key, idempotencyKey, order, terms })
+  if (!isNew && JSON.stringify(batch.order) !== JSON.stringify(order)) {
+    const message = `Idempotency-Key: batch ${batch.batch} has it already, and was asked for otherwise; use another`
+    return replyError({ status: 409, param: 'Idempotency-Key', code: 'batch_exists', message })
+  }
+  // Nobody waits for it, and should this instance die the queue brings it to another: so it begins at once.
+  void registerBatch(room, batch.batch).catch((error: unknown) => {
+    room.log.event('batch_put_off', { batch: batch.batch, code: errorCode(error) })
+  })
+  if (!isNew) {
+    const status = await batchStatus(room, batch.batch)
+    const body = batchBody(status ?? newBatchStatus(batch))
+    return reply(200, body, { 'idempotent-replayed': 'true' })
+  }
+  // It is there: an answer that failed now would make its sender send it, and pay for it, again.
+  return reply(200, batchBody(newBatchStatus(batch)))
 }
 
-function atItsEnd(name: string, state: 'completed' | 'failed'): Reply {
-  const message = `batch ${name} is at its end: nothing is left to change or to cancel`
-  return replyError({ status: 409, code: `batch_${state}`, message })
-}
+const listQuery = z.strictObject({
+  limit: z.coerce.number('a number').int().min(1).max(limits.batchesPerPageMax).default(20),
+  after: z.string().max(limits.batchNameCharsMax).regex(batchNamePattern, 'the id of a batch').optional(),
+  kind: z.enum(['file', 'all']).default('file'),
+})
 
-/** Its model, and with it its pool, is known when its file has been checked. */
-function beingChecked(name: string): Reply {
-  const message = `batch ${name}: its file is being checked; ask again in a moment`
-  const refusal = replyError({ status: 409, code: 'batch_validating', message })
-  return { ...refusal, headers: { ...refusal.headers, 'retry-after': '1' } }
-}
-
-export function batchName({ name = '' }: Call['request']['params']): string | undefined {
-  return batchNamePattern.test(name) && name.length <= limits.batchNameCharsMax ? name : undefined
-}
-
-export function noBatch({ name = '' }: Call['request']['params']): Reply {
-  return notFound(`batch ${JSON.stringify(name.slice(0, limits.batchNameCharsMax))}`)
+/**
+ * GET /v1/batches: newest first, the caller's own, or all for an admin. Those by file, as OpenAI's clients expect them: a
+ * program that cancels all it is shown must not cancel a day's inbox. `kind=all` shows the others too.
+ */
+export async function getBatches({ request, room, caller }: Call): Promise<Reply> {
+  const query = readQuery(request, listQuery)
+  if (query.kind === 'refused') return query.reply
+  const { limit, after, kind } = query.value
+  const last = after === undefined ? undefined : await room.jobs.readBatch(after)
+  if (after !== undefined && (last === undefined || !mayUse(caller, last.owner))) return noAfter(after)
+  const owner = caller.isAdmin ? undefined : (caller.key ?? undefined)
+  const page = await room.batches.page({ owner, after: last, limit, isSubmittedOnly: kind === 'file' })
+  const found = await Promise.all(page.batches.map(async (batch) => batchStatus(room, batch)))
+  const data = found.filter((status) => status !== undefined).map((status) => batchBody(status))
+  return reply(200, listBody(data, page.batches, page.hasMore))
 }

@@ -7,11 +7,10 @@ import { timing } from '../../core/timing.ts'
 import { followers } from '../../pipeline/status/batch-watch.ts'
 import { liveEvents, type LiveEvent } from '../../pipeline/status/live-events.ts'
 import type { BatchStatus } from '../../pipeline/status/status.ts'
-import { batchBody } from './batch-body.ts'
-import { noBatch } from './batches.ts'
 import { readQuery } from '../query.ts'
 import { replyError, seconds, usd, type Call, type Reply } from '../reply.ts'
-import { ownBatch } from './submitted-batches.ts'
+import { batchBody } from './batch-body.ts'
+import { noBatch, ownBatch } from './batch-of-path.ts'
 
 const eventsQuery = z.strictObject({ since: z.enum(['start', 'now']).default('start') })
 

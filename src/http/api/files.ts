@@ -1,7 +1,7 @@
 import { extname } from 'node:path'
 import { z } from 'zod'
 import { mayUse, type Caller } from '../../core/caller.ts'
-import { timeOfId } from '../../core/jobs/keys.ts'
+import { timeOfId } from '../../core/timed-id.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { Darkroom } from '../../pipeline/darkroom.ts'
@@ -12,11 +12,11 @@ import { isKnown } from '../etag.ts'
 import { faultOf, quoted } from '../fault.ts'
 import { fileBody, fileBytesMax, fileExpiryMs, sentPurposes, type SentPurpose } from '../file-body.ts'
 import { handsFull, handsOf, takeBlocks } from '../hands.ts'
-import { withImages } from './inline-images.ts'
 import { readMultipart, type FieldPart } from '../multipart.ts'
 import { readQuery } from '../query.ts'
 import { readRange } from '../range.ts'
 import { notFound, reply, replyError, type ApiError, type Call, type Reply } from '../reply.ts'
+import { withImages } from './inline-images.ts'
 
 /** POST /v1/files: the content goes to storage while it comes; what is to be said of it may stand before or behind it. */
 export async function postFile(call: Call): Promise<Reply> {

@@ -15,7 +15,7 @@ import {
   takeSyncCall,
   type SyncCall,
   type SyncEnd,
-} from '../../pipeline/sync-call.ts'
+} from '../../pipeline/running/sync-call.ts'
 import { base64Of } from '../base64.ts'
 import { boundedText, tooLong, uploadPatience } from '../body.ts'
 import { isForm, readEditForm, type ReadCall } from './edit-form.ts'

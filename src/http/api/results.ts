@@ -1,5 +1,6 @@
 import { makeZip } from 'client-zip'
 import { stringify } from 'csv-stringify/sync'
+import { z } from 'zod'
 import { stateOf, type Image, type Job } from '../../core/jobs/job.ts'
 import { imageUrl } from '../../core/batches/result-line.ts'
 import type { Darkroom } from '../../pipeline/darkroom.ts'
@@ -9,7 +10,10 @@ import {
   resultLines,
   type ResultPart,
 } from '../../pipeline/batches/results.ts'
-import { exactSeconds, usd } from '../reply.ts'
+import { exactSeconds, usd, type Call, type Reply, replyError } from '../reply.ts'
+import { readQuery } from '../query.ts'
+import { ownBatch, noBatch } from './batch-of-path.ts'
+import { withImages } from './inline-images.ts'
 
 type Results = { readonly batch: string; readonly part: ResultPart; readonly origin: string }
 
@@ -108,4 +112,45 @@ async function* entries(
 /** The job's key is unique in its batch, and safe as a file's name. */
 function nameOf({ key }: Job, { blob }: Image, k: number): string {
   return `images/${key}-${k}${blob.slice(blob.lastIndexOf('.'))}`
+}
+
+const resultsQuery = z.strictObject({
+  format: z.enum(['jsonl', 'csv', 'zip']).default('jsonl'),
+  part: z.enum(['output', 'errors', 'all'] satisfies ResultPart[]).default('all'),
+  images: z.enum(['url', 'b64']).default('url'),
+})
+
+/** GET /v1/batches/{name}/results: what is finished so far, streamed; also while the batch runs. */
+export async function getResults(call: Call): Promise<Reply> {
+  const { request, room } = call
+  const status = await ownBatch(call)
+  if (status === undefined) return noBatch(request.params)
+  const query = readQuery(request, resultsQuery)
+  if (query.kind === 'refused') return query.reply
+  const { format, part, images } = query.value
+  if (images === 'b64' && format !== 'jsonl') {
+    const message = `images: got "b64" with format ${format}; allowed: with jsonl only`
+    return replyError({ status: 400, param: 'images', code: 'invalid_value', message })
+  }
+  const { batch } = status
+  const results = { batch, part, origin: new URL(request.url).origin }
+  const download = (contentType: string, body: AsyncIterable<Uint8Array>): Reply => ({
+    status: 200,
+    headers: {
+      'content-type': contentType,
+      'content-disposition': `attachment; filename="${batch}_${part}.${format}"`,
+      'cache-control': 'no-store',
+    },
+    body,
+  })
+  switch (format) {
+    case 'jsonl': {
+      const lines = resultLines(room, results)
+      return download('application/jsonl', images === 'b64' ? withImages(room, lines) : lines)
+    }
+    case 'csv':
+      return download('text/csv; charset=utf-8', csvOf(room, results))
+    case 'zip':
+      return download('application/zip', zipOf(room, results))
+  }
 }

@@ -1,5 +1,5 @@
 import type { Webhook } from '../../core/batches/batch-order.ts'
-import type { Delivery } from '../../core/webhook.ts'
+import type { Delivery } from '../../core/batches/webhook.ts'
 import { seconds } from '../reply.ts'
 
 /** `webhook` of a batch: where it goes and, where they were read, its newest tries, newest first. */

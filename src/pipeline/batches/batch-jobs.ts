@@ -1,4 +1,4 @@
-import { isSubmitted } from '../../core/batches/batch-order.ts'
+import { isSubmitted } from '../../core/timed-id.ts'
 import type { FailureKind } from '../../core/jobs/failure.ts'
 import { reopened, type Job, type JobState } from '../../core/jobs/job.ts'
 import type { FinalKind, IndexKind } from '../../core/jobs/keys.ts'

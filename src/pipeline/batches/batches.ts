@@ -1,18 +1,17 @@
-import { isSubmitted } from '../../core/batches/batch-order.ts'
+import { isSubmitted } from '../../core/timed-id.ts'
 import { localCaller, mayUse, type Caller } from '../../core/caller.ts'
-import { answersKept, jobCounts, noCounters, refusedRecently } from '../../core/jobs/counters.ts'
-import { goesOn, isAtCap, isHalted, plainTerms, type Decision } from '../../core/budget/fairness.ts'
-import { type Priority } from '../../core/requests/submission.ts'
+import { jobCounts, noCounters } from '../../core/jobs/counters.ts'
+import { goesOn, isAtCap, type Decision } from '../../core/budget/fairness.ts'
+import type { Priority } from '../../core/requests/submission.ts'
 import { withRecall } from '../../core/budget/ledger.ts'
-import { cancelled, type Job } from '../../core/jobs/job.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
-import type { Batch, JobRef } from '../../ports.ts'
 import { nudge } from '../pacing/announce.ts'
 import { poolNamed, type Darkroom } from '../darkroom.ts'
 import { changeFlow, type BatchRef } from '../pacing/flows.ts'
 import { changeLedger } from '../pacing/ledgers.ts'
-import { tellBatchEnd, tellJobEnd } from '../webhooks/webhooks.ts'
+import { tellBatchEnd } from '../webhooks/webhooks.ts'
+import { openBatch } from '../intake/known-batch.ts'
 
 /** What a person, or a rule, decides for a batch that is under way. */
 
@@ -139,76 +138,6 @@ export async function changeBatch(
   if (isLowered) await recall(room, opened)
   await nudge(room, opened.pool)
   return true
-}
-
-/** Makes the batch known, and lists it; answers it as it was opened first. Doing it again changes nothing. */
-export async function openBatch(room: Darkroom, ref: BatchRef, owner: string | null = null): Promise<Batch> {
-  const opened = await room.jobs.openBatch(newBatch(room, ref, owner))
-  await room.batches.put(opened)
-  return opened
-}
-
-function newBatch(room: Darkroom, { pool, batch }: BatchRef, owner: string | null): Batch {
-  return {
-    batch,
-    pool,
-    owner,
-    createdAt: room.clock.now(),
-    terms: plainTerms,
-    order: null,
-    progress: null,
-    workedOnUntil: 0,
-  }
-}
-
-/** Call it when a job was refused: Azure blocks a resource whose prompts are refused too often. */
-export async function noticeRefusals(room: Darkroom, { pool, batch }: BatchRef): Promise<void> {
-  const [stored, flow] = await Promise.all([
-    room.jobs.getBatch(batch),
-    room.budgets.readFlow({ pool, batch }),
-  ])
-  if (stored === undefined || flow === undefined || isHalted(flow.value)) return
-  const isTooMany = (since: number): boolean =>
-    refusedRecently(stored.counters, since) > answersKept * room.refusalShareMax
-  if (!isTooMany(flow.value.refusalsFrom)) return
-  await changeFlow(room, { pool, batch }, (now) => {
-    if (isHalted(now) || !isTooMany(now.refusalsFrom)) return undefined
-    const refused = refusedRecently(stored.counters, now.refusalsFrom)
-    const reason = `${refused} of the newest ${answersKept} jobs were refused by the content policy; look at them, then resume`
-    return { ...now, decision: { kind: 'paused', by: 'refusals', reason, at: room.clock.now() } }
-  })
-  room.log.event('refusals', { batch, pool })
-}
-
-export type JobCancelled =
-  | { readonly kind: 'cancelled'; readonly job: Job }
-  | { readonly kind: 'unknown-job' }
-  /** It is finished, or its call is under way and will be kept. */
-  | { readonly kind: 'too-late'; readonly job: Job }
-
-/** How often another change of the same job may get in the way. */
-const cancelTriesMax = 10
-
-/** `reason`: why, where it was not a person who cancelled it. */
-export async function cancelJob(room: Darkroom, ref: JobRef, reason?: string): Promise<JobCancelled> {
-  for (let tries = 0; tries < cancelTriesMax; tries += 1) {
-    const before = await room.jobs.get(ref)
-    if (before === undefined) return { kind: 'unknown-job' }
-    const { job } = before
-    const after = cancelled(job, { finishedAt: room.clock.now(), reason })
-    if (after === undefined) {
-      return job.phase.kind === 'cancelled' ? { kind: 'cancelled', job } : { kind: 'too-late', job }
-    }
-    await tellJobEnd(room, after)
-    const changed = await room.jobs.change(before, after)
-    if (changed !== undefined) return { kind: 'cancelled', job: changed.job }
-  }
-  throw new Error(`job ${ref.batch}.${ref.key} could not be cancelled; it is changed too often`)
-}
-
-/** Of a job that nobody waits for any more; one whose call is under way goes on. */
-export async function cancelGivenUp(room: Darkroom, ref: JobRef): Promise<JobCancelled> {
-  return cancelJob(room, ref, 'its turn came when nobody waited for its answer any more')
 }
 
 async function decide(room: Darkroom, batch: string, decision: () => Decision): Promise<Decided> {

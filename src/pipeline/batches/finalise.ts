@@ -1,14 +1,13 @@
-import { isSubmitted } from '../../core/batches/batch-order.ts'
+import { isSubmitted, timedId } from '../../core/timed-id.ts'
 import type { BatchProgress, Results } from '../../core/batches/batch-progress.ts'
 import { jobCounts, type JobCounts } from '../../core/jobs/counters.ts'
-import { timedId } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
-import { leaseBatch, released, type BatchLease } from './batch-lease.ts'
 import type { Darkroom } from '../darkroom.ts'
-import { resultLines } from './results.ts'
 import { batchStatus } from '../status/status.ts'
 import { tellBatchEnd } from '../webhooks/webhooks.ts'
+import { leaseBatch, released, type BatchLease } from './batch-lease.ts'
+import { resultLines } from './results.ts'
 
 /** What a look at the end of a batch came to. */
 export type EndLook =

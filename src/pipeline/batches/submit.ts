@@ -1,6 +1,6 @@
 import type { BatchOrder } from '../../core/batches/batch-order.ts'
 import { plainTerms, type Terms } from '../../core/budget/fairness.ts'
-import { timedId, timeOfId } from '../../core/jobs/keys.ts'
+import { timedId, timeOfId } from '../../core/timed-id.ts'
 import { timing } from '../../core/timing.ts'
 import type { Batch } from '../../ports.ts'
 import type { Darkroom } from '../darkroom.ts'

@@ -3,13 +3,11 @@ import { newJob, type Job } from '../../core/jobs/job.ts'
 import { ownerOfInbox } from '../../core/jobs/keys.ts'
 import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
 import type { Submission } from '../../core/requests/submission.ts'
-import type { Batch, JobRef } from '../../ports.ts'
+import type { JobRef } from '../../ports.ts'
 import { announce, nudge, wake } from '../pacing/announce.ts'
-import { openBatch } from '../batches/batches.ts'
 import { poolNamed, type Darkroom } from '../darkroom.ts'
-import type { BatchRef } from '../pacing/flows.ts'
 import { checkInputs, keepInputs } from './inputs.ts'
-import { knownBatch, rememberBatch } from './known-batch.ts'
+import { knownBatch, openOnce } from './known-batch.ts'
 
 export type Acceptance =
   | { readonly kind: 'accepted'; readonly job: Job; readonly isNew: boolean }
@@ -110,11 +108,4 @@ function modelMismatch(
 ): SubmissionFault {
   const message = `model: the jobs of batch ${batch} go to the pool ${batchPool}, and this one asks for ${pool}; send it under another batch`
   return { param: 'model', code: 'model_mismatch', message }
-}
-
-/** Answers the batch as it was opened first: it draws on the pool, and belongs to the owner, of its first job. */
-export async function openOnce(room: Darkroom, ref: BatchRef, owner: string | null = null): Promise<Batch> {
-  const known = room.seen.batches.get(ref.batch)
-  if (known !== undefined) return known
-  return rememberBatch(room, ref.batch, openBatch(room, ref, owner))
 }

@@ -5,10 +5,10 @@ import { isSameRequest, type AskedRequest, type Submission } from '../../core/re
 import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
 import { localCaller, type Caller } from '../../core/caller.ts'
 import type { JobRef } from '../../ports.ts'
-import { accept, openOnce } from './accept.ts'
 import { announce } from '../pacing/announce.ts'
 import type { Darkroom } from '../darkroom.ts'
-import { knownBatch } from './known-batch.ts'
+import { accept } from './accept.ts'
+import { openOnce, knownBatch } from './known-batch.ts'
 import { withNames } from './inputs.ts'
 
 /** A message of the public queue, or of its poison queue. */

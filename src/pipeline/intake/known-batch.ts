@@ -1,5 +1,7 @@
 import type { Batch } from '../../ports.ts'
 import type { Darkroom } from '../darkroom.ts'
+import type { BatchRef } from '../pacing/flows.ts'
+import { plainTerms } from '../../core/budget/fairness.ts'
 
 /** Batches remembered as existing; a forgotten one costs a read, or a write that changes nothing. */
 const batchesSeenMax = 10_000
@@ -26,5 +28,32 @@ export async function rememberBatch(
   } catch (error) {
     if (batches.get(name) === opened) batches.delete(name)
     throw error
+  }
+}
+
+/** Answers the batch as it was opened first: it draws on the pool, and belongs to the owner, of its first job. */
+export async function openOnce(room: Darkroom, ref: BatchRef, owner: string | null = null): Promise<Batch> {
+  const known = room.seen.batches.get(ref.batch)
+  if (known !== undefined) return known
+  return rememberBatch(room, ref.batch, openBatch(room, ref, owner))
+}
+
+/** Makes the batch known, and lists it; answers it as it was opened first. Doing it again changes nothing. */
+export async function openBatch(room: Darkroom, ref: BatchRef, owner: string | null = null): Promise<Batch> {
+  const opened = await room.jobs.openBatch(newBatch(room, ref, owner))
+  await room.batches.put(opened)
+  return opened
+}
+
+function newBatch(room: Darkroom, { pool, batch }: BatchRef, owner: string | null): Batch {
+  return {
+    batch,
+    pool,
+    owner,
+    createdAt: room.clock.now(),
+    terms: plainTerms,
+    order: null,
+    progress: null,
+    workedOnUntil: 0,
   }
 }

@@ -1,6 +1,7 @@
 import { usdOf } from '../../core/costs/money.ts'
 import { isHalted, newFlow, type Flow } from '../../core/budget/fairness.ts'
 import type { Darkroom } from '../darkroom.ts'
+import { refusedRecently, answersKept } from '../../core/jobs/counters.ts'
 
 export type BatchRef = { readonly pool: string; readonly batch: string }
 
@@ -34,4 +35,23 @@ export async function haltAtCap(room: Darkroom, { pool, batch }: BatchRef): Prom
 
 function dollars(microUsd: number): string {
   return `$${usdOf(microUsd)}`
+}
+
+/** Call it when a job was refused: Azure blocks a resource whose prompts are refused too often. */
+export async function noticeRefusals(room: Darkroom, { pool, batch }: BatchRef): Promise<void> {
+  const [stored, flow] = await Promise.all([
+    room.jobs.getBatch(batch),
+    room.budgets.readFlow({ pool, batch }),
+  ])
+  if (stored === undefined || flow === undefined || isHalted(flow.value)) return
+  const isTooMany = (since: number): boolean =>
+    refusedRecently(stored.counters, since) > answersKept * room.refusalShareMax
+  if (!isTooMany(flow.value.refusalsFrom)) return
+  await changeFlow(room, { pool, batch }, (now) => {
+    if (isHalted(now) || !isTooMany(now.refusalsFrom)) return undefined
+    const refused = refusedRecently(stored.counters, now.refusalsFrom)
+    const reason = `${refused} of the newest ${answersKept} jobs were refused by the content policy; look at them, then resume`
+    return { ...now, decision: { kind: 'paused', by: 'refusals', reason, at: room.clock.now() } }
+  })
+  room.log.event('refusals', { batch, pool })
 }

@@ -1,4 +1,4 @@
-import { isSubmitted } from '../../core/batches/batch-order.ts'
+import { isSubmitted } from '../../core/timed-id.ts'
 import {
   afterQuiet,
   horizonMs,

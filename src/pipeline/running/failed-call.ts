@@ -11,10 +11,10 @@ import { attemptsAllowed, badAnswer, decide, type ModelFailure } from '../../cor
 import { failed, retried, snoozed, type Job } from '../../core/jobs/job.ts'
 import type { WorkMessage } from '../../ports.ts'
 import { announce, nudge } from '../pacing/announce.ts'
-import { noticeRefusals } from '../batches/batches.ts'
+import { noticeRefusals } from '../pacing/flows.ts'
 import type { Darkroom } from '../darkroom.ts'
-import type { Lease } from './lease.ts'
 import { changeLedger, viewLedger } from '../pacing/ledgers.ts'
+import type { Lease } from './lease.ts'
 import { finish, ofThisRun, persist, type RunOutcome } from './run-end.ts'
 
 /** What follows when the model answered with a failure, or not at all: for the job, and for its deployment. */

@@ -2,14 +2,14 @@ import { decide, failure, type Failure } from '../../core/jobs/failure.ts'
 import { inputFacts, inputParam, inputsFault } from '../../core/requests/input-picture.ts'
 import { inputBlobName, refsOf, type InputRef, type Inputs } from '../../core/requests/input-ref.ts'
 import { failed, postponed, type Job } from '../../core/jobs/job.ts'
-import { fingerprint } from '../../core/jobs/keys.ts'
+import { fingerprint } from '../../core/fingerprint.ts'
 import { limits } from '../../core/limits.ts'
 import type { InputImage, JobRef, JobSnapshot } from '../../ports.ts'
 import { announce } from '../pacing/announce.ts'
 import type { Darkroom } from '../darkroom.ts'
 import { missingText, readFile } from '../intake/inputs.ts'
-import { giveBack, type RunOutcome } from './run-end.ts'
 import { tellJobEnd } from '../webhooks/webhooks.ts'
+import { giveBack, type RunOutcome } from './run-end.ts'
 
 export type LoadedInputs =
   | { readonly kind: 'loaded'; readonly inputs: Inputs<InputImage> | undefined; readonly sizeBytes: number }

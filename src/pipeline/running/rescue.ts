@@ -5,9 +5,9 @@ import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { JobRef } from '../../ports.ts'
 import { announce, nudge } from '../pacing/announce.ts'
-import { cancelGivenUp } from '../batches/batches.ts'
 import { answered, type Darkroom } from '../darkroom.ts'
 import { tellJobEnd } from '../webhooks/webhooks.ts'
+import { cancelGivenUp } from './cancel-job.ts'
 
 export type Rescued = {
   readonly unslotted: number

@@ -6,15 +6,15 @@ import { jobId } from '../../core/jobs/keys.ts'
 import { timing } from '../../core/timing.ts'
 import type { InputImage, JobSnapshot, ModelAnswer, WorkMessage } from '../../ports.ts'
 import { noticeLostTick } from '../pacing/announce.ts'
-import { cancelGivenUp } from '../batches/batches.ts'
 import { answered, poolNamed, type Darkroom } from '../darkroom.ts'
+import { changeLedger, viewLedger } from '../pacing/ledgers.ts'
+import { tellJobEnd } from '../webhooks/webhooks.ts'
+import { cancelGivenUp } from './cancel-job.ts'
 import { noteService, handleFailure, noteLimit } from './failed-call.ts'
 import { keepLease, type Lease } from './lease.ts'
-import { changeLedger, viewLedger } from '../pacing/ledgers.ts'
 import { endUnsent, loadInputs } from './load-inputs.ts'
 import { finish, giveBack, persist, snoozeUnsent, type RunOutcome } from './run-end.ts'
 import { logRun, newTrace, type RunTrace } from './run-trace.ts'
-import { tellJobEnd } from '../webhooks/webhooks.ts'
 
 /** Runs one job at its slot: holds, claims, calls, stores, completes. What became of it is logged. */
 export async function runJob(room: Darkroom, message: WorkMessage): Promise<RunOutcome> {

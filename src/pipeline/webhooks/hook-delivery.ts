@@ -12,7 +12,7 @@ import {
   verdictOf,
   type HookEvent,
   type WebhookAnswer,
-} from '../../core/webhook.ts'
+} from '../../core/batches/webhook.ts'
 import type { HookMessage, WebhookSender } from '../../ports.ts'
 import type { Darkroom } from '../darkroom.ts'
 import { webhookOf } from './webhooks.ts'

@@ -1,8 +1,8 @@
-import { isSubmitted, type Webhook } from '../../core/batches/batch-order.ts'
-import type { Job } from '../../core/jobs/job.ts'
-import { isFinal } from '../../core/jobs/job.ts'
+import { isSubmitted } from '../../core/timed-id.ts'
+import type { Webhook } from '../../core/batches/batch-order.ts'
+import { type Job, isFinal } from '../../core/jobs/job.ts'
 import { timing } from '../../core/timing.ts'
-import { batchEvent, type BatchEnd } from '../../core/webhook.ts'
+import { batchEvent, type BatchEnd } from '../../core/batches/webhook.ts'
 import type { Darkroom } from '../darkroom.ts'
 import { knownBatch } from '../intake/known-batch.ts'
 

@@ -1,9 +1,11 @@
-import { contentOfFile, expiryRow, idOfExpiryRow, timedId, timeOfId } from '../../core/jobs/keys.ts'
+import { contentOfFile } from '../../core/upload.ts'
+import { expiryRow, idOfExpiryRow } from '../tables/row-keys.ts'
+import { timedId, timeOfId } from '../../core/timed-id.ts'
 import { limits } from '../../core/limits.ts'
 import type { Clock, FileStore, StoredFile } from '../../ports.ts'
-import type { FileContents } from './file-contents.ts'
 import { expiryPartition, fileRecords } from '../tables/file-records.ts'
 import type { Table } from '../tables/table.ts'
+import type { FileContents } from './file-contents.ts'
 
 /** Content whose record has not followed by then was left by an instance that died; no upload lasts as long. */
 const recordDueMs = 24 * 3_600_000

@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto'
-import { fileOfUpload, fingerprint, timedId, timeOfId } from '../../core/jobs/keys.ts'
+import { fileOfUpload, choosePartsOf, type ChosenParts } from '../../core/upload.ts'
+import { timedId, timeOfId } from '../../core/timed-id.ts'
+import { fingerprint } from '../../core/fingerprint.ts'
 import { limits } from '../../core/limits.ts'
-import { choosePartsOf, type ChosenParts } from '../../core/upload.ts'
 import type { Clock, Closed, Completion, StagedPart, Upload, UploadFacts, UploadStore } from '../../ports.ts'
-import type { FileContents } from './file-contents.ts'
 import { fileRecords } from '../tables/file-records.ts'
-import type { StagedRun } from './staged-contents.ts'
 import type { Table } from '../tables/table.ts'
 import {
   endOf,
@@ -15,6 +14,8 @@ import {
   type UploadRecord,
   type UploadState,
 } from '../tables/upload-rows.ts'
+import type { FileContents } from './file-contents.ts'
+import type { StagedRun } from './staged-contents.ts'
 
 /** Uploads swept at a time. */
 const sweepsAtOnce = 8

@@ -1,5 +1,5 @@
-import { isSubmitted } from '../../core/batches/batch-order.ts'
-import { fingerprint, timedId } from '../../core/jobs/keys.ts'
+import { isSubmitted, timedId } from '../../core/timed-id.ts'
+import { fingerprint } from '../../core/fingerprint.ts'
 import type { Batch, BatchList } from '../../ports.ts'
 import type { Table } from './table.ts'
 import { timeline } from './timeline.ts'

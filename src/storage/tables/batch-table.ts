@@ -1,5 +1,5 @@
 import { limits } from '../../core/limits.ts'
-import { emptyHookLog } from '../../core/webhook.ts'
+import { emptyHookLog } from '../../core/batches/webhook.ts'
 import type { JobTable } from '../../ports.ts'
 import {
   batchRow,

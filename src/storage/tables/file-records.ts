@@ -1,7 +1,8 @@
 import { z } from 'zod'
-import { expiryRow, timeOfId } from '../../core/jobs/keys.ts'
+import { timeOfId } from '../../core/timed-id.ts'
 import { filePurposes, type FileFacts, type StoredFile } from '../../ports.ts'
 import { parseValues } from '../parse-stored.ts'
+import { expiryRow } from './row-keys.ts'
 import type { Table } from './table.ts'
 import { timeline, type Timeline, type TimelineEntry } from './timeline.ts'
 

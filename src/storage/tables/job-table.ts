@@ -1,17 +1,11 @@
 import { changesCounters, count, noCounters, reserve, sum, type Counters } from '../../core/jobs/counters.ts'
 import { failureKinds } from '../../core/jobs/failure.ts'
 import type { Job } from '../../core/jobs/job.ts'
-import {
-  indexRowOf,
-  priorityLines,
-  parseIndexRow,
-  sortableTime,
-  type IndexKind,
-  type IndexRow,
-} from '../../core/jobs/keys.ts'
+import { priorityLines, type IndexKind } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { Clock, IndexedJob, JobSnapshot, JobTable, SlotGrant, WaitingJob } from '../../ports.ts'
+import { indexRowOf, parseIndexRow, sortableTime, type IndexRow } from './row-keys.ts'
 import { batchRow, readBatch } from './batch-rows.ts'
 import { batchTable } from './batch-table.ts'
 import {

@@ -1,4 +1,5 @@
-import { ownerPartition, timelineRow, timeOfId } from '../../core/jobs/keys.ts'
+import { timeOfId } from '../../core/timed-id.ts'
+import { ownerPartition, timelineRow } from './row-keys.ts'
 import type { Entity, Table, Values, Write } from './table.ts'
 
 /** Something that is listed by the time at which it was made; its id (`timedId`) holds that time. */

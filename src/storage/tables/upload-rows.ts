@@ -1,10 +1,11 @@
 import { z } from 'zod'
-import { expiryRow, idOfExpiryRow, timeOfId } from '../../core/jobs/keys.ts'
+import { timeOfId } from '../../core/timed-id.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { Part } from '../../core/upload.ts'
 import type { UploadFacts, UploadPart } from '../../ports.ts'
 import { parseValues } from '../parse-stored.ts'
+import { expiryRow, idOfExpiryRow } from './row-keys.ts'
 import type { Entity, Table, Values, Write } from './table.ts'
 
 /** An upload as its row has it. */

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { addToBucket, recentCount } from '../../../src/core/rates.ts'
 import {
-  addToBucket,
   answersKept,
   changesCounters,
   committedMicroUsd,
@@ -9,7 +9,6 @@ import {
   jobCounts,
   noCounters,
   ratePerMinute,
-  recentCount,
   refusedRecently,
   reserve,
   sum,

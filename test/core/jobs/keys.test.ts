@@ -1,27 +1,27 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { fingerprint } from '../../../src/core/fingerprint.ts'
 import {
-  fingerprint,
   imageBlobNames,
   imageBlobStems,
   inboxName,
   isSyncLine,
   ownerOfInbox,
-  indexRowOf,
   jobId,
   keyOf,
-  ownerPartition,
-  parseIndexRow,
   parseJobId,
   priorityLines,
-  roundToMicros,
-  sortableTime,
-  contentOfFile,
-  fileOfUpload,
-  timedId,
-  timelineRow,
-  timeOfId,
 } from '../../../src/core/jobs/keys.ts'
+import {
+  indexRowOf,
+  ownerPartition,
+  parseIndexRow,
+  sortableTime,
+  timelineRow,
+} from '../../../src/storage/tables/row-keys.ts'
+import { roundToMicros } from '../../../src/core/budget/ledger.ts'
+import { contentOfFile, fileOfUpload } from '../../../src/core/upload.ts'
+import { timedId, timeOfId } from '../../../src/core/timed-id.ts'
 import { limits } from '../../../src/core/limits.ts'
 import { batchNamePattern, type Priority } from '../../../src/core/requests/submission.ts'
 import { phaseKinds, phaseOf, t0 } from '../sample.ts'

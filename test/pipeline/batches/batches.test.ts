@@ -6,12 +6,12 @@ import { timing } from '../../../src/core/timing.ts'
 import { chanceFrom } from '../../../src/local/deployment/chance.ts'
 import {
   cancelBatch,
-  cancelJob,
   changeBatch,
   pauseBatch,
   resumeBatch,
   type Decided,
 } from '../../../src/pipeline/batches/batches.ts'
+import { cancelJob } from '../../../src/pipeline/running/cancel-job.ts'
 import type { Darkroom } from '../../../src/pipeline/darkroom.ts'
 import { takeMessage } from '../../../src/pipeline/intake/intake.ts'
 import { runTick } from '../../../src/pipeline/pacing/pacer.ts'

@@ -1,5 +1,5 @@
-import { openBatch } from '../../../src/pipeline/batches/batches.ts'
 import { describe, expect, test } from 'vitest'
+import { openBatch } from '../../../src/pipeline/intake/known-batch.ts'
 import { newLedger, spacingMs, wakeAheadMs, type QuotaLimits } from '../../../src/core/budget/ledger.ts'
 import { claimed, failed } from '../../../src/core/jobs/job.ts'
 import { failure } from '../../../src/core/jobs/failure.ts'

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { timedId, timelineRow } from '../../../src/core/jobs/keys.ts'
+import { timedId } from '../../../src/core/timed-id.ts'
+import { timelineRow } from '../../../src/storage/tables/row-keys.ts'
 import { limits } from '../../../src/core/limits.ts'
 import { fileStore } from '../../../src/storage/blobs/files.ts'
 import type { Entity, RangeQuery } from '../../../src/storage/tables/table.ts'

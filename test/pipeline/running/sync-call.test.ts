@@ -1,11 +1,12 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { localCaller } from '../../src/core/caller.ts'
-import { stopped } from '../../src/core/budget/ledger.ts'
-import { limits } from '../../src/core/limits.ts'
-import { timing } from '../../src/core/timing.ts'
-import { cancelBatch, cancelJob, pauseBatch } from '../../src/pipeline/batches/batches.ts'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
-import { changeLedger } from '../../src/pipeline/pacing/ledgers.ts'
+import { localCaller } from '../../../src/core/caller.ts'
+import { stopped } from '../../../src/core/budget/ledger.ts'
+import { limits } from '../../../src/core/limits.ts'
+import { timing } from '../../../src/core/timing.ts'
+import { cancelBatch, pauseBatch } from '../../../src/pipeline/batches/batches.ts'
+import { cancelJob } from '../../../src/pipeline/running/cancel-job.ts'
+import type { Darkroom } from '../../../src/pipeline/darkroom.ts'
+import { changeLedger } from '../../../src/pipeline/pacing/ledgers.ts'
 import {
   endOfSyncCall,
   takePlace,
@@ -14,12 +15,12 @@ import {
   type SyncEnd,
   type SyncWait,
   type TakenCall,
-} from '../../src/pipeline/sync-call.ts'
-import { rescue } from '../../src/pipeline/running/rescue.ts'
-import { batchStatus } from '../../src/pipeline/status/status.ts'
-import { costs, deployment, newWorld, quota, roomIn, type World } from '../support/room.ts'
-import { fails, scriptedModel } from '../support/scripted-model.ts'
-import { play, takeMany } from './play.ts'
+} from '../../../src/pipeline/running/sync-call.ts'
+import { rescue } from '../../../src/pipeline/running/rescue.ts'
+import { batchStatus } from '../../../src/pipeline/status/status.ts'
+import { costs, deployment, newWorld, quota, roomIn, type World } from '../../support/room.ts'
+import { fails, scriptedModel } from '../../support/scripted-model.ts'
+import { play, takeMany } from '../play.ts'
 
 const startAt = Date.UTC(2026, 10, 23, 12)
 const day = 'sync-2026-11-23'

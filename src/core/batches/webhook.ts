@@ -1,7 +1,8 @@
-import { readDestination, type Destinations } from './destination.ts'
-import type { Job } from './jobs/job.ts'
-import { fingerprint, jobId } from './jobs/keys.ts'
-import { limits } from './limits.ts'
+import { readDestination, type Destinations } from '../destination.ts'
+import type { Job } from '../jobs/job.ts'
+import { fingerprint } from '../fingerprint.ts'
+import { jobId } from '../jobs/keys.ts'
+import { limits } from '../limits.ts'
 
 /** What webhooks tell, and when they are tried again. Form: the Standard Webhooks specification. */
 

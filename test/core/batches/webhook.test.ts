@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { failure } from '../../src/core/jobs/failure.ts'
-import { cancelled, claimed, failed, newJob, succeeded, type Job } from '../../src/core/jobs/job.ts'
+import { failure } from '../../../src/core/jobs/failure.ts'
+import { cancelled, claimed, failed, newJob, succeeded, type Job } from '../../../src/core/jobs/job.ts'
 import {
   batchEvent,
   deliveryOf,
@@ -14,7 +14,7 @@ import {
   verdictOf,
   webhookUrlFault,
   type WebhookAnswer,
-} from '../../src/core/webhook.ts'
+} from '../../../src/core/batches/webhook.ts'
 
 const at = Date.UTC(2026, 10, 23, 12, 0, 1, 250)
 const job = newJob({

@@ -1,0 +1,43 @@
+import { type Call, type Reply, replyError, notFound } from '../reply.ts'
+import { knownBatch } from '../../pipeline/intake/known-batch.ts'
+import { mayUse } from '../../core/caller.ts'
+import { ownerOfInbox } from '../../core/jobs/keys.ts'
+import { isSubmitted } from '../../core/timed-id.ts'
+import { batchNamePattern } from '../../core/requests/submission.ts'
+import { limits } from '../../core/limits.ts'
+import { type BatchStatus, batchStatus } from '../../pipeline/status/status.ts'
+
+/** One that is not there yet may be given its terms by anybody, but for names that only we give, and others' inboxes. */
+export async function mayOpen({ room, caller }: Call, name: string): Promise<boolean> {
+  const known = await knownBatch(room, name)
+  if (known !== undefined) return mayUse(caller, known.owner)
+  const inbox = ownerOfInbox(name)
+  return !isSubmitted(name) && (inbox === undefined || inbox.owner === caller.key)
+}
+
+export function atItsEnd(name: string, state: 'completed' | 'failed'): Reply {
+  const message = `batch ${name} is at its end: nothing is left to change or to cancel`
+  return replyError({ status: 409, code: `batch_${state}`, message })
+}
+
+/** Its model, and with it its pool, is known when its file has been checked. */
+export function beingChecked(name: string): Reply {
+  const message = `batch ${name}: its file is being checked; ask again in a moment`
+  const refusal = replyError({ status: 409, code: 'batch_validating', message })
+  return { ...refusal, headers: { ...refusal.headers, 'retry-after': '1' } }
+}
+
+export function batchName({ name = '' }: Call['request']['params']): string | undefined {
+  return batchNamePattern.test(name) && name.length <= limits.batchNameCharsMax ? name : undefined
+}
+
+export function noBatch({ name = '' }: Call['request']['params']): Reply {
+  return notFound(`batch ${JSON.stringify(name.slice(0, limits.batchNameCharsMax))}`)
+}
+
+/** The batch of the path, if it is the caller's. */
+export async function ownBatch({ request, room, caller }: Call): Promise<BatchStatus | undefined> {
+  const name = batchName(request.params)
+  const status = name === undefined ? undefined : await batchStatus(room, name)
+  return status !== undefined && mayUse(caller, status.owner) ? status : undefined
+}
