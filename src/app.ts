@@ -16,14 +16,13 @@ import { decodeBase64 } from './model/base64.ts'
 import { modelByDeployment } from './model/by-deployment.ts'
 import { webhookSender } from './outbound/webhook-sender.ts'
 import { guardedFetch } from './outbound/guarded-fetch.ts'
-import { nothingSeen, type Costs, type Darkroom, type PoolSettings as Pool } from './pipeline/darkroom.ts'
+import { nothingSeen, type Costs, type Context, type PoolSettings as Pool } from './pipeline/context.ts'
 import { eventLog, type EventLog } from './log/event-log.ts'
 import { writeLine } from './log/invocation.ts'
-import type { Clock, ImageModel, Log } from './ports.ts'
+import type { Clock, ImageModel } from './ports.ts'
 import {
   readSettings,
   SettingsError,
-  type ApiKey,
   type DeploymentSettings,
   type PoolSettings,
   type Settings,
@@ -45,14 +44,13 @@ import { uploadStore } from './storage/blobs/uploads.ts'
 const stopping = new AbortController()
 
 let settings: Settings | undefined
-let opened: Promise<Darkroom> | undefined
-let front: Door | undefined
+let opened: Promise<Context> | undefined
 
 /**
  * The one place that reads the environment and builds the adapters; nothing happens before the first call. A start that
  * failed, or comes to nothing in time because storage is silent, is made anew by the next call.
  */
-export async function darkroom(): Promise<Darkroom> {
+export async function openContext(): Promise<Context> {
   opened ??= inTime(open(settingsNow())).catch((error: unknown) => {
     opened = undefined
     throw error
@@ -60,7 +58,7 @@ export async function darkroom(): Promise<Darkroom> {
   return opened
 }
 
-async function inTime(opening: Promise<Darkroom>): Promise<Darkroom> {
+async function inTime(opening: Promise<Context>): Promise<Context> {
   const late = Promise.withResolvers<never>()
   const silence = Object.assign(new Error('storage did not answer in time'), { code: 'NO_ANSWER' })
   const waiting = setTimeout(() => late.reject(silence), timing.openMs)
@@ -68,33 +66,16 @@ async function inTime(opening: Promise<Darkroom>): Promise<Darkroom> {
 }
 
 /** The same, for who holds for a slot: what a call needs is loaded here, because at the slot it would come late. */
-export async function darkroomForCalls(): Promise<Darkroom> {
-  const [room] = await Promise.all([darkroom(), loadModelPackages()])
-  return room
+export async function openContextForCalls(): Promise<Context> {
+  const [context] = await Promise.all([openContext(), loadModelPackages()])
+  return context
 }
 
-/** Who may come in; known without storage. Throws when the settings have faults. */
-export function door(): Door {
-  if (front === undefined) {
-    const { apiKeys: keys, azureSigns, corsOrigins } = settingsNow()
-    front = { keys, azureSigns, corsOrigins, now: Date.now, log }
-  }
-  return front
-}
-
-/** What HTTP goes by, before anything of a request is done. */
-export type Door = {
-  readonly keys: readonly ApiKey[]
-  /** The variables that say that this runs on Azure, where others than this machine's user can reach it; null: none. */
-  readonly azureSigns: string | null
-  /** The web pages that may call it from a browser; `*` stands for all. */
-  readonly corsOrigins: readonly string[]
-  readonly now: () => number
-  readonly log: Log
-}
+/** The machine's clock: for what needs no slot, and no storage to correct it by. */
+export const machineNow = (): number => Date.now()
 
 /** Faults are told to the operator each time that somebody needs what they keep from being used. */
-function settingsNow(): Settings {
+export function settingsNow(): Settings {
   try {
     return (settings ??= readSettings(process.env))
   } catch (error) {
@@ -104,7 +85,7 @@ function settingsNow(): Settings {
 }
 
 /** From here on this instance starts no call; those under way go on. */
-export function stopDarkroom(): void {
+export function stopInstance(): void {
   stopping.abort()
   log.flush()
 }
@@ -112,7 +93,7 @@ export function stopDarkroom(): void {
 /** Where Entra ID tokens for the model are asked for. Source: the `openai` package's README. */
 const modelScope = 'https://cognitiveservices.azure.com/.default'
 
-async function open(settings: Settings): Promise<Darkroom> {
+async function open(settings: Settings): Promise<Context> {
   const deployments = deploymentsOf(settings)
   // They all have the same: that of storage.
   const clientId = deployments[0]?.clientId

@@ -40,15 +40,15 @@ test('storage that is silent while an instance opens is given up in time, and as
   vi.stubEnv('AZURE_OPENAI_API_KEY', 'k')
   vi.resetModules()
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-  const { darkroom } = await import('../src/app.ts')
-  const opened = darkroom().then(
+  const { openContext } = await import('../src/app.ts')
+  const opened = openContext().then(
     () => 'opened',
     (error: unknown) => error,
   )
   await vi.waitUntil(() => silent.isAsked(), { timeout: 10_000 })
   await vi.advanceTimersByTimeAsync(timing.openMs)
   expect(await opened).toMatchObject({ code: 'NO_ANSWER' })
-  const again = darkroom().catch((error: unknown) => error)
+  const again = openContext().catch((error: unknown) => error)
   await silent.stop()
   await vi.advanceTimersByTimeAsync(timing.openMs)
   // Another try of its own: the connection that it lost was not the first one's.

@@ -7,7 +7,7 @@ import { runTick } from '../../src/pipeline/pacing/pacer.ts'
 import { budgetTable } from '../../src/storage/tables/budget-table.ts'
 import { jobTable } from '../../src/storage/tables/job-table.ts'
 import type { Entity, Table, Values, Write } from '../../src/storage/tables/table.ts'
-import { costs, newWorld, quota, roomIn } from '../../test/support/room.ts'
+import { costs, newWorld, quota, roomIn } from '../../test/support/context.ts'
 import { parameters, promptOf } from '../work.ts'
 import type { TickCost } from './tick-cost.ts'
 

@@ -1,5 +1,5 @@
 import { app } from '@azure/functions'
-import { darkroom, log } from '../app.ts'
+import { openContext, log } from '../app.ts'
 import { retryJobs } from '../pipeline/batches/batch-jobs.ts'
 import { finaliseBatch } from '../pipeline/batches/finalise.ts'
 import { registerBatch } from '../pipeline/batches/register.ts'
@@ -9,17 +9,17 @@ app.storageQueue('batch-work', {
   queueName: queueNames.batches,
   connection: 'AzureWebJobsStorage',
   handler: async (message: unknown) => {
-    const room = await darkroom()
+    const context = await openContext()
     const task = batchTaskSchema.parse(message)
     const { batch } = task
     switch (task.task) {
       case 'register':
-        return registerBatch(room, batch)
+        return registerBatch(context, batch)
       case 'finalise':
-        await finaliseBatch(room, batch)
+        await finaliseBatch(context, batch)
         return
       case 'retry': {
-        const { retried } = await retryJobs(room, task)
+        const { retried } = await retryJobs(context, task)
         return log.event('jobs_retried', { batch, jobs: retried })
       }
     }
@@ -35,7 +35,7 @@ app.storageQueue('batch-work-poison', {
     if (!task.success) return log.event('message_poisoned', { queue, code: 'unreadable' })
     const { task: doing, batch } = task.data
     log.event('message_poisoned', { queue, code: 'tries_over', doing, batch })
-    const room = await darkroom()
-    await room.messages.sendBatchTask(task.data, room.clock.now() + 3_600_000)
+    const context = await openContext()
+    await context.messages.sendBatchTask(task.data, context.clock.now() + 3_600_000)
   },
 })

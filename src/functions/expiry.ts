@@ -1,15 +1,15 @@
 import { app } from '@azure/functions'
-import { darkroom, log } from '../app.ts'
+import { openContext, log } from '../app.ts'
 import { sweepInputs } from '../pipeline/intake/sweep-inputs.ts'
 
 app.timer('expiry', {
   schedule: '0 17 * * * *',
   handler: async () => {
-    const room = await darkroom()
+    const context = await openContext()
     const sweeps = {
-      files: async () => room.files.removeExpired(),
-      uploads: async () => room.uploads.removeExpired(),
-      inputs: async () => sweepInputs(room),
+      files: async () => context.files.removeExpired(),
+      uploads: async () => context.uploads.removeExpired(),
+      inputs: async () => sweepInputs(context),
     }
     const faults: unknown[] = []
     // One that fails keeps no other from its work.

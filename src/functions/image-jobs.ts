@@ -1,5 +1,5 @@
 import { app, type InvocationContext } from '@azure/functions'
-import { darkroom, log } from '../app.ts'
+import { openContext, log } from '../app.ts'
 import { fingerprint } from '../core/fingerprint.ts'
 import { jobId } from '../core/jobs/keys.ts'
 import { takeMessage, takePoisoned, type Accepted, type JobMessage } from '../pipeline/intake/intake.ts'
@@ -9,7 +9,7 @@ app.storageQueue('image-jobs', {
   queueName: queueNames.jobs,
   connection: 'AzureWebJobsStorage',
   handler: async (message: unknown, context) => {
-    logAccepted(await takeMessage(await darkroom(), toJobMessage(message, context)))
+    logAccepted(await takeMessage(await openContext(), toJobMessage(message, context)))
   },
 })
 
@@ -18,7 +18,7 @@ app.storageQueue('image-jobs-poison', {
   connection: 'AzureWebJobsStorage',
   handler: async (message: unknown, context) => {
     log.event('message_poisoned', { queue: queueNames.jobs, code: 'tries_over' })
-    logAccepted(await takePoisoned(await darkroom(), toJobMessage(message, context)))
+    logAccepted(await takePoisoned(await openContext(), toJobMessage(message, context)))
   },
 })
 

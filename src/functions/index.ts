@@ -1,5 +1,5 @@
 import { app } from '@azure/functions'
-import { stopDarkroom } from '../app.ts'
+import { stopInstance } from '../app.ts'
 import { timing } from '../core/timing.ts'
 import { watchExchanges } from './exchange.ts'
 import './expiry.ts'
@@ -20,8 +20,8 @@ guardInvocations()
 
 // A host that ends runs these hooks last, when nothing is left that they could stop. Only a signal to this process comes
 // earlier: no call starts from then on, and those under way have as long as the host itself would give them.
-app.hook.appTerminate(stopDarkroom)
+app.hook.appTerminate(stopInstance)
 process.once('SIGTERM', () => {
-  stopDarkroom()
+  stopInstance()
   setTimeout(() => process.exit(), timing.terminateMs)
 })

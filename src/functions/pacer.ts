@@ -1,5 +1,5 @@
 import { app } from '@azure/functions'
-import { darkroom, log } from '../app.ts'
+import { openContext, log } from '../app.ts'
 import { nudge } from '../pipeline/pacing/announce.ts'
 import { runTick } from '../pipeline/pacing/pacer.ts'
 import { poisonName, queueNames, tickMessageSchema } from '../storage/queues.ts'
@@ -8,7 +8,7 @@ app.storageQueue('pacer', {
   queueName: queueNames.pacer,
   connection: 'AzureWebJobsStorage',
   handler: async (message: unknown) => {
-    await runTick(await darkroom(), tickMessageSchema.parse(message))
+    await runTick(await openContext(), tickMessageSchema.parse(message))
   },
 })
 
@@ -17,7 +17,7 @@ app.storageQueue('pacer-poison', {
   connection: 'AzureWebJobsStorage',
   handler: async () => {
     log.event('message_poisoned', { queue: queueNames.pacer, code: 'tries_over' })
-    const room = await darkroom()
-    await Promise.all(room.pools.map(async ({ name }) => nudge(room, name)))
+    const context = await openContext()
+    await Promise.all(context.pools.map(async ({ name }) => nudge(context, name)))
   },
 })

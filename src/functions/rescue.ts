@@ -1,5 +1,5 @@
 import { app } from '@azure/functions'
-import { darkroom, log } from '../app.ts'
+import { openContext, log } from '../app.ts'
 import { errorFacts } from '../core/log-event.ts'
 import { reportPools } from '../pipeline/pacing/pool-report.ts'
 import { rescue } from '../pipeline/running/rescue.ts'
@@ -8,12 +8,12 @@ import { rescue } from '../pipeline/running/rescue.ts'
 app.timer('rescue', {
   schedule: '0 * * * * *',
   handler: async () => {
-    const room = await darkroom()
+    const context = await openContext()
     // It keeps nobody from being rescued.
-    await reportPools(room).catch((error: unknown) =>
+    await reportPools(context).catch((error: unknown) =>
       log.event('storage_failed', { doing: 'report', ...errorFacts(error) }),
     )
-    const { unslotted, recovered, unknown, givenUp } = await rescue(room)
+    const { unslotted, recovered, unknown, givenUp } = await rescue(context)
     if (unslotted + recovered + unknown + givenUp > 0) {
       log.event('rescued', { unslotted, recovered, unknown, givenUp })
     }

@@ -1,12 +1,19 @@
 import { app, type HttpRequest, type InvocationContext } from '@azure/functions'
-import { darkroom, door, log } from '../app.ts'
+import { log, machineNow, openContext, settingsNow } from '../app.ts'
+import { accessPolicy, type AccessPolicy } from '../http/access.ts'
 import { answer, answerOthers, type Incoming, type Service } from '../http/answer.ts'
 import type { Call, Reply } from '../http/reply.ts'
 import type { Route } from '../http/routes.ts'
 import { atClientsPace, clientGone } from './client.ts'
 import { exchangeOf } from './exchange.ts'
 
-const service: Service = { door, room: darkroom }
+const service: Service = { policy: policyNow, context: openContext }
+let policy: AccessPolicy | undefined
+
+/** Throws when the settings have faults. */
+function policyNow(): AccessPolicy {
+  return (policy ??= accessPolicy(settingsNow(), { now: machineNow, log }))
+}
 
 /** All that were registered. */
 export const routes: Route[] = []

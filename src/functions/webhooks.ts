@@ -1,5 +1,5 @@
 import { app } from '@azure/functions'
-import { darkroom, log } from '../app.ts'
+import { openContext, log } from '../app.ts'
 import { deliverHook, putOffHook, type HookOutcome } from '../pipeline/webhooks/hook-delivery.ts'
 import { hookMessageSchema, poisonName, queueNames } from '../storage/queues.ts'
 
@@ -8,7 +8,7 @@ app.storageQueue('webhooks', {
   connection: 'AzureWebJobsStorage',
   handler: async (message: unknown) => {
     const hook = hookMessageSchema.parse(message)
-    logOutcome(hook.batch, await deliverHook(await darkroom(), hook))
+    logOutcome(hook.batch, await deliverHook(await openContext(), hook))
   },
 })
 
@@ -21,7 +21,7 @@ app.storageQueue('webhooks-poison', {
     if (!hook.success) return log.event('message_poisoned', { queue, code: 'unreadable' })
     const { batch } = hook.data
     log.event('message_poisoned', { queue, code: 'tries_over', batch })
-    logOutcome(batch, await putOffHook(await darkroom(), hook.data))
+    logOutcome(batch, await putOffHook(await openContext(), hook.data))
   },
 })
 

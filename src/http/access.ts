@@ -1,10 +1,26 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { Door } from '../app.ts'
 import { localCaller, type Caller } from '../core/caller.ts'
-import type { ApiKey } from '../settings.ts'
+import type { Log } from '../ports.ts'
+import type { ApiKey, Settings } from '../settings.ts'
 import type { ApiError } from './reply.ts'
 
-export type { Door }
+/** What decides who may ask for what. It is known without storage, before anything of a request is done. */
+export type AccessPolicy = {
+  readonly keys: readonly ApiKey[]
+  /** The variables that say that this runs on Azure, where others than this machine's user can reach it; null: none. */
+  readonly azureSigns: string | null
+  /** The web pages that may call it from a browser; `*` stands for all. */
+  readonly corsOrigins: readonly string[]
+  readonly now: () => number
+  readonly log: Log
+}
+
+export function accessPolicy(
+  { apiKeys: keys, azureSigns, corsOrigins }: Pick<Settings, 'apiKeys' | 'azureSigns' | 'corsOrigins'>,
+  { now, log }: Pick<AccessPolicy, 'now' | 'log'>,
+): AccessPolicy {
+  return { keys, azureSigns, corsOrigins, now, log }
+}
 
 export type Asking = {
   readonly method: string
@@ -17,11 +33,11 @@ export type Admission =
   | { readonly kind: 'refused'; readonly error: ApiError }
 
 /** Who asks, or why nobody may. `isOpen`: the route is for everybody. */
-export function admit(door: Door, asking: Asking, isOpen: boolean): Admission {
-  if (door.keys.length === 0) return admitWithoutKeys(door, asking, isOpen)
+export function admit(policy: AccessPolicy, asking: Asking, isOpen: boolean): Admission {
+  if (policy.keys.length === 0) return admitWithoutKeys(policy, asking, isOpen)
   if (isOpen) return { kind: 'caller', caller: nobody }
   const presented = presentedKey(asking.headers)
-  const key = presented === undefined ? undefined : keyOf(door.keys, presented)
+  const key = presented === undefined ? undefined : keyOf(policy.keys, presented)
   if (key === undefined) return refused(presented === undefined ? noKey : wrongKey)
   const { name, isAdmin, isReadOnly } = key
   if (isReadOnly && !isReading(asking.method)) return refused(readOnlyKey)
@@ -71,11 +87,11 @@ function keyOf(keys: readonly ApiKey[], presented: string): ApiKey | undefined {
 }
 
 /** Whoever reaches the service may then do all, so it answers nobody but this machine's own user. */
-function admitWithoutKeys(door: Door, { headers, url }: Asking, isOpen: boolean): Admission {
-  if (door.azureSigns !== null) {
+function admitWithoutKeys(policy: AccessPolicy, { headers, url }: Asking, isOpen: boolean): Admission {
+  if (policy.azureSigns !== null) {
     if (isOpen) return { kind: 'caller', caller: nobody }
-    tellKeysAreMissing(door)
-    const message = `the service runs on Azure (${door.azureSigns} are set) without API keys, and so answers nobody; its log says what to do`
+    tellKeysAreMissing(policy)
+    const message = `the service runs on Azure (${policy.azureSigns} are set) without API keys, and so answers nobody; its log says what to do`
     return refused({ status: 503, code: 'keys_not_set', message })
   }
   // A page that has its own name point to this machine is told by the name it asks for.
@@ -92,7 +108,9 @@ function admitWithoutKeys(door: Door, { headers, url }: Asking, isOpen: boolean)
   // And one that sends a form across by the name that it asks from.
   const origin = headers.get('origin')
   const isOurs =
-    origin === null || isLoopback(URL.parse(origin)?.host ?? '') || isAllowedOrigin(door.corsOrigins, origin)
+    origin === null ||
+    isLoopback(URL.parse(origin)?.host ?? '') ||
+    isAllowedOrigin(policy.corsOrigins, origin)
   if (!isOurs) {
     const message =
       'no API keys are set, so web pages of other places are refused; CORS_ORIGINS may allow them'
@@ -110,7 +128,7 @@ function isLoopback(host: string): boolean {
   return name === 'localhost' || name === '[::1]' || /^127(\.\d{1,3}){3}$/.test(name)
 }
 
-function tellKeysAreMissing({ log, azureSigns }: Door): void {
+function tellKeysAreMissing({ log, azureSigns }: AccessPolicy): void {
   const text = `requests are refused: DARKROOM_API_KEYS is not set, and on Azure, where ${azureSigns} are set, anyone could ask; make a key with npm run key and set it`
   log.event('keys_not_set', { text })
 }

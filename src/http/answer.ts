@@ -5,9 +5,9 @@ import { limits } from '../core/limits.ts'
 import { errorFacts } from '../core/log-event.ts'
 import { timing } from '../core/timing.ts'
 import { unreadableIn } from '../core/unreadable-row.ts'
-import type { Darkroom } from '../pipeline/darkroom.ts'
+import type { Context } from '../pipeline/context.ts'
 import type { Log } from '../ports.ts'
-import { admit, type Door } from './access.ts'
+import { admit, type AccessPolicy } from './access.ts'
 import { corsHeaders, preflightHeaders } from './cors.ts'
 import { isKnown } from './etag.ts'
 import {
@@ -23,8 +23,8 @@ import {
 import { methodsOf, type Route } from './routes.ts'
 import { unless } from './unless.ts'
 
-/** What a request meets: the door, and behind it the room, which is opened for who may come in. Both may throw. */
-export type Service = { readonly door: () => Door; readonly room: () => Promise<Darkroom> }
+/** The access policy is known without storage; the context opens storage, for callers that were admitted. Both may throw. */
+export type Service = { readonly policy: () => AccessPolicy; readonly context: () => Promise<Context> }
 
 /** A request as the functions host hands it over. */
 export type Incoming = {
@@ -42,16 +42,16 @@ export type Incoming = {
 export async function answer(service: Service, route: Route, incoming: Incoming): Promise<Reply> {
   const { request, id, gone } = incoming
   const work = { what: `${request.method} ${route.path}`, isRepeatable: route.isRepeatable === true }
-  return framed(service, incoming, work, async (door) => {
+  return framed(service, incoming, work, async (policy) => {
     const long = tooLongAddress(request)
     if (long !== undefined) return long
-    const admission = admit(door, request, route.isOpen)
+    const admission = admit(policy, request, route.isOpen)
     if (admission.kind === 'refused') return replyError(admission.error)
     const params = Object.values(request.params)
     if (params.some((part) => part.length > limits.pathPartCharsMax)) return notFound('what the path names')
     const reply = await route.handle({
       request,
-      room: await openRoom(service, incoming),
+      context: await contextOf(service, incoming),
       id,
       caller: admission.caller,
       gone,
@@ -68,15 +68,15 @@ export async function answerOthers(
 ): Promise<Reply> {
   const { request } = incoming
   const work = { what: `${request.method} without a route`, isRepeatable: false }
-  return framed(service, incoming, work, async (door) => {
+  return framed(service, incoming, work, async (policy) => {
     const long = tooLongAddress(request)
     if (long !== undefined) return long
     const methods = methodsOf(routes, URL.parse(request.url)?.pathname ?? '')
     const allow = { allow: methods.join(', ') }
     if (request.method === 'OPTIONS' && methods.length > 0) {
-      return { status: 204, headers: { ...allow, ...preflightHeaders(door, request, methods) } }
+      return { status: 204, headers: { ...allow, ...preflightHeaders(policy, request, methods) } }
     }
-    const admission = admit(door, request, false)
+    const admission = admit(policy, request, false)
     if (admission.kind === 'refused') return replyError(admission.error)
     if (methods.length === 0 || methods.includes(request.method)) return notFound('this path')
     const message = `${request.method} is not for this path; allowed: ${methods.join(', ')}`
@@ -92,9 +92,9 @@ function tooLongAddress({ url }: HttpRequest): Reply | undefined {
 }
 
 /** What it opens to is storage; where that does not answer, or fails, nothing was begun. */
-async function openRoom(service: Service, { id, log }: Incoming): Promise<Darkroom> {
+async function contextOf(service: Service, { id, log }: Incoming): Promise<Context> {
   try {
-    return await service.room()
+    return await service.context()
   } catch (error) {
     if (!isOutOfReach(error)) throw error
     log.event('storage_failed', { doing: 'open', request: id, ...errorFacts(error) })
@@ -125,17 +125,17 @@ async function framed(
   service: Service,
   { request, id, quiet, log }: Incoming,
   { what, isRepeatable }: { readonly what: string; readonly isRepeatable: boolean },
-  work: (door: Door) => Promise<Reply>,
+  work: (policy: AccessPolicy) => Promise<Reply>,
 ): Promise<Reply> {
-  let door: Door | undefined
+  let policy: AccessPolicy | undefined
   let reply: Reply
   let startedAt = 0
   let mayBeDone = false
   let fault: ReturnType<typeof errorFacts> | undefined
   try {
-    door = service.door()
-    startedAt = door.now()
-    const end = quiet === undefined ? await work(door) : await unless(quiet, work(door))
+    policy = service.policy()
+    startedAt = policy.now()
+    const end = quiet === undefined ? await work(policy) : await unless(quiet, work(policy))
     mayBeDone = end === 'cut'
     reply = end === 'cut' ? replyError(gaveUp) : end
   } catch (error) {
@@ -156,11 +156,13 @@ async function framed(
   }
   const isHarmless = isRepeatable || request.headers.has('idempotency-key')
   const headers = {
-    ...(door && corsHeaders(door, request)),
+    ...(policy && corsHeaders(policy, request)),
     ...(mayBeDone ? retryHeader({ method: request.method, isHarmless }) : {}),
     ...reply.headers,
     'x-request-id': id,
-    ...(door && { 'openai-processing-ms': String(Math.max(0, Math.round(door.now() - startedAt))) }),
+    ...(policy && {
+      'openai-processing-ms': String(Math.max(0, Math.round(policy.now() - startedAt))),
+    }),
   }
   return request.method === 'HEAD' ? withoutBody({ ...reply, headers }) : { ...reply, headers }
 }

@@ -1,4 +1,4 @@
-import { isAllowedOrigin, type Asking, type Door } from './access.ts'
+import { isAllowedOrigin, type Asking, type AccessPolicy } from './access.ts'
 
 /** What a page may read beside the usual headers. */
 const exposed =
@@ -12,7 +12,7 @@ const preflightSeconds = 600
  * the page itself must know, never in cookies, so credentials are not allowed to any.
  */
 export function corsHeaders(
-  { corsOrigins }: Pick<Door, 'corsOrigins'>,
+  { corsOrigins }: Pick<AccessPolicy, 'corsOrigins'>,
   { headers }: Pick<Asking, 'headers'>,
 ): Readonly<Record<string, string>> {
   if (corsOrigins.length === 0) return {}
@@ -31,11 +31,11 @@ export function corsHeaders(
 
 /** What a page may do, asked before it does it; `methods` are those of the path. */
 export function preflightHeaders(
-  door: Pick<Door, 'corsOrigins'>,
+  policy: Pick<AccessPolicy, 'corsOrigins'>,
   asking: Pick<Asking, 'headers'>,
   methods: readonly string[],
 ): Readonly<Record<string, string>> {
-  const allowed = corsHeaders(door, asking)
+  const allowed = corsHeaders(policy, asking)
   const isAllowed = allowed['access-control-allow-origin'] !== undefined
   if (!isAllowed || asking.headers.get('access-control-request-method') === null) return allowed
   const wanted = asking.headers.get('access-control-request-headers') ?? ''

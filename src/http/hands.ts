@@ -1,7 +1,7 @@
 import type { HttpRequest } from '@azure/functions'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
-import type { Darkroom } from '../pipeline/darkroom.ts'
+import type { Context } from '../pipeline/context.ts'
 import type { ApiError } from './reply.ts'
 
 /**
@@ -15,7 +15,7 @@ export type Hands = {
   empty(): void
 }
 
-export function handsOf({ seen }: Pick<Darkroom, 'seen'>): Hands {
+export function handsOf({ seen }: Pick<Context, 'seen'>): Hands {
   let inHand = 0
   return {
     take(bytes) {

@@ -2,7 +2,7 @@ import type { HttpRequest } from '@azure/functions'
 import type { Caller } from '../core/caller.ts'
 import { usdOf } from '../core/costs/money.ts'
 import { timing } from '../core/timing.ts'
-import type { Darkroom } from '../pipeline/darkroom.ts'
+import type { Context } from '../pipeline/context.ts'
 import { SettingsError } from '../settings.ts'
 
 /** OpenAI's error shape, so that its clients raise their own error classes. */
@@ -47,7 +47,7 @@ export function notFound(what: string): Reply {
 /** A request that was understood to be one of ours. `id` is told to the caller with every reply, and logged. */
 export type Call = {
   readonly request: HttpRequest
-  readonly room: Darkroom
+  readonly context: Context
   readonly id: string
   readonly caller: Caller
   /** Aborted when the client leaves before its answer is complete. */

@@ -407,11 +407,11 @@ async function startPlay(table: Table, seed: number) {
       }))
       const given = await left!.slot({ grants, capMicroUsd })
       const { counters } = await contentIn(table, batch)
-      const room = capMicroUsd - committedMicroUsd(counters)
+      const context = capMicroUsd - committedMicroUsd(counters)
       const kept = await left!.firstWaiting({ batch, limit: 100 })
       expect(kept.length).toBe(waiting.length - given.granted.length)
       expect(given.isCapReached).toBe(kept.length > 0)
-      for (const { upperMicroUsd } of kept) expect(upperMicroUsd).toBeGreaterThan(room)
+      for (const { upperMicroUsd } of kept) expect(upperMicroUsd).toBeGreaterThan(context)
     },
   }
 }

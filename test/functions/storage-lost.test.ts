@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { darkroom } from '../../src/app.ts'
+import { openContext } from '../../src/app.ts'
 import { claimed, rejectedJob, succeeded, type Job } from '../../src/core/jobs/job.ts'
 import { jobId, keyOf } from '../../src/core/jobs/keys.ts'
 import { limits } from '../../src/core/limits.ts'
@@ -8,7 +8,7 @@ import { log } from '../../src/app.ts'
 import { timing } from '../../src/core/timing.ts'
 import { localCaller } from '../../src/core/caller.ts'
 import { startAzurite, type Azurite } from '../../src/local/azurite/azurite.ts'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import type { Context } from '../../src/pipeline/context.ts'
 import { requestRef } from '../../src/pipeline/intake/intake.ts'
 import { usage } from '../contract/jobs.ts'
 import { storageLine, type StorageLine } from '../support/storage-line.ts'
@@ -25,7 +25,7 @@ const rejected = limits.recordsAtOnce + 300
 let azurite: Azurite
 let line: StorageLine
 let library: Library
-let room: Darkroom
+let context: Context
 let fileId: string
 let first: Job
 
@@ -37,28 +37,28 @@ beforeAll(async () => {
   vi.stubEnv('AZURE_OPENAI_API_KEY', 'key')
   vi.stubEnv('IMAGE_RPM', '60')
   library = await startLibrary(async () => import('../../src/functions/index.ts'))
-  room = await darkroom()
+  context = await openContext()
   for (let index = 0; index < pictures; index += 1) {
     const customId = `fox-${index}`
     await posted('post-job', '/v1/jobs', { prompt: 'a fox', batch: 'toys', custom_id: customId })
     await finish({ batch: 'toys', key: keyOf({ kind: 'custom-id', id: customId }) })
   }
-  first = (await room.jobs.get({ batch: 'toys', key: 'fox-0' }))!.job
+  first = (await context.jobs.get({ batch: 'toys', key: 'fox-0' }))!.job
   const failure = { kind: 'invalid', code: 'invalid_value', message: 'no' } as const
   await posted('post-job', '/v1/jobs', { prompt: 'a fox', batch: 'many', custom_id: 'fox' })
   await finish({ batch: 'many', key: 'fox' })
   await Promise.all(
     Array.from({ length: rejected }, async (_, index) => {
       const names = { batch: 'many', key: `bad-${index}`, pool: first.pool, customId: null, metadata: {} }
-      await room.jobs.add(rejectedJob({ ...names, now: Date.now(), failure, input: 'x'.repeat(1_000) }))
+      await context.jobs.add(rejectedJob({ ...names, now: Date.now(), failure, input: 'x'.repeat(1_000) }))
     }),
   )
   const call = library.call('post-generation', replayed)
-  const parsed = room.parse(replayed.body, 'call')
+  const parsed = context.parse(replayed.body, 'call')
   if (parsed.kind === 'invalid') throw new Error(parsed.fault.message)
   const asked = { idempotencyKey: 'fox', requestId: '', caller: localCaller, line: 'sync' } as const
-  const ref = requestRef(room, parsed.submission, asked)
-  await vi.waitUntil(async () => room.jobs.get(ref), { timeout: 20_000 })
+  const ref = requestRef(context, parsed.submission, asked)
+  await vi.waitUntil(async () => context.jobs.get(ref), { timeout: 20_000 })
   await finish(ref)
   expect((await read(await call.response)).isWhole).toBe(true)
   const form = new FormData()
@@ -96,17 +96,17 @@ async function posted(name: string, path: string, body: object): Promise<void> {
 
 /** As a worker does, with a picture of some megabytes. */
 async function finish(ref: { batch: string; key: string }): Promise<void> {
-  const waiting = (await room.jobs.get(ref))!
+  const waiting = (await context.jobs.get(ref))!
   const { priority, upperMicroUsd, phase, createdAt } = waiting.job
   const now = Date.now()
   const dueAt = phase.kind === 'waiting' ? phase.dueAt : createdAt
-  const deployment = room.pools[0]!.quotas[0]!.deployments[0]!.deployment
+  const deployment = context.pools[0]!.quotas[0]!.deployments[0]!.deployment
   const grant = { ...ref, dueAt, priority, upperMicroUsd, slotAt: now, quota: deployment, deployment }
-  await room.jobs.slot({ grants: [grant], capMicroUsd: null })
-  const slotted = (await room.jobs.get(ref))!
+  await context.jobs.slot({ grants: [grant], capMicroUsd: null })
+  const slotted = (await context.jobs.get(ref))!
   const claim = claimed(slotted.job, { slotAt: now, deployment, leaseUntil: now + 90_000 })!
-  const running = (await room.jobs.change(slotted, claim))!
-  const images = await room.images.save({
+  const running = (await context.jobs.change(slotted, claim))!
+  const images = await context.images.save({
     job: running.job,
     facts: { attempt: 1, usage, requestId: 'r', finishedAt: now },
     images: [
@@ -120,7 +120,7 @@ async function finish(ref: { batch: string; key: string }): Promise<void> {
     ],
   })
   const end = succeeded(running.job, { finishedAt: now, images, usage, costMicroUsd: 1 })!
-  await room.jobs.change(running, end)
+  await context.jobs.change(running, end)
 }
 
 type Case = {

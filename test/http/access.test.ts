@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { describe, expect, test, vi } from 'vitest'
 import { localCaller } from '../../src/core/caller.ts'
 import { eventLog } from '../../src/log/event-log.ts'
-import { admit, type Admission, type Door } from '../../src/http/access.ts'
+import { admit, type Admission, type AccessPolicy } from '../../src/http/access.ts'
 
 const key = (name: string, more: object = {}) => ({
   name,
@@ -15,7 +15,7 @@ const key = (name: string, more: object = {}) => ({
 
 const keys = [key('studio'), key('wall', { isReadOnly: true }), key('ops', { isAdmin: true })]
 
-function doorWith(more: Partial<Door>): Door & { readonly warnings: string[] } {
+function policyWith(more: Partial<AccessPolicy>): AccessPolicy & { readonly warnings: string[] } {
   const warnings: string[] = []
   return {
     keys,
@@ -29,11 +29,11 @@ function doorWith(more: Partial<Door>): Door & { readonly warnings: string[] } {
 }
 
 function ask(
-  door: Door,
+  policy: AccessPolicy,
   headers: Record<string, string> = {},
   { method = 'GET', url = 'https://studio.example.com/v1/budget', isOpen = false } = {},
 ): Admission {
-  return admit(door, { method, url, headers: new Headers(headers) }, isOpen)
+  return admit(policy, { method, url, headers: new Headers(headers) }, isOpen)
 }
 
 function outcome(admission: Admission): unknown {
@@ -41,7 +41,7 @@ function outcome(admission: Admission): unknown {
 }
 
 describe('with keys', () => {
-  const door = doorWith({})
+  const policy = policyWith({})
 
   test.each([
     { authorization: 'Bearer dk_studio' },
@@ -50,7 +50,7 @@ describe('with keys', () => {
     { 'x-functions-key': 'dk_studio' },
     { authorization: 'Basic abc', 'api-key': 'dk_studio' },
   ])('one is taken from %j', (headers) => {
-    expect(outcome(ask(door, headers))).toEqual({ key: 'studio', isAdmin: false, isReadOnly: false })
+    expect(outcome(ask(policy, headers))).toEqual({ key: 'studio', isAdmin: false, isReadOnly: false })
   })
 
   test.each([
@@ -63,13 +63,13 @@ describe('with keys', () => {
     { 'api-key': '' },
     { authorization: `Bearer ${keys[0]!.sha256}` },
   ])('none is taken from %j', (headers) => {
-    const refused = ask(door, headers)
+    const refused = ask(policy, headers)
     expect(outcome(refused)).toEqual([401, 'invalid_api_key'])
     expect(JSON.stringify(refused)).not.toContain('dk_')
   })
 
   test('an admin is one', () => {
-    expect(outcome(ask(door, { 'api-key': 'dk_ops' }))).toEqual({
+    expect(outcome(ask(policy, { 'api-key': 'dk_ops' }))).toEqual({
       key: 'ops',
       isAdmin: true,
       isReadOnly: false,
@@ -79,14 +79,14 @@ describe('with keys', () => {
   test('one that may only read may only read', () => {
     const wall = { 'api-key': 'dk_wall' }
     const caller = { key: 'wall', isAdmin: false, isReadOnly: true }
-    for (const method of ['GET', 'HEAD']) expect(outcome(ask(door, wall, { method }))).toEqual(caller)
+    for (const method of ['GET', 'HEAD']) expect(outcome(ask(policy, wall, { method }))).toEqual(caller)
     for (const method of ['POST', 'PATCH', 'DELETE', 'PUT']) {
-      expect(outcome(ask(door, wall, { method }))).toEqual([403, 'permission_denied'])
+      expect(outcome(ask(policy, wall, { method }))).toEqual([403, 'permission_denied'])
     }
   })
 
   test('one that may only read, of all there is, is an admin as well', () => {
-    const all = doorWith({ keys: [key('wall', { isReadOnly: true, isAdmin: true })] })
+    const all = policyWith({ keys: [key('wall', { isReadOnly: true, isAdmin: true })] })
     const caller = { key: 'wall', isAdmin: true, isReadOnly: true }
     expect(outcome(ask(all, { 'api-key': 'dk_wall' }))).toEqual(caller)
     const post = ask(all, { 'api-key': 'dk_wall' }, { method: 'POST' })
@@ -95,18 +95,18 @@ describe('with keys', () => {
 
   test('an open route wants none, and gives no rights', () => {
     const nobody = { key: null, isAdmin: false, isReadOnly: true }
-    expect(outcome(ask(door, {}, { isOpen: true }))).toEqual(nobody)
-    expect(outcome(ask(door, { 'api-key': 'wrong' }, { isOpen: true }))).toEqual(nobody)
+    expect(outcome(ask(policy, {}, { isOpen: true }))).toEqual(nobody)
+    expect(outcome(ask(policy, { 'api-key': 'wrong' }, { isOpen: true }))).toEqual(nobody)
   })
 
   test('they are wanted on this machine as well', () => {
-    const here = doorWith({ azureSigns: null })
+    const here = policyWith({ azureSigns: null })
     expect(outcome(ask(here, {}, { url: 'http://127.0.0.1:7071/' }))).toEqual([401, 'invalid_api_key'])
   })
 })
 
 describe('without keys', () => {
-  const here = doorWith({ keys: [], azureSigns: null })
+  const here = policyWith({ keys: [], azureSigns: null })
 
   test.each(['http://127.0.0.1:7071/x', 'http://localhost/x', 'http://[::1]:80/x', 'http://127.8.9.1/x'])(
     'whoever asks for %s may do all',
@@ -145,20 +145,20 @@ describe('without keys', () => {
 
   test('on Azure nobody may come in, and the log says why, once a minute', () => {
     vi.useFakeTimers()
-    const door = doorWith({ keys: [] })
+    const policy = policyWith({ keys: [] })
     for (let count = 0; count < 5; count += 1) {
-      expect(outcome(ask(door, { host: '127.0.0.1' }, { url: 'http://127.0.0.1/' }))).toEqual([
+      expect(outcome(ask(policy, { host: '127.0.0.1' }, { url: 'http://127.0.0.1/' }))).toEqual([
         503,
         'keys_not_set',
       ])
     }
-    expect(door.warnings).toEqual([expect.stringContaining('DARKROOM_API_KEYS is not set')])
+    expect(policy.warnings).toEqual([expect.stringContaining('DARKROOM_API_KEYS is not set')])
     vi.advanceTimersByTime(60_000)
-    expect(door.warnings).toHaveLength(2)
-    expect(door.warnings[1]).toContain('"count":4')
-    ask(door)
-    expect(door.warnings).toHaveLength(3)
+    expect(policy.warnings).toHaveLength(2)
+    expect(policy.warnings[1]).toContain('"count":4')
+    ask(policy)
+    expect(policy.warnings).toHaveLength(3)
     vi.useRealTimers()
-    expect(outcome(ask(door, {}, { isOpen: true }))).toMatchObject({ isAdmin: false })
+    expect(outcome(ask(policy, {}, { isOpen: true }))).toMatchObject({ isAdmin: false })
   })
 })

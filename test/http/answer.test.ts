@@ -1,16 +1,16 @@
 import { createHash } from 'node:crypto'
 import functions from '@azure/functions'
 import { beforeEach, describe, expect, test } from 'vitest'
-import type { Door } from '../../src/http/access.ts'
+import type { AccessPolicy } from '../../src/http/access.ts'
 import { answer, answerOthers } from '../../src/http/answer.ts'
 import { reply, type Call, type Reply } from '../../src/http/reply.ts'
 import type { LogFacts } from '../../src/core/log-event.ts'
 import type { Route } from '../../src/http/routes.ts'
 import type { Log } from '../../src/ports.ts'
 import { SettingsError } from '../../src/settings.ts'
-import { newWorld, roomIn } from '../support/room.ts'
+import { newWorld, contextIn } from '../support/context.ts'
 
-const room = roomIn(newWorld())
+const context = contextIn(newWorld())
 const key = {
   name: 'studio',
   sha256: createHash('sha256').update('dk_studio').digest('hex'),
@@ -18,12 +18,12 @@ const key = {
   isReadOnly: false,
   isAdmin: false,
 }
-let door: Door
+let policy: AccessPolicy
 let lines: LogFacts[]
 
 beforeEach(() => {
   lines = []
-  door = { keys: [], azureSigns: null, corsOrigins: [], now: () => 0, log: { event() {} } }
+  policy = { keys: [], azureSigns: null, corsOrigins: [], now: () => 0, log: { event() {} } }
 })
 
 const request = 'request-1'
@@ -47,7 +47,7 @@ function routeOf(handle: (call: Call) => Promise<Reply>, more: Partial<Route> = 
   return { name: 'things', method: 'GET', path: 'v1/things', isOpen: false, handle, ...more }
 }
 
-const service = { door: () => door, room: async () => room }
+const service = { policy: () => policy, context: async () => context }
 const things = routeOf(async () => reply(200, { object: 'list', data: [1] }))
 const routes = [things, { ...things, method: 'POST' as const }, { ...things, path: 'v1/things/{id}' }]
 
@@ -56,7 +56,7 @@ describe('every reply', () => {
     const ok = await answer(service, things, incoming({}))
     expect(ok.headers).toMatchObject({ 'x-request-id': 'request-1', 'openai-processing-ms': '0' })
     expect(lines).toEqual([])
-    door = { ...door, keys: [key] }
+    policy = { ...policy, keys: [key] }
     const refused = await answer(service, things, incoming({ headers: { 'api-key': 'dk_wrong' } }))
     expect(refused).toMatchObject({
       status: 401,
@@ -95,7 +95,7 @@ describe('every reply', () => {
     expect([harmless.status, harmless.headers['x-should-retry']]).toEqual([500, undefined])
     const unset = {
       ...service,
-      door: () => {
+      policy: () => {
         throw new SettingsError('no storage')
       },
     }
@@ -123,8 +123,8 @@ describe('every reply', () => {
   })
 
   test('comes without storage where nobody may come in', async () => {
-    door = { ...door, keys: [key] }
-    const closed = { ...service, room: () => Promise.reject(new Error('no room was wanted')) }
+    policy = { ...policy, keys: [key] }
+    const closed = { ...service, context: () => Promise.reject(new Error('no room was wanted')) }
     expect(await answer(closed, things, incoming({}))).toMatchObject({ status: 401 })
   })
 })
@@ -139,7 +139,7 @@ describe('storage that does not open', () => {
   test('is a 503 that may be sent again, for nothing was begun', async () => {
     const away = {
       ...service,
-      room: () => Promise.reject(Object.assign(new Error('connect'), { code: 'ECONNREFUSED' })),
+      context: () => Promise.reject(Object.assign(new Error('connect'), { code: 'ECONNREFUSED' })),
     }
     const refused = await answer(away, post, incoming({ method: 'POST' }))
     expect(refused).toMatchObject({ status: 503, jsonBody: { error: { code: 'storage_unavailable' } } })
@@ -164,7 +164,7 @@ describe('storage that does not open', () => {
     })
     for (const fault of [denied, new TypeError('a fault of ours')]) {
       const refused = await answer(
-        { ...service, room: () => Promise.reject(fault) },
+        { ...service, context: () => Promise.reject(fault) },
         post,
         incoming({ method: 'POST' }),
       )
@@ -173,7 +173,7 @@ describe('storage that does not open', () => {
   })
 
   test('tells of settings as it does elsewhere', async () => {
-    const unset = { ...service, room: () => Promise.reject(new SettingsError('no storage')) }
+    const unset = { ...service, context: () => Promise.reject(new SettingsError('no storage')) }
     expect(await answer(unset, post, incoming({ method: 'POST' }))).toMatchObject({
       status: 503,
       jsonBody: { error: { code: 'not_configured' } },
@@ -294,7 +294,7 @@ describe('what no route takes', () => {
   })
 
   test('is not told to who has no key', async () => {
-    door = { ...door, keys: [key] }
+    policy = { ...policy, keys: [key] }
     expect(await others({ method: 'DELETE' })).toMatchObject({ status: 401 })
     expect(await others({ url: 'http://127.0.0.1/v1/thing' })).toMatchObject({ status: 401 })
   })
@@ -318,7 +318,7 @@ describe('a web page', () => {
   })
 
   test('that is allowed may read, and may send keys; without credentials', async () => {
-    door = { ...door, keys: [key], corsOrigins: [origin] }
+    policy = { ...policy, keys: [key], corsOrigins: [origin] }
     expect((await answerOthers(service, routes, incoming(preflight))).headers).toMatchObject({
       'access-control-allow-origin': origin,
       'access-control-allow-methods': 'GET, HEAD, POST, OPTIONS',
@@ -337,7 +337,7 @@ describe('a web page', () => {
   })
 
   test('may be any, where that is wanted', async () => {
-    door = { ...door, keys: [key], corsOrigins: ['*'] }
+    policy = { ...policy, keys: [key], corsOrigins: ['*'] }
     const { headers } = await answer(
       service,
       things,

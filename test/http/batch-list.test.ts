@@ -4,16 +4,16 @@ import { plainTerms } from '../../src/core/budget/fairness.ts'
 import { localCaller } from '../../src/core/caller.ts'
 import { getBatch, getBatches } from '../../src/http/api/batches.ts'
 import { getResults } from '../../src/http/api/results.ts'
-import { newWorld, roomIn } from '../support/room.ts'
+import { newWorld, contextIn } from '../support/context.ts'
 
 test.each(['a/b', 'a#b', 'a?b', 'a\\b', '../b', 'ä'])(
   'an `after` like %s, which no table key may have, is told as the fault that it is',
   async (after) => {
-    const room = roomIn(newWorld())
-    const jobs = { ...room.jobs, readBatch: async () => Promise.reject(new Error('OutOfRangeInput')) }
+    const context = contextIn(newWorld())
+    const jobs = { ...context.jobs, readBatch: async () => Promise.reject(new Error('OutOfRangeInput')) }
     const url = `https://darkroom.example.com/v1/batches?after=${encodeURIComponent(after)}`
     const request = new functions.HttpRequest({ url, method: 'GET' })
-    const answer = await getBatches({ request, room: { ...room, jobs }, id: 'r', caller: localCaller })
+    const answer = await getBatches({ request, context: { ...context, jobs }, id: 'r', caller: localCaller })
     expect(answer.status).toBe(400)
     expect(answer.jsonBody).toMatchObject({ error: { param: 'after', code: 'invalid_value' } })
   },
@@ -21,7 +21,7 @@ test.each(['a/b', 'a#b', 'a?b', 'a\\b', '../b', 'ä'])(
 
 test('a batch shows what it was ordered with, and its results refuse images where they cannot stand', async () => {
   const world = newWorld()
-  const room = roomIn(world)
+  const context = contextIn(world)
   const order = {
     filesOf: null,
     inputFileId: 'file-1',
@@ -35,7 +35,7 @@ test('a batch shows what it was ordered with, and its results refuse images wher
     webhook: null,
     origin: 'https://darkroom.example.com',
   } as const
-  await room.jobs.openBatch({
+  await context.jobs.openBatch({
     batch: 'batch_1',
     pool: 'pool',
     createdAt: world.clock.now(),
@@ -48,7 +48,7 @@ test('a batch shows what it was ordered with, and its results refuse images wher
   const ask = async (handle: typeof getBatch, query = '') => {
     const url = `https://darkroom.example.com/v1/batches/batch_1${query}`
     const request = new functions.HttpRequest({ url, method: 'GET', params: { name: 'batch_1' } })
-    return handle({ request, room, id: 'r', caller: localCaller })
+    return handle({ request, context, id: 'r', caller: localCaller })
   }
   const batch = await ask(getBatch)
   expect(batch.headers['retry-after']).toBe('2')

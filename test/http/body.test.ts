@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { limits } from '../../src/core/limits.ts'
-import { nothingSeen } from '../../src/pipeline/darkroom.ts'
+import { nothingSeen } from '../../src/pipeline/context.ts'
 import { boundedText } from '../../src/http/body.ts'
 import { letPass } from '../../src/http/chunks.ts'
 import { handsOf } from '../../src/http/hands.ts'

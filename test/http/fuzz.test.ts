@@ -5,12 +5,12 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import '../../src/functions/http.ts'
 import type { LogEvent, LogFacts } from '../../src/core/log-event.ts'
 import { routes } from '../../src/functions/route.ts'
-import type { Door } from '../../src/http/access.ts'
+import type { AccessPolicy } from '../../src/http/access.ts'
 import { answer, answerOthers } from '../../src/http/answer.ts'
 import type { Reply } from '../../src/http/reply.ts'
 import type { Route } from '../../src/http/routes.ts'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
-import { newWorld, roomIn, type World } from '../support/room.ts'
+import type { Context } from '../../src/pipeline/context.ts'
+import { newWorld, contextIn, type World } from '../support/context.ts'
 
 /** `SEED=17 npx vitest run test/http/fuzz.test.ts` tries others. */
 const seed = Number(process.env['SEED'] ?? 20_261_123)
@@ -25,7 +25,7 @@ const keyOf = (name: string, more: object = {}) => ({
   ...more,
 })
 
-const door: Door = {
+const policy: AccessPolicy = {
   keys: [
     keyOf('studio'),
     keyOf('agency'),
@@ -39,7 +39,7 @@ const door: Door = {
 }
 
 let world: World
-let room: Darkroom
+let context: Context
 /** Names of what there is: parts of paths, and values of queries. */
 let known: readonly string[]
 
@@ -52,7 +52,7 @@ type Asked = {
 
 beforeAll(async () => {
   world = newWorld(Date.UTC(2026, 10, 23, 12))
-  room = roomIn(world)
+  context = contextIn(world)
   const studio = { 'api-key': 'dk_studio', 'content-type': 'application/json' }
   const post = async (path: string, headers: Record<string, string>, body: string | Uint8Array) => {
     const route = routes.find((each) => each.method === 'POST' && each.path === path)!
@@ -98,7 +98,7 @@ async function ask(route: Route | undefined, { params, query, headers, body }: A
     ...(body.length > 0 && { body: { bytes: body } }),
   })
   const incoming = { request, id: `request-${(requests += 1)}`, log: { event: failed } }
-  const service = { door: () => door, room: async () => room }
+  const service = { policy: () => policy, context: async () => context }
   const reply = await finished(
     route === undefined ? answerOthers(service, routes, incoming) : answer(service, route, incoming),
   )

@@ -11,18 +11,18 @@ import { getBudget, getHealth } from '../../src/http/api/budget.ts'
 import { postEstimate } from '../../src/http/api/estimate.ts'
 import { getImage, getJob, postCancelJob, postJob } from '../../src/http/api/jobs.ts'
 import { asReply, exactSeconds, seconds, usd, type Call, type Reply } from '../../src/http/reply.ts'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import type { Context } from '../../src/pipeline/context.ts'
 import { changeLedger } from '../../src/pipeline/pacing/ledgers.ts'
 import { SettingsError } from '../../src/settings.ts'
 import { dataUrl, png } from '../support/png.ts'
-import { deployment, newWorld, roomIn, type World } from '../support/room.ts'
+import { deployment, newWorld, contextIn, type World } from '../support/context.ts'
 
 let world: World
-let room: Darkroom
+let context: Context
 
 beforeEach(() => {
   world = newWorld(Date.UTC(2026, 10, 23, 12, 0, 0))
-  room = roomIn(world)
+  context = contextIn(world)
 })
 
 async function ask(
@@ -45,7 +45,7 @@ async function ask(
       headers,
       ...(body === undefined ? {} : { body: { string: body } }),
     }),
-    room,
+    context,
     id: '6f0f9d5e-request',
     caller: localCaller,
   })
@@ -84,10 +84,10 @@ async function cancelJob(id: string) {
 
 /** The job as a worker has it in a call. */
 async function runningJob(key: string) {
-  const slotted = (await room.jobs.get({ batch: 'animals', key }))!
+  const slotted = (await context.jobs.get({ batch: 'animals', key }))!
   const now = world.clock.now()
   const claim = claimed(slotted.job, { slotAt: now, deployment, leaseUntil: now + 90_000 })!
-  return (await room.jobs.change(slotted, claim))!
+  return (await context.jobs.change(slotted, claim))!
 }
 
 describe('POST /v1/jobs', () => {
@@ -156,7 +156,7 @@ describe('POST /v1/jobs', () => {
     const content = (async function* bytes() {
       yield png()
     })()
-    const saved = await world.clock.run(room.files.save({ ...facts, sizeBytesMax: 1e6, content }))
+    const saved = await world.clock.run(context.files.save({ ...facts, sizeBytesMax: 1e6, content }))
     const image = saved.kind === 'saved' ? saved.file.id : ''
     const askAs = async (key: string) =>
       ask(async (call) => postJob({ ...call, caller: { key, isAdmin: false, isReadOnly: false } }), {
@@ -181,13 +181,13 @@ describe('POST /v1/jobs', () => {
   it('holds what comes only while it comes, and answers 503 when there is no room for it', async () => {
     const image = `data:image/png;base64,${'A'.repeat(2 * limits.requestBodyBytesMax)}`
     expect((await post({ prompt: 'a hat', image })).status).toBe(400)
-    expect(room.seen.uploadBytes).toBe(0)
-    room.seen.uploadBytes = limits.uploadsInHandBytesMax
+    expect(context.seen.uploadBytes).toBe(0)
+    context.seen.uploadBytes = limits.uploadsInHandBytesMax
     await expect(post({ prompt: 'a hat', image })).rejects.toMatchObject({
       answer: { status: 503, code: 'instance_full' },
     })
     expect((await post({ prompt: 'a fox' })).status).toBe(202)
-    expect(room.seen.uploadBytes).toBe(limits.uploadsInHandBytesMax)
+    expect(context.seen.uploadBytes).toBe(limits.uploadsInHandBytesMax)
   })
 
   it.each(['', 'x'.repeat(257), 'schlüssel'])('answers 400 to the Idempotency-Key %j', async (key) => {
@@ -199,9 +199,9 @@ describe('POST /v1/jobs', () => {
 describe('a finished job', () => {
   beforeEach(async () => {
     await post({ prompt: 'a fox', batch: 'animals', custom_id: 'fox' })
-    const before = (await room.jobs.get({ batch: 'animals', key: 'fox' }))!
+    const before = (await context.jobs.get({ batch: 'animals', key: 'fox' }))!
     const usage = { inputTokens: 3, outputTokens: 272, inputTextTokens: 3, inputImageTokens: 0 }
-    const images = await room.images.save({
+    const images = await context.images.save({
       job: before.job,
       facts: { attempt: 1, usage, requestId: 'r1', finishedAt: 0 },
       images: [
@@ -216,7 +216,7 @@ describe('a finished job', () => {
     })
     const finishedAt = world.clock.now() + 5_600
     const answer = { finishedAt, images, usage, costMicroUsd: 8_235, requestId: 'r1' }
-    await room.jobs.change(before, succeeded(before.job, answer)!)
+    await context.jobs.change(before, succeeded(before.job, answer)!)
   })
 
   it('shows its images under our own address, and its usage as the API does', async () => {
@@ -426,7 +426,7 @@ describe('POST /v1/batches/{name}/pause, /resume and /cancel', () => {
     const usage = { inputTokens: 3, outputTokens: 272, inputTextTokens: 3, inputImageTokens: 0 }
     const finishedAt = 1_795_435_210_000
     const done = succeeded(running.job, { finishedAt, images: [], usage, costMicroUsd: 5_000 })!
-    await room.jobs.change(running, done)
+    await context.jobs.change(running, done)
     expect(await batchNow('animals')).toMatchObject({
       status: 'cancelled',
       cancelling_at: 1_795_435_200,
@@ -507,7 +507,7 @@ describe('POST /v1/jobs/{id}/cancel', () => {
       },
     })
     const end = { finishedAt: world.clock.now(), failure: failure('refused', 'moderation_blocked', 'no') }
-    await room.jobs.change(running, failed(running.job, end)!)
+    await context.jobs.change(running, failed(running.job, end)!)
     expect(await cancelJob('animals.fox')).toMatchObject({
       status: 409,
       json: { error: { code: 'job_failed' } },
@@ -517,7 +517,10 @@ describe('POST /v1/jobs/{id}/cancel', () => {
 
   it('cancels one that is tried again, and keeps what its lost call may have cost', async () => {
     const running = await runningJob('fox')
-    await room.jobs.change(running, retried(running.job, { dueAt: world.clock.now(), possiblyPaid: true })!)
+    await context.jobs.change(
+      running,
+      retried(running.job, { dueAt: world.clock.now(), possiblyPaid: true })!,
+    )
     expect((await cancelJob('animals.fox')).json).toMatchObject({
       status: 'cancelled',
       attempts: 1,
@@ -593,7 +596,7 @@ describe('the budget', () => {
     expect((await ask(getHealth, { path: '/healthz' })).json).toEqual({ status: 'ok', stopped: [] })
     const now = world.clock.now()
     const stop = { deployment, slotAt: now, now, code: '401', message: 'the key was refused' }
-    await changeLedger(room, { pool: 'pool', quota: deployment }, (ledger) => stopped(ledger, stop))
+    await changeLedger(context, { pool: 'pool', quota: deployment }, (ledger) => stopped(ledger, stop))
     expect((await ask(getHealth, { path: '/healthz' })).json).toEqual({
       status: 'degraded',
       stopped: [{ deployment, code: '401' }],

@@ -8,20 +8,20 @@ import { getBudget } from '../../src/http/api/budget.ts'
 import { postEstimate } from '../../src/http/api/estimate.ts'
 import { getImage, getJob, postCancelJob, postJob } from '../../src/http/api/jobs.ts'
 import type { Call, Reply } from '../../src/http/reply.ts'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import type { Context } from '../../src/pipeline/context.ts'
 import { takeMessage } from '../../src/pipeline/intake/intake.ts'
-import { deployment, newWorld, roomIn, type World } from '../support/room.ts'
+import { deployment, newWorld, contextIn, type World } from '../support/context.ts'
 
 const studio: Caller = { key: 'studio', isAdmin: false, isReadOnly: false }
 const agency: Caller = { key: 'agency', isAdmin: false, isReadOnly: false }
 const ops: Caller = { key: 'ops', isAdmin: true, isReadOnly: false }
 
 let world: World
-let room: Darkroom
+let context: Context
 
 beforeEach(() => {
   world = newWorld(Date.UTC(2026, 10, 23, 12, 0, 0))
-  room = roomIn(world)
+  context = contextIn(world)
 })
 
 let requests = 0
@@ -37,7 +37,7 @@ async function ask(caller: Caller, handle: (call: Call) => Promise<Reply>, asked
     headers,
     ...(body && { body: { string: JSON.stringify(body) } }),
   })
-  const reply = await world.clock.run(handle({ request, room, id: `request-${(requests += 1)}`, caller }))
+  const reply = await world.clock.run(handle({ request, context, id: `request-${(requests += 1)}`, caller }))
   const json: any = reply.jsonBody
   return { ...reply, json }
 }
@@ -48,7 +48,7 @@ async function post(caller: Caller, body: object, headers: Record<string, string
 
 async function fromQueue(fields: object) {
   const text = JSON.stringify({ prompt: 'a fox', ...fields })
-  return world.clock.run(takeMessage(room, { text, messageId: 'message-1', insertedAt: undefined }))
+  return world.clock.run(takeMessage(context, { text, messageId: 'message-1', insertedAt: undefined }))
 }
 
 describe('what is another’s', () => {
@@ -104,7 +104,7 @@ describe('what is another’s', () => {
       expect((await ask(caller, getJob, ofJob)).status).toBe(200)
       expect((await post(caller, { batch: 'toys', custom_id: `by-${caller.key}` })).status).toBe(202)
     }
-    expect((await room.jobs.readBatch('toys'))?.owner).toBe('studio')
+    expect((await context.jobs.readBatch('toys'))?.owner).toBe('studio')
   })
 })
 
@@ -187,12 +187,12 @@ test('terms may be given before the first job, and are then their giver’s', as
 test('who owns a batch is read once, and never for admins', async () => {
   await post(studio, { batch: 'toys', custom_id: 'bear' })
   let reads = 0
-  const { jobs } = room
+  const { jobs } = context
   const counted = {
     ...jobs,
     readBatch: async (name: string) => ((reads += 1), jobs.readBatch(name)),
   }
-  room = roomIn(world, { jobs: counted })
+  context = contextIn(world, { jobs: counted })
   for (let poll = 0; poll < 3; poll += 1) await ask(ops, getBatch, { params: { name: 'toys' } })
   expect(reads).toBe(0)
   for (let poll = 0; poll < 3; poll += 1) await ask(studio, getBatch, { params: { name: 'toys' } })
@@ -217,10 +217,10 @@ describe('a poll says when to ask again', () => {
 
   it('soon, of calls that may be over at any moment', async () => {
     await post(studio, { batch: 'toys', custom_id: 'bear' })
-    const before = (await room.jobs.get({ batch: 'toys', key: 'bear' }))!
+    const before = (await context.jobs.get({ batch: 'toys', key: 'bear' }))!
     const slotAt = world.clock.now()
     const running = claimed(before.job, { slotAt, deployment, leaseUntil: slotAt + 60_000 })!
-    expect(await room.jobs.change(before, running)).toBeDefined()
+    expect(await context.jobs.change(before, running)).toBeDefined()
     const job = await ask(studio, getJob, { params: { id: 'toys.bear' } })
     const batch = await ask(studio, getBatch, { params: { name: 'toys' } })
     expect([job.headers['retry-after'], batch.headers['retry-after']]).toEqual(['2', '2'])

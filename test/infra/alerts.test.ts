@@ -2,12 +2,12 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { logLine } from '../../src/core/log-event.ts'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import type { Context } from '../../src/pipeline/context.ts'
 import { reportPools } from '../../src/pipeline/pacing/pool-report.ts'
 import { rescue } from '../../src/pipeline/running/rescue.ts'
 import { rootDir } from '../architecture/sources.ts'
 import { addQuietly, play, tickOnce } from '../pipeline/play.ts'
-import { newWorld, roomIn, type World } from '../support/room.ts'
+import { newWorld, contextIn, type World } from '../support/context.ts'
 import { fails, pictures } from '../support/scripted-model.ts'
 import { alertEvents, alertRules } from './alert-events.ts'
 import { runQuery, type Row } from './kql.ts'
@@ -53,45 +53,45 @@ describe('nothing-moves', () => {
   const query = alertRules().find(({ name }) => name === 'nothing-moves')!.query
 
   /** What the log holds, as Azure keeps it. */
-  function logged(world: World): { readonly rows: Row[]; readonly room: Darkroom } {
+  function logged(world: World): { readonly rows: Row[]; readonly context: Context } {
     const rows: Row[] = []
-    const log: Darkroom['log'] = {
+    const log: Context['log'] = {
       event: (event, facts = {}) => {
         const timestamp = world.clock.now()
         rows.push({ timestamp, message: logLine(event, facts, timestamp) })
       },
     }
-    return { rows, room: roomIn(world, { log }) }
+    return { rows, context: contextIn(world, { log }) }
   }
 
   /** As the timer does, once a minute, with what goes on between. */
   async function minutes(
     world: World,
-    room: Darkroom,
+    context: Context,
     { count, between }: { readonly count: number; readonly between: (until: number) => Promise<void> },
   ): Promise<void> {
     for (let minute = 0; minute < count; minute += 1) {
       await between(world.clock.now() + 60_000)
-      await world.clock.run(reportPools(room))
-      await world.clock.run(rescue(room))
+      await world.clock.run(reportPools(context))
+      await world.clock.run(rescue(context))
     }
   }
 
   const ticksOnly =
-    (world: World, room: Darkroom) =>
+    (world: World, context: Context) =>
     async (until: number): Promise<void> => {
-      while (await tickOnce(world, room, until));
+      while (await tickOnce(world, context, until));
       await world.clock.runUntil(until)
     }
 
   test('tells of a pool whose slots are given to workers that are all dead', async () => {
     const world = newWorld()
-    const { rows, room } = logged(world)
-    await addQuietly(world, room, { count: 150 })
-    const between = ticksOnly(world, room)
-    await minutes(world, room, { count: 9, between })
+    const { rows, context } = logged(world)
+    await addQuietly(world, context, { count: 150 })
+    const between = ticksOnly(world, context)
+    await minutes(world, context, { count: 9, between })
     expect(runQuery(query, rows, world.clock.now())).toEqual([])
-    await minutes(world, room, { count: 2, between })
+    await minutes(world, context, { count: 2, between })
     const pools = rows
       .map(({ message }) => JSON.parse(String(message)))
       .filter(({ event }) => event === 'pool')
@@ -105,30 +105,30 @@ describe('nothing-moves', () => {
 
   test('is silent while calls are made, be it rarely, and tells when they end', async () => {
     const world = newWorld()
-    const { rows, room } = logged(world)
-    await addQuietly(world, room, { count: 300 })
-    const alive = async (until: number): Promise<void> => play(world, [room], until)
+    const { rows, context } = logged(world)
+    await addQuietly(world, context, { count: 300 })
+    const alive = async (until: number): Promise<void> => play(world, [context], until)
     for (let jobs = 0; jobs < 300; jobs += 1) world.model.script.push(pictures(1, 'cat'))
-    await minutes(world, room, { count: 1, between: alive })
-    const dead = ticksOnly(world, room)
+    await minutes(world, context, { count: 1, between: alive })
+    const dead = ticksOnly(world, context)
     // Those in hand still run.
-    await minutes(world, room, { count: 1, between: dead })
+    await minutes(world, context, { count: 1, between: dead })
     const calls = world.model.calls.length
     expect(calls).toBeGreaterThan(10)
-    await minutes(world, room, { count: 13, between: dead })
+    await minutes(world, context, { count: 13, between: dead })
     expect(runQuery(query, rows, world.clock.now())).toEqual([])
-    await minutes(world, room, { count: 4, between: dead })
+    await minutes(world, context, { count: 4, between: dead })
     expect(world.model.calls).toHaveLength(calls)
     expect(runQuery(query, rows, world.clock.now())).toMatchObject([{ pool: 'pool', calls: 0 }])
   })
 
   test('leaves a pool to its own alert while all its deployments are stopped', async () => {
     const world = newWorld()
-    const { rows, room } = logged(world)
-    await addQuietly(world, room, { count: 30 })
+    const { rows, context } = logged(world)
+    await addQuietly(world, context, { count: 30 })
     for (let probes = 0; probes < 100; probes += 1)
       world.model.script.push(fails('unavailable', { code: '401' }))
-    await minutes(world, room, { count: 20, between: async (until) => play(world, [room], until) })
+    await minutes(world, context, { count: 20, between: async (until) => play(world, [context], until) })
     expect(runQuery(query, rows, world.clock.now())).toEqual([])
   })
 

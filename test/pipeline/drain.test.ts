@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import type { Context } from '../../src/pipeline/context.ts'
 import { takeMessage } from '../../src/pipeline/intake/intake.ts'
 import { rescue } from '../../src/pipeline/running/rescue.ts'
 import { giveUpSlot, runJob } from '../../src/pipeline/running/worker.ts'
 import type { WorkMessage } from '../../src/ports.ts'
 import { assertRowsAgree } from '../support/laws.ts'
-import { batch, jobIn, messageOf, newWorld, roomIn, workOf, type World } from '../support/room.ts'
+import { batch, jobIn, messageOf, newWorld, contextIn, workOf, type World } from '../support/context.ts'
 import { tickOnce } from './play.ts'
 
 /**
@@ -16,8 +16,8 @@ const againMs = 30_000
 const triesMax = 10
 
 /** An instance whose process ends at the given time: nothing that it waits for ever comes. */
-function endingAt(world: World, endsAt: number): Darkroom {
-  const room = roomIn(world)
+function endingAt(world: World, endsAt: number): Context {
+  const context = contextIn(world)
   const mortal = <T extends object>(port: T): T =>
     new Proxy(port, {
       get(target, name, receiver) {
@@ -31,9 +31,9 @@ function endingAt(world: World, endsAt: number): Darkroom {
         }
       },
     })
-  const { clock, jobs, budgets, images, messages, model } = room
+  const { clock, jobs, budgets, images, messages, model } = context
   return {
-    ...room,
+    ...context,
     clock: mortal(clock),
     jobs: mortal(jobs),
     budgets: mortal(budgets),
@@ -48,53 +48,53 @@ async function never(): Promise<never> {
 }
 
 /** A job with its slot, and its message. */
-async function slotted(): Promise<{ world: World; room: Darkroom; message: WorkMessage }> {
+async function slotted(): Promise<{ world: World; context: Context; message: WorkMessage }> {
   const world = newWorld()
-  const room = roomIn(world)
+  const context = contextIn(world)
   // The first slot is near; the second job's is as far as slots are given.
-  for (const key of ['first', 'cat']) await world.clock.run(takeMessage(room, messageOf(key)))
-  while (world.messages.work.every(({ message }) => message.key !== 'cat')) await tickOnce(world, room)
+  for (const key of ['first', 'cat']) await world.clock.run(takeMessage(context, messageOf(key)))
+  while (world.messages.work.every(({ message }) => message.key !== 'cat')) await tickOnce(world, context)
   const message = workOf(world, 'cat')
-  return { world, room, message }
+  return { world, context, message }
 }
 
 /** The message's tries, each aborted where that is said, until it is done; the job is rescued each minute. */
 async function deliver(
-  { world, room, message }: { world: World; room: Darkroom; message: WorkMessage },
+  { world, context, message }: { world: World; context: Context; message: WorkMessage },
   abortedAt: (tries: number) => number | undefined,
 ): Promise<number> {
   for (let tries = 1; tries <= triesMax; tries += 1) {
     const endsAt = abortedAt(tries)
     if (endsAt === undefined) {
-      await world.clock.run(runJob(roomIn(world), message))
+      await world.clock.run(runJob(contextIn(world), message))
       return tries
     }
     void runJob(endingAt(world, endsAt), message)
-    await passes(world, room, endsAt + againMs)
+    await passes(world, context, endsAt + againMs)
   }
-  await world.clock.run(giveUpSlot(room, message))
+  await world.clock.run(giveUpSlot(context, message))
   return triesMax
 }
 
 /** Time passes, with its ticks and the minute's rescue. */
-async function passes(world: World, room: Darkroom, until: number): Promise<void> {
+async function passes(world: World, context: Context, until: number): Promise<void> {
   while (world.clock.now() < until) {
     const at = Math.min(until, world.clock.now() + 20_000)
-    while (await tickOnce(world, room, at));
+    while (await tickOnce(world, context, at));
     await world.clock.runUntil(at)
-    await world.clock.run(rescue(room))
+    await world.clock.run(rescue(context))
   }
 }
 
 /** All that the job is sent is run, as it is due, until it is finished. */
-async function playToEnd({ world, room }: { world: World; room: Darkroom }): Promise<void> {
+async function playToEnd({ world, context }: { world: World; context: Context }): Promise<void> {
   let done = 0
   for (let steps = 0; steps < 200; steps += 1) {
-    const { phase } = await jobIn(room, 'cat')
+    const { phase } = await jobIn(context, 'cat')
     if (!['waiting', 'slotted', 'running'].includes(phase.kind)) return
-    await passes(world, room, world.clock.now() + 5_000)
+    await passes(world, context, world.clock.now() + 5_000)
     for (const { message } of world.messages.work.slice(done)) {
-      world.clock.at(message.wakeAt, () => void runJob(room, message))
+      world.clock.at(message.wakeAt, () => void runJob(context, message))
     }
     done = world.messages.work.length
   }
@@ -108,16 +108,16 @@ describe('a run that is aborted by a drain', () => {
     { when: 'after its claim, before the call', beforeMs: 1_100, afterMs: 1_000, paid: 1, repeated: 1 },
     { when: 'in the call', beforeMs: 1_000, afterMs: 3_000, paid: 2, repeated: 1 },
   ])('$when is recovered, and labelled where it may have been paid for', async (run) => {
-    const { world, room, message } = await slotted()
+    const { world, context, message } = await slotted()
     await world.clock.runUntil(message.slotAt - run.beforeMs)
     const startedAt = world.clock.now()
-    const tries = await deliver({ world, room, message }, (tries) =>
+    const tries = await deliver({ world, context, message }, (tries) =>
       tries === 1 ? startedAt + run.afterMs : undefined,
     )
     // The second try finds that the slot has passed, or that the job was claimed: the message is done with.
     expect(tries).toBe(2)
-    await playToEnd({ world, room })
-    expect(await jobIn(room, 'cat')).toMatchObject({
+    await playToEnd({ world, context })
+    expect(await jobIn(context, 'cat')).toMatchObject({
       phase: { kind: 'succeeded' },
       attempts: 1 + run.repeated,
       possiblyRepeated: run.repeated,
@@ -127,47 +127,47 @@ describe('a run that is aborted by a drain', () => {
   })
 
   test('ten times in a row harms nothing: its job was given another slot, and has its images', async () => {
-    const { world, room, message } = await slotted()
+    const { world, context, message } = await slotted()
     await world.clock.runUntil(message.wakeAt)
     // Each try ends before it can even read its job; what the job is sent since is run.
-    const tries = await deliver({ world, room, message }, () => {
+    const tries = await deliver({ world, context, message }, () => {
       for (const sent of world.messages.work.splice(0)) {
         if (sent.message.key === 'cat' && sent.message.slotAt > message.slotAt) {
-          world.clock.at(sent.message.wakeAt, () => void runJob(room, sent.message))
+          world.clock.at(sent.message.wakeAt, () => void runJob(context, sent.message))
         }
       }
       return world.clock.now()
     })
     expect(tries).toBe(triesMax)
-    const job = await jobIn(room, 'cat')
+    const job = await jobIn(context, 'cat')
     expect(job).toMatchObject({ attempts: 1, possiblyRepeated: 0, phase: { kind: 'succeeded' } })
     // A minute after its slot the rescue put it back in line: long before the tenth try.
     expect(job.slotAt).toBeLessThan(message.slotAt + 120_000)
   })
 
   test('gives its slot back at the tenth failure, where no rescue has been there before', async () => {
-    const { world, room, message } = await slotted()
+    const { world, context, message } = await slotted()
     await world.clock.runUntil(message.slotAt + triesMax * againMs)
-    await world.clock.run(giveUpSlot(room, message))
-    const job = await jobIn(room, 'cat')
+    await world.clock.run(giveUpSlot(context, message))
+    const job = await jobIn(context, 'cat')
     expect(job.attempts).toBe(0)
     expect(job.phase.kind === 'slotted' ? job.phase.slotAt : Infinity).toBeGreaterThan(message.slotAt)
   })
 
   test('takes nothing from the run that has the job, when its tenth failure comes in that', async () => {
-    const { world, room, message } = await slotted()
+    const { world, context, message } = await slotted()
     await world.clock.runUntil(message.wakeAt)
-    const running = runJob(room, message)
+    const running = runJob(context, message)
     await world.clock.runUntil(message.slotAt + 1_000)
-    await world.clock.run(giveUpSlot(roomIn(world), message))
+    await world.clock.run(giveUpSlot(contextIn(world), message))
     expect((await world.clock.run(running)).kind).toBe('succeeded')
   })
 
   test('in each of its calls ends with its last attempt: no job goes round for ever', async () => {
-    const { world, room } = await slotted()
+    const { world, context } = await slotted()
     let seen = 0
     for (let steps = 0; steps < 400; steps += 1) {
-      const { phase } = await jobIn(room, 'cat')
+      const { phase } = await jobIn(context, 'cat')
       if (phase.kind === 'failed') break
       const work = world.messages.work.slice(seen).filter(({ message }) => message.key === 'cat')
       seen = world.messages.work.length
@@ -176,13 +176,13 @@ describe('a run that is aborted by a drain', () => {
           void runJob(endingAt(world, message.slotAt + 2_000), message)
         })
       }
-      await passes(world, room, world.clock.now() + 5_000)
+      await passes(world, context, world.clock.now() + 5_000)
     }
-    expect(await jobIn(room, 'cat')).toMatchObject({
-      attempts: room.attemptsMax,
-      possiblyRepeated: room.attemptsMax - 1,
+    expect(await jobIn(context, 'cat')).toMatchObject({
+      attempts: context.attemptsMax,
+      possiblyRepeated: context.attemptsMax - 1,
       phase: { kind: 'failed', failure: { kind: 'unknown', code: 'instance_died' } },
     })
-    expect(world.model.calls).toHaveLength(room.attemptsMax)
+    expect(world.model.calls).toHaveLength(context.attemptsMax)
   })
 })

@@ -6,16 +6,16 @@ import { liveId, placeOf, type LivePlace } from '../../src/core/batches/live.ts'
 import { timing } from '../../src/core/timing.ts'
 import { plainTerms } from '../../src/core/budget/fairness.ts'
 import { followers } from '../../src/pipeline/status/batch-watch.ts'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import type { Context } from '../../src/pipeline/context.ts'
 import { liveEvents, type LiveEvent } from '../../src/pipeline/status/live-events.ts'
-import { batch, deployment, newWorld, roomIn, type World } from '../support/room.ts'
+import { batch, deployment, newWorld, contextIn, type World } from '../support/context.ts'
 
 let world: World
-let room: Darkroom
+let context: Context
 
 beforeEach(async () => {
   world = newWorld()
-  room = roomIn(world)
+  context = contextIn(world)
   const createdAt = world.clock.now()
   const opened = {
     batch,
@@ -27,7 +27,7 @@ beforeEach(async () => {
     progress: null,
     workedOnUntil: 0,
   }
-  await world.clock.run(room.jobs.openBatch(opened))
+  await world.clock.run(context.jobs.openBatch(opened))
 })
 
 /** A reader that takes all it is given, and what it has got so far. */
@@ -41,7 +41,7 @@ type Reader = {
 
 function read(
   query: { after?: LivePlace; isNewOnly?: boolean } = {},
-  { by = room, pace = async () => {} }: { by?: Darkroom; pace?: () => Promise<void> } = {},
+  { by = context, pace = async () => {} }: { by?: Context; pace?: () => Promise<void> } = {},
 ): Reader {
   const gone = new AbortController()
   const events: LiveEvent[] = []
@@ -73,12 +73,12 @@ function jobNamed(key: string, now = world.clock.now()): Job {
 }
 
 async function add(...keys: string[]): Promise<void> {
-  for (const key of keys) await world.clock.run(room.jobs.add(jobNamed(key)))
+  for (const key of keys) await world.clock.run(context.jobs.add(jobNamed(key)))
 }
 
 async function change(key: string, make: (job: Job) => Job): Promise<void> {
-  const before = (await room.jobs.get({ batch, key }))!
-  await world.clock.run(room.jobs.change(before, make(before.job)))
+  const before = (await context.jobs.get({ batch, key }))!
+  await world.clock.run(context.jobs.change(before, make(before.job)))
 }
 
 /** Its row may be written later than it finished. */
@@ -94,16 +94,16 @@ async function fail(key: string): Promise<void> {
 }
 
 /** The table, as it counts what is asked of it. */
-function counting(): { readonly room: Darkroom; reads: number } {
+function counting(): { readonly context: Context; reads: number } {
   const counted = {
     reads: 0,
-    room: {
-      ...room,
+    context: {
+      ...context,
       jobs: {
-        ...room.jobs,
+        ...context.jobs,
         getBatch: async (name: string) => {
           counted.reads += 1
-          return room.jobs.getBatch(name)
+          return context.jobs.getBatch(name)
         },
       },
     },
@@ -138,7 +138,7 @@ test('a reader is told counts, each finished job, and the end', async () => {
     kind: 'batch',
     status: { status: 'completed', counts: { succeeded: 2, failed: 1, cancelled: 1 } },
   })
-  expect(followers(room)).toBe(0)
+  expect(followers(context)).toBe(0)
 })
 
 test('counts come when they change, and once a second at most', async () => {
@@ -147,7 +147,7 @@ test('counts come when they change, and once a second at most', async () => {
   await inSeconds(10)
   expect(kinds(reader)).toEqual(['counts'])
   for (let index = 0; index < 20; index += 1) {
-    const added = room.jobs.add(jobNamed(`more-${index}`))
+    const added = context.jobs.add(jobNamed(`more-${index}`))
     await inSeconds(0.1)
     await added
   }
@@ -197,7 +197,7 @@ test('a reader of a batch that is over is told all of it, however much, in order
           index % 3 === 0
             ? cancelled(job, { finishedAt: now })!
             : succeeded(job, { finishedAt: now, images: [], usage, costMicroUsd: 1 })!
-        return room.jobs.add(done)
+        return context.jobs.add(done)
       }),
     ),
   )
@@ -285,11 +285,11 @@ describe('many readers', () => {
   test('share one look a second, which ends with the last of them', async () => {
     await add('a')
     const counted = counting()
-    const readers = Array.from({ length: 200 }, () => read({}, { by: counted.room }))
+    const readers = Array.from({ length: 200 }, () => read({}, { by: counted.context }))
     await inSeconds(10)
     expect(counted.reads).toBeLessThanOrEqual(11)
     expect(counted.reads).toBeGreaterThanOrEqual(9)
-    expect(followers(room)).toBe(200)
+    expect(followers(context)).toBe(200)
     await finish('a')
     await inSeconds(2)
     expect(readers.every((reader) => reader.isDone())).toBe(true)
@@ -297,7 +297,7 @@ describe('many readers', () => {
     const { reads } = counted
     await inSeconds(60)
     expect(counted.reads).toBe(reads)
-    expect(followers(room)).toBe(0)
+    expect(followers(context)).toBe(0)
   })
 
   test('one that comes while others read gets what came before, and nothing twice', async () => {
@@ -329,7 +329,7 @@ describe('many readers', () => {
       await world.clock.run(
         Promise.all(
           keys.map(async (key) => {
-            return room.jobs.add(cancelled(jobNamed(key), { finishedAt: world.clock.now() })!)
+            return context.jobs.add(cancelled(jobNamed(key), { finishedAt: world.clock.now() })!)
           }),
         ),
       )
@@ -343,16 +343,16 @@ describe('many readers', () => {
     expect(slow.events.at(-1)?.kind).toBe('pause')
     quick.leave()
     await quick.done
-    expect(followers(room)).toBe(0)
+    expect(followers(context)).toBe(0)
   })
 
   test('one that leaves while it is being sent to is let go at once', async () => {
     await add('a')
     const reader = read({}, { pace: async () => new Promise(() => {}) })
     await inSeconds(2)
-    expect(followers(room)).toBe(1)
+    expect(followers(context)).toBe(1)
     reader.leave()
-    expect(followers(room)).toBe(0)
+    expect(followers(context)).toBe(0)
     await inSeconds(1)
   })
 })
@@ -371,7 +371,7 @@ describe('a stream ends, and its reader is to come back,', () => {
   test('when the instance is asked to stop', async () => {
     await add('a')
     const stopping = new AbortController()
-    const reader = read({}, { by: { ...room, stopping: stopping.signal } })
+    const reader = read({}, { by: { ...context, stopping: stopping.signal } })
     await inSeconds(2)
     stopping.abort()
     await inSeconds(0.01)
@@ -384,9 +384,9 @@ describe('a stream ends, and its reader is to come back,', () => {
     let isAway = false
     const getBatch = async (name: string) => {
       if (isAway) throw new Error('away')
-      return room.jobs.getBatch(name)
+      return context.jobs.getBatch(name)
     }
-    const reader = read({}, { by: { ...room, jobs: { ...room.jobs, getBatch } } })
+    const reader = read({}, { by: { ...context, jobs: { ...context.jobs, getBatch } } })
     await inSeconds(2)
     isAway = true
     await inSeconds(limits.watchFaultsMax - 2)
@@ -398,7 +398,7 @@ describe('a stream ends, and its reader is to come back,', () => {
 
     await add('b')
     isAway = true
-    const other = read({}, { by: { ...room, jobs: { ...room.jobs, getBatch } } })
+    const other = read({}, { by: { ...context, jobs: { ...context.jobs, getBatch } } })
     await inSeconds(limits.watchFaultsMax + 1)
     expect(other.isDone()).toBe(true)
     expect(kinds(other).at(-1)).toBe('pause')
@@ -408,8 +408,8 @@ describe('a stream ends, and its reader is to come back,', () => {
     await add('a')
     let isSilent = false
     const getBatch = async (name: string) =>
-      isSilent ? new Promise<never>(() => {}) : room.jobs.getBatch(name)
-    const by = { ...room, jobs: { ...room.jobs, getBatch } }
+      isSilent ? new Promise<never>(() => {}) : context.jobs.getBatch(name)
+    const by = { ...context, jobs: { ...context.jobs, getBatch } }
     const reader = read({}, { by })
     await inSeconds(2)
     isSilent = true
@@ -421,6 +421,6 @@ describe('a stream ends, and its reader is to come back,', () => {
     const other = read({}, { by })
     await inSeconds(timing.watchLookMs / 1_000 + 1)
     expect([other.isDone(), kinds(other).at(-1)]).toEqual([true, 'pause'])
-    expect(followers(room)).toBe(0)
+    expect(followers(context)).toBe(0)
   })
 })

@@ -1,29 +1,31 @@
 import { expect, test } from 'vitest'
 import type { LogEvent, LogFacts } from '../../src/core/log-event.ts'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import type { Context } from '../../src/pipeline/context.ts'
 import { takeMessage } from '../../src/pipeline/intake/intake.ts'
 import { pauseBatch } from '../../src/pipeline/batches/batches.ts'
 import { reportPools } from '../../src/pipeline/pacing/pool-report.ts'
 import { runJob } from '../../src/pipeline/running/worker.ts'
-import { batch, deployment, messageOf, newWorld, roomIn, workOf, type World } from '../support/room.ts'
+import { batch, deployment, messageOf, newWorld, contextIn, workOf, type World } from '../support/context.ts'
 import { fails, pictures } from '../support/scripted-model.ts'
 
 type Logged = LogFacts & { readonly event: LogEvent }
 
-async function slotted(world: World): Promise<{ readonly room: Darkroom; readonly events: Logged[] }> {
+async function slotted(world: World): Promise<{ readonly context: Context; readonly events: Logged[] }> {
   const events: Logged[] = []
-  const room = roomIn(world, { log: { event: (event, facts) => void events.push({ event, ...facts }) } })
-  await world.clock.run(takeMessage(room, messageOf('cat')))
-  return { room, events }
+  const context = contextIn(world, {
+    log: { event: (event, facts) => void events.push({ event, ...facts }) },
+  })
+  await world.clock.run(takeMessage(context, messageOf('cat')))
+  return { context, events }
 }
 
 test('a run that succeeds is one event, with how long its parts took and what it cost', async () => {
   const world = newWorld()
-  const { room, events } = await slotted(world)
+  const { context, events } = await slotted(world)
   world.model.script.push(pictures(1, 'cat'))
   const message = workOf(world, 'cat')
   await world.clock.runUntil(message.wakeAt + 250)
-  await world.clock.run(runJob(room, message))
+  await world.clock.run(runJob(context, message))
   expect(events.filter(({ event }) => event === 'run')).toEqual([
     {
       event: 'run',
@@ -50,11 +52,11 @@ test('a run that succeeds is one event, with how long its parts took and what it
 
 test('a run that comes to nothing says why in a code, and never in the model’s words', async () => {
   const world = newWorld()
-  const { room, events } = await slotted(world)
+  const { context, events } = await slotted(world)
   world.model.script.push(fails('unavailable', { code: 'PermissionDenied', status: 401 }))
   const message = workOf(world, 'cat')
   await world.clock.runUntil(message.wakeAt)
-  await world.clock.run(runJob(room, message))
+  await world.clock.run(runJob(context, message))
   const told = events.filter(({ event }) => ['deployment_stopped', 'run'].includes(event))
   expect(told).toMatchObject([
     { event: 'deployment_stopped', deployment, code: 'PermissionDenied' },
@@ -65,10 +67,10 @@ test('a run that comes to nothing says why in a code, and never in the model’s
 
 test('a pool with work is one event, and an idle one says nothing', async () => {
   const world = newWorld()
-  const { room, events } = await slotted(world)
-  await world.clock.run(takeMessage(room, messageOf('dog')))
+  const { context, events } = await slotted(world)
+  await world.clock.run(takeMessage(context, messageOf('dog')))
   events.length = 0
-  await world.clock.run(reportPools(room))
+  await world.clock.run(reportPools(context))
   expect(events).toEqual([
     expect.objectContaining({
       event: 'pool',
@@ -83,13 +85,15 @@ test('a pool with work is one event, and an idle one says nothing', async () => 
       paused: 0,
     }),
   ])
-  await world.clock.run(pauseBatch(room, batch, 'lunch'))
-  await world.clock.run(reportPools(room))
+  await world.clock.run(pauseBatch(context, batch, 'lunch'))
+  await world.clock.run(reportPools(context))
   // What somebody paused does not wait for anything of ours.
   expect(events.at(-1)).toMatchObject({ event: 'pool', waiting: 0, batches: 0, halted: 1 })
 
   const idle = newWorld()
   const silent: Logged[] = []
-  await idle.clock.run(reportPools(roomIn(idle, { log: { event: (event) => void silent.push({ event }) } })))
+  await idle.clock.run(
+    reportPools(contextIn(idle, { log: { event: (event) => void silent.push({ event }) } })),
+  )
   expect(silent).toEqual([])
 })

@@ -2,11 +2,11 @@ import { describe, expect, test } from 'vitest'
 import { memberOf, type QuotaLimits } from '../../src/core/budget/ledger.ts'
 import { timing } from '../../src/core/timing.ts'
 import { nudge } from '../../src/pipeline/pacing/announce.ts'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import type { Context } from '../../src/pipeline/context.ts'
 import { batchStatus, budgetStatus } from '../../src/pipeline/status/status.ts'
 import type { ImageModel, ModelAnswer } from '../../src/ports.ts'
 import { assertNeverFasterThan, assertRowsAgree } from '../support/laws.ts'
-import { batch, costs, newWorld, quota, roomIn, type World } from '../support/room.ts'
+import { batch, costs, newWorld, quota, contextIn, type World } from '../support/context.ts'
 import { fails } from '../support/scripted-model.ts'
 import { addQuietly, play } from './play.ts'
 
@@ -28,8 +28,8 @@ type Sick = { answer: ModelAnswer | undefined }
 /** Two instances that call the pool; `west` answers with what it is sick of, after a second, for as long as it is. */
 function poolOf(
   quotas: readonly QuotaLimits[],
-  own: Partial<Darkroom> = {},
-): { world: World; rooms: readonly [Darkroom, Darkroom]; sick: Sick } {
+  own: Partial<Context> = {},
+): { world: World; rooms: readonly [Context, Context]; sick: Sick } {
   const world = newWorld()
   const sick: Sick = { answer: undefined }
   const model: ImageModel = {
@@ -44,8 +44,8 @@ function poolOf(
       return sick.answer
     },
   }
-  const room = (): Darkroom => roomIn(world, { model, pools: [{ name: 'pool', quotas, costs }], ...own })
-  return { world, rooms: [room(), room()], sick }
+  const context = (): Context => contextIn(world, { model, pools: [{ name: 'pool', quotas, costs }], ...own })
+  return { world, rooms: [context(), context()], sick }
 }
 
 function startsOn(world: World, deployment: string): number[] {
@@ -61,8 +61,8 @@ function assertPace(world: World, quotas: readonly QuotaLimits[]): void {
   }
 }
 
-async function breakerOf(room: Darkroom, deployment: string) {
-  const status = (await budgetStatus(room)).find(({ member }) => member.deployment === deployment)
+async function breakerOf(context: Context, deployment: string) {
+  const status = (await budgetStatus(context)).find(({ member }) => member.deployment === deployment)
   return status === undefined ? undefined : memberOf(status.ledger, deployment)?.breaker
 }
 
@@ -74,26 +74,26 @@ function attemptsIn(world: World): number {
 describe.each(layouts)('of two deployments with $layout one that is dead', ({ quotas }) => {
   test('loses its jobs to the other, at no attempt, is asked now and then, and taken back', async () => {
     const { world, rooms, sick } = poolOf(quotas, { attemptsMax: 1 })
-    const [room] = rooms
+    const [context] = rooms
     sick.answer = fails('unavailable', { code: '401' })
-    await addQuietly(world, room, { count: 100 })
+    await addQuietly(world, context, { count: 100 })
     const startedAt = world.clock.now()
     await play(world, rooms, startedAt + 3 * minuteMs)
-    const { counts } = (await batchStatus(room, batch))!
+    const { counts } = (await batchStatus(context, batch))!
     expect(counts).toMatchObject({ succeeded: 100, failed: 0, waiting: 0 })
     expect(attemptsIn(world)).toBe(100)
     // Those that were under way when the first was answered, and probes at 10, 20, 40 and 80 s.
     expect(startsOn(world, 'west').length).toBeLessThanOrEqual(7)
-    expect(await breakerOf(room, 'west')).toMatchObject({ code: '401', message: 'the model says 401' })
-    expect(await breakerOf(room, 'east')).toBeNull()
+    expect(await breakerOf(context, 'west')).toMatchObject({ code: '401', message: 'the model says 401' })
+    expect(await breakerOf(context, 'east')).toBeNull()
     assertPace(world, quotas)
 
     sick.answer = undefined
     const wellAt = world.clock.now()
-    await addQuietly(world, room, { count: 400, name: 'batch-b' })
+    await addQuietly(world, context, { count: 400, name: 'batch-b' })
     await play(world, rooms, wellAt + 20 * minuteMs)
-    expect((await batchStatus(room, 'batch-b'))?.counts).toMatchObject({ succeeded: 400 })
-    expect(await breakerOf(room, 'west')).toBeNull()
+    expect((await batchStatus(context, 'batch-b'))?.counts).toMatchObject({ succeeded: 400 })
+    expect(await breakerOf(context, 'west')).toBeNull()
     const probedAt = startsOn(world, 'west').find((at) => at > wellAt)!
     const answeredAt = probedAt + 20_000
     const after = world.model.calls.filter((call) => call.startedAt > answeredAt + 20_000)
@@ -121,11 +121,11 @@ describe.each(layouts)('of two deployments with $layout one that is dead', ({ qu
 
   test('is taken back at once when its key or address was corrected', async () => {
     const { world, rooms, sick } = poolOf(quotas)
-    const [room] = rooms
+    const [context] = rooms
     sick.answer = fails('unavailable', { code: '401' })
-    await addQuietly(world, room, { count: 200 })
+    await addQuietly(world, context, { count: 200 })
     await play(world, rooms, world.clock.now() + minuteMs)
-    expect(await breakerOf(room, 'west')).toMatchObject({ code: '401' })
+    expect(await breakerOf(context, 'west')).toMatchObject({ code: '401' })
     sick.answer = undefined
     const corrected = quotas.map((each) => ({
       ...each,
@@ -136,12 +136,12 @@ describe.each(layouts)('of two deployments with $layout one that is dead', ({ qu
     await play(
       world,
       [
-        { ...room, pools },
+        { ...context, pools },
         { ...rooms[1], pools },
       ],
       now + 30_000,
     )
-    expect(await breakerOf({ ...room, pools }, 'west')).toBeNull()
+    expect(await breakerOf({ ...context, pools }, 'west')).toBeNull()
     expect(startsOn(world, 'west').filter((at) => at > now).length).toBeGreaterThan(5)
   })
 })
@@ -152,13 +152,13 @@ describe.each(layouts)('of two deployments with $layout one that answers with fa
     ['unknown', true],
   ] as const)('that are %s is stopped before it uses up its jobs', async (kind, isPaid) => {
     const { world, rooms, sick } = poolOf(quotas, { attemptsMax: 3 })
-    const [room] = rooms
+    const [context] = rooms
     sick.answer = fails(kind)
-    await addQuietly(world, room, { count: 150 })
+    await addQuietly(world, context, { count: 150 })
     await play(world, rooms, world.clock.now() + 5 * minuteMs)
-    const status = (await batchStatus(room, batch))!
+    const status = (await batchStatus(context, batch))!
     expect(status.counts).toMatchObject({ succeeded: 150, failed: 0 })
-    expect(await breakerOf(room, 'west')).toMatchObject({ code: 'failing' })
+    expect(await breakerOf(context, 'west')).toMatchObject({ code: 'failing' })
     const faults = startsOn(world, 'west').length
     expect(faults).toBeGreaterThanOrEqual(timing.faultsMin)
     // Five faults, those under way meanwhile, and a few probes.
@@ -169,11 +169,11 @@ describe.each(layouts)('of two deployments with $layout one that answers with fa
     assertPace(world, quotas)
 
     sick.answer = undefined
-    await addQuietly(world, room, { count: 300, name: 'batch-b' })
-    await world.clock.run(nudge(roomIn(world, { pools: room.pools }), 'pool'))
+    await addQuietly(world, context, { count: 300, name: 'batch-b' })
+    await world.clock.run(nudge(contextIn(world, { pools: context.pools }), 'pool'))
     await play(world, rooms, world.clock.now() + 8 * minuteMs)
-    expect(await breakerOf(room, 'west')).toBeNull()
-    expect((await batchStatus(room, 'batch-b'))?.counts).toMatchObject({ succeeded: 300 })
+    expect(await breakerOf(context, 'west')).toBeNull()
+    expect((await batchStatus(context, 'batch-b'))?.counts).toMatchObject({ succeeded: 300 })
   })
 
   test('now and then stays in service', async () => {
@@ -188,7 +188,7 @@ describe.each(layouts)('of two deployments with $layout one that answers with fa
         return ok.generate(call)
       },
     }
-    const flaky = rooms.map((room) => ({ ...room, model }))
+    const flaky = rooms.map((context) => ({ ...context, model }))
     await addQuietly(world, flaky[0]!, { count: 150 })
     await play(world, flaky, world.clock.now() + 6 * minuteMs)
     expect((await batchStatus(flaky[0]!, batch))?.counts).toMatchObject({ succeeded: 150 })
@@ -201,15 +201,15 @@ describe.each(layouts)('of two deployments with $layout one that answers with fa
 describe('a 429', () => {
   test('of one deployment pauses all that share its quota, and no others', async () => {
     const { world, rooms, sick } = poolOf([quotaOf('shared', ['east', 'west']), quotaOf('apart', ['north'])])
-    const [room] = rooms
-    await addQuietly(world, room, { count: 200 })
+    const [context] = rooms
+    await addQuietly(world, context, { count: 200 })
     await play(world, rooms, world.clock.now() + 30_000)
     sick.answer = fails('throttled', { retryAfterMs: 40_000 })
     const refusedFrom = world.clock.now()
     await play(world, rooms, refusedFrom + 10_000)
     sick.answer = undefined
     const ledgerOf = async (name: string) =>
-      (await budgetStatus(room)).find(({ ledger }) => ledger.quota === name)!.ledger
+      (await budgetStatus(context)).find(({ ledger }) => ledger.quota === name)!.ledger
     const { pausedUntil } = await ledgerOf('shared')
     expect(pausedUntil).toBeGreaterThan(refusedFrom + 40_000)
     await play(world, rooms, pausedUntil + 30_000)
@@ -219,7 +219,7 @@ describe('a 429', () => {
     expect([...during('east'), ...during('west')]).toEqual([])
     expect(during('north').length).toBeGreaterThan(25)
     expect((await ledgerOf('apart')).pausedUntil).toBe(0)
-    const failed = (await batchStatus(room, batch))?.counts.failed
+    const failed = (await batchStatus(context, batch))?.counts.failed
     expect(failed).toBe(0)
   })
 })
@@ -230,9 +230,9 @@ test('pools of different models have ticks, ledgers and batches of their own', a
     { name: 'pool', quotas: [quotaOf('east', ['east'])], costs },
     { name: 'other', quotas: [quotaOf('west', ['west'])], costs },
   ]
-  const room = roomIn(world, { pools })
-  await addQuietly(world, room, { count: 20 })
-  await play(world, [room], world.clock.now() + minuteMs)
+  const context = contextIn(world, { pools })
+  await addQuietly(world, context, { count: 20 })
+  await play(world, [context], world.clock.now() + minuteMs)
   expect(new Set(world.model.calls.map(({ deployment }) => deployment))).toEqual(new Set(['east']))
   expect(world.budget.rows('other')).toEqual([])
 })

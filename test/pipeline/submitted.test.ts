@@ -3,7 +3,7 @@ import type { BatchOrder } from '../../src/core/batches/batch-order.ts'
 import { timing } from '../../src/core/timing.ts'
 import { jobsOfBatch, retryJobs } from '../../src/pipeline/batches/batch-jobs.ts'
 import { cancelBatch, pauseBatch } from '../../src/pipeline/batches/batches.ts'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import type { Context } from '../../src/pipeline/context.ts'
 import { finaliseBatch } from '../../src/pipeline/batches/finalise.ts'
 import { deliverHook } from '../../src/pipeline/webhooks/hook-delivery.ts'
 import { registerBatch } from '../../src/pipeline/batches/register.ts'
@@ -13,16 +13,16 @@ import { batchStatus } from '../../src/pipeline/status/status.ts'
 import { submitBatch } from '../../src/pipeline/batches/submit.ts'
 import { dataUrl, png } from '../support/png.ts'
 import type { BatchTask } from '../../src/ports.ts'
-import { newWorld, roomIn, type World } from '../support/room.ts'
+import { newWorld, contextIn, type World } from '../support/context.ts'
 import { fails } from '../support/scripted-model.ts'
 import { latch, play } from './play.ts'
 
 let world: World
-let room: Darkroom
+let context: Context
 
 beforeEach(() => {
   world = newWorld()
-  room = roomIn(world)
+  context = contextIn(world)
 })
 
 const order: Omit<BatchOrder, 'inputFileId'> = {
@@ -57,7 +57,7 @@ function lines(count: number): string {
 
 async function submit(text: string | Uint8Array, fields: Partial<BatchOrder> = {}): Promise<string> {
   const bytes = typeof text === 'string' ? new TextEncoder().encode(text) : text
-  const saved = await room.files.save({
+  const saved = await context.files.save({
     owner: null,
     filename: 'in.jsonl',
     purpose: 'batch',
@@ -66,7 +66,7 @@ async function submit(text: string | Uint8Array, fields: Partial<BatchOrder> = {
     content: piecesOf(bytes),
   })
   if (saved.kind !== 'saved') throw new Error('too large')
-  const { batch } = await submitBatch(room, {
+  const { batch } = await submitBatch(context, {
     owner: null,
     terms: {},
     order: { ...order, inputFileId: saved.file.id, ...fields },
@@ -80,7 +80,7 @@ async function* piecesOf(bytes: Uint8Array): AsyncIterable<Uint8Array> {
 
 /** A message whose function failed comes again. */
 function finalise(message: BatchTask): void {
-  finaliseBatch(room, message.batch).catch(() =>
+  finaliseBatch(context, message.batch).catch(() =>
     world.messages.batchTasks.push({ message, visibleAt: world.clock.now() + 30_000 }),
   )
 }
@@ -91,27 +91,27 @@ async function playBatches(untilMs: number): Promise<void> {
   while (world.clock.now() < until) {
     for (const { message, visibleAt } of world.messages.batchTasks.splice(0)) {
       world.clock.at(visibleAt, () => {
-        if (message.task === 'register') void registerBatch(room, message.batch)
+        if (message.task === 'register') void registerBatch(context, message.batch)
         else if (message.task === 'finalise') finalise(message)
-        else void retryJobs(room, message)
+        else void retryJobs(context, message)
       })
     }
-    await play(world, [room], Math.min(until, world.clock.now() + 1_000))
+    await play(world, [context], Math.min(until, world.clock.now() + 1_000))
   }
 }
 
 async function faultsOf(text: string | Uint8Array, fields: Partial<BatchOrder> = {}) {
   const batch = await submit(text, fields)
-  await world.clock.run(registerBatch(room, batch))
-  const status = (await batchStatus(room, batch))!
-  const faults = await room.jobs.faults(batch)
+  await world.clock.run(registerBatch(context, batch))
+  const status = (await batchStatus(context, batch))!
+  const faults = await context.jobs.faults(batch)
   return { status, faults: faults.map(({ line: at, code, param }) => [at, code, param]) }
 }
 
 async function fileText(id: string | null): Promise<string> {
   const decoder = new TextDecoder()
   let text = ''
-  for await (const piece of (await room.files.read(id!))!) text += decoder.decode(piece, { stream: true })
+  for await (const piece of (await context.files.read(id!))!) text += decoder.decode(piece, { stream: true })
   return text
 }
 
@@ -126,7 +126,7 @@ function resultsOf(text: string): any[] {
 
 async function liveResults(batch: string): Promise<any[]> {
   const chunks: Uint8Array[] = []
-  for await (const chunk of resultLines(room, { batch, part: 'all', origin: '' })) chunks.push(chunk)
+  for await (const chunk of resultLines(context, { batch, part: 'all', origin: '' })) chunks.push(chunk)
   return resultsOf(Buffer.concat(chunks).toString())
 }
 
@@ -147,7 +147,7 @@ describe('edits in a submitted batch', () => {
       endpoint,
     )
     await playBatches(60_000)
-    expect(await batchStatus(room, batch)).toMatchObject({ status: 'completed', counts: { succeeded: 2 } })
+    expect(await batchStatus(context, batch)).toMatchObject({ status: 'completed', counts: { succeeded: 2 } })
     expect(world.model.calls.map(({ inputs }) => inputs?.images[0]?.bytes.length)).toEqual([
       fox.length,
       fox.length,
@@ -186,10 +186,10 @@ test('an edit whose image is gone by its slot fails unsent, and is told of like 
   const webhook = { url: 'https://hooks.example.com/', perJob: true }
   const text = line('a', { image: 'fox.png' }, { url: '/v1/images/edits' })
   const batch = await submit(text, { endpoint: '/v1/images/edits', webhook })
-  await world.clock.run(registerBatch(room, batch))
+  await world.clock.run(registerBatch(context, batch))
   world.inputs.blobs.delete('fox.png')
   await playBatches(60_000)
-  expect(await batchStatus(room, batch)).toMatchObject({ status: 'completed', counts: { failed: 1 } })
+  expect(await batchStatus(context, batch)).toMatchObject({ status: 'completed', counts: { failed: 1 } })
   expect(world.model.calls).toEqual([])
   expect(world.messages.hooks.map(({ message }) => message.kind)).toContain('job')
 })
@@ -197,9 +197,9 @@ test('an edit whose image is gone by its slot fails unsent, and is told of like 
 describe('a submitted batch', () => {
   test('is validated, registered, run, and its results are written', async () => {
     const batch = await submit(lines(5), { outputPrefix: 'summer/' })
-    expect(await batchStatus(room, batch)).toMatchObject({ status: 'validating', counts: { total: 0 } })
+    expect(await batchStatus(context, batch)).toMatchObject({ status: 'validating', counts: { total: 0 } })
     await playBatches(60_000)
-    const status = (await batchStatus(room, batch))!
+    const status = (await batchStatus(context, batch))!
     expect(status).toMatchObject({ status: 'completed', counts: { total: 5, succeeded: 5 } })
     const { progress } = status
     if (progress?.kind !== 'finished') throw new Error(`progress ${progress?.kind}`)
@@ -218,7 +218,7 @@ describe('a submitted batch', () => {
         },
       },
     })
-    const job = (await room.jobs.get({ batch, key: 'line-0003' }))!.job
+    const job = (await context.jobs.get({ batch, key: 'line-0003' }))!.job
     expect(job.phase.kind === 'succeeded' && job.phase.images[0]?.blob).toBe('summer/line-0003-0.png')
     // Jobs are called in the order of their lines.
     expect(world.model.calls.map(({ prompt }) => prompt)).toEqual(output.map(({ custom_id: id }) => id))
@@ -227,27 +227,29 @@ describe('a submitted batch', () => {
   test('starts while its lines are still becoming jobs, and survives a death in between', async () => {
     const batch = await submit(lines(4_500))
     let dies = 3
-    const dying: Darkroom = {
-      ...room,
+    const dying: Context = {
+      ...context,
       jobs: {
-        ...room.jobs,
+        ...context.jobs,
         changeBatch: async (...change) => {
           if ((dies -= 1) < 0) throw new Error('died')
-          return room.jobs.changeBatch(...change)
+          return context.jobs.changeBatch(...change)
         },
       },
     }
     await expect(world.clock.run(registerBatch(dying, batch))).rejects.toThrow('died')
-    const counts = (await batchStatus(room, batch))!.counts
+    const counts = (await batchStatus(context, batch))!.counts
     expect(counts.total).toBe(4_500)
-    expect((await room.jobs.getBatch(batch))!.counters.waiting).toBeGreaterThan(2_000)
+    expect((await context.jobs.getBatch(batch))!.counters.waiting).toBeGreaterThan(2_000)
     expect(world.messages.ticks.length).toBeGreaterThan(0)
     // While its lease lasts nobody else begins; then one of two does.
-    await world.clock.run(registerBatch(room, batch))
-    expect((await room.jobs.getBatch(batch))!.counters.waiting).toBeLessThan(4_500)
+    await world.clock.run(registerBatch(context, batch))
+    expect((await context.jobs.getBatch(batch))!.counters.waiting).toBeLessThan(4_500)
     await world.clock.runUntil(world.clock.now() + timing.batchLeaseMs)
-    await world.clock.run(Promise.all([registerBatch(room, batch), registerBatch(roomIn(world), batch)]))
-    const after = (await room.jobs.getBatch(batch))!
+    await world.clock.run(
+      Promise.all([registerBatch(context, batch), registerBatch(contextIn(world), batch)]),
+    )
+    const after = (await context.jobs.getBatch(batch))!
     expect(after.counters.waiting).toBe(4_500)
     expect(after.batch.progress).toMatchObject({ kind: 'registered', total: 4_500 })
   })
@@ -288,10 +290,12 @@ describe('a submitted batch', () => {
     expect(status).toMatchObject({ status: 'failed', counts: { total: 0 }, progress: { faults: 10 } })
     await playBatches(30_000)
     expect(world.model.calls).toEqual([])
-    expect((await batchStatus(room, status.batch))!.status).toBe('failed')
+    expect((await batchStatus(context, status.batch))!.status).toBe('failed')
     // Nor can anything be decided for it: a flow that was made for it would never go.
-    expect(await world.clock.run(pauseBatch(room, status.batch, 'wait'))).toEqual({ kind: 'finished-before' })
-    expect((await room.budgets.read('pool')).flows).toEqual([])
+    expect(await world.clock.run(pauseBatch(context, status.batch, 'wait'))).toEqual({
+      kind: 'finished-before',
+    })
+    expect((await context.budgets.read('pool')).flows).toEqual([])
   })
 
   test('fails when it is empty, is no UTF-8, or its file is gone', async () => {
@@ -316,14 +320,14 @@ describe('a submitted batch', () => {
       fails('refused', { code: 'moderation_blocked' }),
       fails('unknown', { code: 'timeout' }),
     )
-    room = roomIn(world, { attemptsMax: 1, refusalShareMax: 1 })
+    context = contextIn(world, { attemptsMax: 1, refusalShareMax: 1 })
     const batch = await submit(lines(200))
     await playBatches(20_000)
-    const cancelled = await world.clock.run(cancelBatch(room, batch, 'enough'))
+    const cancelled = await world.clock.run(cancelBatch(context, batch, 'enough'))
     expect(cancelled).toEqual({ kind: 'done' })
-    expect((await batchStatus(room, batch))!.status).toBe('cancelling')
+    expect((await batchStatus(context, batch))!.status).toBe('cancelling')
     await playBatches(60_000)
-    const status = (await batchStatus(room, batch))!
+    const status = (await batchStatus(context, batch))!
     const { counts, progress } = status
     expect(status.status).toBe('cancelled')
     expect(counts).toMatchObject({ total: 200, waiting: 0, running: 0, failed: 2 })
@@ -340,68 +344,68 @@ describe('a submitted batch', () => {
   })
 
   test('all of whose jobs failed has no output file', async () => {
-    room = roomIn(world, { refusalShareMax: 1 })
+    context = contextIn(world, { refusalShareMax: 1 })
     world.model.script.push(...Array.from({ length: 3 }, () => fails('refused')))
     const batch = await submit(lines(3))
     await playBatches(60_000)
-    const status = (await batchStatus(room, batch))!
+    const status = (await batchStatus(context, batch))!
     expect(status).toMatchObject({ status: 'completed', progress: { kind: 'finished', outputFileId: null } })
     expect(await liveResults(batch)).toHaveLength(3)
   })
 
   test('takes no change while its file is being checked: its pool is not known yet', async () => {
     const batch = await submit(lines(3))
-    expect(await world.clock.run(pauseBatch(room, batch, 'wait'))).toEqual({ kind: 'being-checked' })
-    expect((await room.budgets.read('pool')).flows).toEqual([])
+    expect(await world.clock.run(pauseBatch(context, batch, 'wait'))).toEqual({ kind: 'being-checked' })
+    expect((await context.budgets.read('pool')).flows).toEqual([])
     await playBatches(13_000)
-    expect(await world.clock.run(pauseBatch(room, batch, 'wait'))).toEqual({ kind: 'done' })
+    expect(await world.clock.run(pauseBatch(context, batch, 'wait'))).toEqual({ kind: 'done' })
   })
 
   test('whose results are being written is left alone, until who writes them has died', async () => {
     const batch = await submit(lines(2))
     let writes = 0
-    const dying: Darkroom = {
-      ...room,
+    const dying: Context = {
+      ...context,
       files: {
-        ...room.files,
+        ...context.files,
         save: async () => {
           writes += 1
           throw new Error('died')
         },
       },
     }
-    const usual = room
-    room = dying
+    const usual = context
+    context = dying
     await playBatches(45_000)
-    room = usual
-    expect((await batchStatus(room, batch))!.status).toBe('finalizing')
+    context = usual
+    expect((await batchStatus(context, batch))!.status).toBe('finalizing')
     expect(writes).toBe(1)
     await playBatches(130_000)
-    expect((await batchStatus(room, batch))!.status).toBe('completed')
+    expect((await batchStatus(context, batch))!.status).toBe('completed')
   })
 
   test('cancelled while its file is being checked never has a job', async () => {
     const batch = await submit(lines(3))
-    expect(await world.clock.run(cancelBatch(room, batch, 'oops'))).toEqual({ kind: 'done' })
+    expect(await world.clock.run(cancelBatch(context, batch, 'oops'))).toEqual({ kind: 'done' })
     await playBatches(10_000)
-    expect(await batchStatus(room, batch)).toMatchObject({ status: 'cancelled', counts: { total: 0 } })
-    expect(await world.clock.run(cancelBatch(room, batch, 'oops'))).toEqual({ kind: 'done' })
+    expect(await batchStatus(context, batch)).toMatchObject({ status: 'cancelled', counts: { total: 0 } })
+    expect(await world.clock.run(cancelBatch(context, batch, 'oops'))).toEqual({ kind: 'done' })
   })
 
   test('cancelled while its lines become jobs counts the others as cancelled', async () => {
     const batch = await submit(lines(9_000))
-    const registering = registerBatch(room, batch)
+    const registering = registerBatch(context, batch)
     await world.clock.run(
       (async () => {
-        while ((await room.jobs.getBatch(batch))!.counters.waiting < 500) {
+        while ((await context.jobs.getBatch(batch))!.counters.waiting < 500) {
           await world.clock.sleepUntil(world.clock.now() + 1)
         }
-        await cancelBatch(room, batch, 'enough')
+        await cancelBatch(context, batch, 'enough')
         await registering
       })(),
     )
     await playBatches(90_000)
-    const status = (await batchStatus(room, batch))!
+    const status = (await batchStatus(context, batch))!
     expect(status).toMatchObject({ status: 'cancelled', counts: { total: 9_000, waiting: 0, running: 0 } })
     expect(status.counts.cancelled + status.counts.succeeded).toBe(9_000)
     if (status.progress?.kind !== 'finished') throw new Error(`progress ${status.progress?.kind}`)
@@ -412,13 +416,13 @@ describe('a submitted batch', () => {
   test('is cancelled when its file is deleted while its lines become jobs; the counts sum all the same', async () => {
     const batch = await submit(lines(400))
     let count = 0
-    const losing: Darkroom['files'] = {
-      ...room.files,
-      read: async (id) => ((count += 1) > 1 ? undefined : room.files.read(id)),
+    const losing: Context['files'] = {
+      ...context.files,
+      read: async (id) => ((count += 1) > 1 ? undefined : context.files.read(id)),
     }
-    await world.clock.run(registerBatch({ ...room, files: losing }, batch))
+    await world.clock.run(registerBatch({ ...context, files: losing }, batch))
     await playBatches(20_000)
-    const { counts, status, terms } = (await batchStatus(room, batch))!
+    const { counts, status, terms } = (await batchStatus(context, batch))!
     expect(status).toBe('cancelled')
     expect(counts).toMatchObject({ total: 400, cancelled: 400 })
     expect(terms.decision?.reason).toContain('deleted')
@@ -427,13 +431,13 @@ describe('a submitted batch', () => {
 
 describe('a retry', () => {
   test('that meets the finaliser leaves no finished batch with jobs that wait', async () => {
-    room = roomIn(world, { attemptsMax: 1, refusalShareMax: 1 })
+    context = contextIn(world, { attemptsMax: 1, refusalShareMax: 1 })
     world.model.script.push(...Array.from({ length: 6 }, () => fails('transient')))
     const batch = await submit(lines(8))
     const failedBefore = Infinity
     let retried: Promise<unknown> | undefined
-    const usual = room
-    const meeting: Darkroom = {
+    const usual = context
+    const meeting: Context = {
       ...usual,
       files: {
         ...usual.files,
@@ -445,26 +449,26 @@ describe('a retry', () => {
         },
       },
     }
-    room = meeting
+    context = meeting
     await playBatches(50_000)
-    room = usual
+    context = usual
     await playBatches(120_000)
-    const status = (await batchStatus(room, batch))!
+    const status = (await batchStatus(context, batch))!
     expect(status).toMatchObject({ status: 'completed', counts: { succeeded: 8, failed: 0, waiting: 0 } })
     if (status.progress?.kind !== 'finished') throw new Error(`progress ${status.progress?.kind}`)
     expect(resultsOf(await fileText(status.progress.outputFileId))).toHaveLength(8)
-    const { files } = await room.files.list({ owner: undefined, order: 'asc', limit: 100 })
+    const { files } = await context.files.list({ owner: undefined, order: 'asc', limit: 100 })
     expect(files.filter(({ purpose }) => purpose === 'batch_output')).toHaveLength(1)
   })
 
   test('ends when the batch is cancelled', async () => {
-    room = roomIn(world, { attemptsMax: 1, refusalShareMax: 1 })
+    context = contextIn(world, { attemptsMax: 1, refusalShareMax: 1 })
     world.model.script.push(...Array.from({ length: 3 }, () => fails('transient')))
     const batch = await submit(lines(40))
     await playBatches(40_000)
-    await world.clock.run(cancelBatch(room, batch, 'enough'))
+    await world.clock.run(cancelBatch(context, batch, 'enough'))
     const kinds = ['transient'] as const
-    expect(await world.clock.run(retryJobs(room, { batch, kinds, failedBefore: Infinity }))).toEqual({
+    expect(await world.clock.run(retryJobs(context, { batch, kinds, failedBefore: Infinity }))).toEqual({
       retried: 0,
       isAll: true,
     })
@@ -475,10 +479,10 @@ test('the same Idempotency-Key is the same batch, also for who died before it wa
   const terms = {}
   const made = { ...order, inputFileId: 'file-1' }
   const idempotencyKey = 'order-17'
-  const dying: Darkroom = {
-    ...room,
+  const dying: Context = {
+    ...context,
     jobs: {
-      ...room.jobs,
+      ...context.jobs,
       openBatch: async () => {
         throw new Error('died')
       },
@@ -486,142 +490,144 @@ test('the same Idempotency-Key is the same batch, also for who died before it wa
   }
   const asked = { owner: 'shop', idempotencyKey, order: made, terms }
   await expect(submitBatch(dying, asked)).rejects.toThrow('died')
-  const first = await submitBatch(room, asked)
-  const again = await submitBatch(room, asked)
+  const first = await submitBatch(context, asked)
+  const again = await submitBatch(context, asked)
   expect([first.isNew, again.isNew]).toEqual([true, false])
   expect(again.batch.batch).toBe(first.batch.batch)
-  expect((await submitBatch(room, { ...asked, owner: 'studio' })).batch.batch).not.toBe(first.batch.batch)
-  expect((await room.batches.page({ owner: 'shop', limit: 9, isSubmittedOnly: true })).batches).toEqual([
+  expect((await submitBatch(context, { ...asked, owner: 'studio' })).batch.batch).not.toBe(first.batch.batch)
+  expect((await context.batches.page({ owner: 'shop', limit: 9, isSubmittedOnly: true })).batches).toEqual([
     first.batch.batch,
   ])
 })
 
 describe('jobs of a batch', () => {
   test('are asked for again by the kind of their failure; the batch finishes again, with new results', async () => {
-    room = roomIn(world, { attemptsMax: 1, refusalShareMax: 1 })
+    context = contextIn(world, { attemptsMax: 1, refusalShareMax: 1 })
     world.model.script.push(fails('refused'), fails('unknown'), fails('transient'))
     const batch = await submit(lines(4))
     await playBatches(60_000)
-    const before = (await batchStatus(room, batch))!
+    const before = (await batchStatus(context, batch))!
     expect(before).toMatchObject({ status: 'completed', counts: { failed: 3, succeeded: 1 } })
     const failedBefore = world.clock.now() + 1
     const kinds = ['unknown', 'transient'] as const
-    expect(await world.clock.run(retryJobs(room, { batch, kinds, failedBefore }))).toEqual({
+    expect(await world.clock.run(retryJobs(context, { batch, kinds, failedBefore }))).toEqual({
       retried: 2,
       isAll: true,
     })
-    const open = (await batchStatus(room, batch))!
+    const open = (await batchStatus(context, batch))!
     expect(open).toMatchObject({ status: 'in_progress', counts: { total: 4, waiting: 2, failed: 1 } })
     await playBatches(60_000)
-    const after = (await batchStatus(room, batch))!
+    const after = (await batchStatus(context, batch))!
     expect(after).toMatchObject({ status: 'completed', counts: { failed: 1, succeeded: 3 } })
     expect(after.counters.possiblyRepeated).toBe(1)
     const [old, made] = [before.progress, after.progress]
     if (old?.kind !== 'finished' || made?.kind !== 'finished') throw new Error('not finished')
-    expect(await room.files.get(old.outputFileId!)).toBeUndefined()
+    expect(await context.files.get(old.outputFileId!)).toBeUndefined()
     expect(resultsOf(await fileText(made.outputFileId))).toHaveLength(3)
-    expect(await world.clock.run(retryJobs(room, { batch, kinds, failedBefore: Infinity }))).toMatchObject({
-      retried: 0,
-    })
-    expect((await batchStatus(room, batch))!.status).toBe('completed')
+    expect(await world.clock.run(retryJobs(context, { batch, kinds, failedBefore: Infinity }))).toMatchObject(
+      {
+        retried: 0,
+      },
+    )
+    expect((await batchStatus(context, batch))!.status).toBe('completed')
   })
 
   test('that were asked for again are called although the instance died before it could tell of them', async () => {
-    room = roomIn(world, { attemptsMax: 1 })
+    context = contextIn(world, { attemptsMax: 1 })
     world.model.script.push(fails('transient'))
     const batch = await submit(lines(1))
     await playBatches(300_000)
-    expect((await room.budgets.read('pool')).flows).toEqual([])
-    const dying: Darkroom = {
-      ...room,
+    expect((await context.budgets.read('pool')).flows).toEqual([])
+    const dying: Context = {
+      ...context,
       jobs: {
-        ...room.jobs,
+        ...context.jobs,
         async change(before, after) {
-          await room.jobs.change(before, after)
+          await context.jobs.change(before, after)
           return new Promise(() => {})
         },
       },
     }
     void retryJobs(dying, { batch, kinds: ['transient'], failedBefore: world.clock.now() })
     await playBatches(20_000)
-    await world.clock.run(rescue(room))
+    await world.clock.run(rescue(context))
     await playBatches(60_000)
-    expect(await batchStatus(room, batch)).toMatchObject({ status: 'completed', counts: { succeeded: 1 } })
+    expect(await batchStatus(context, batch)).toMatchObject({ status: 'completed', counts: { succeeded: 1 } })
   })
 
   test('that failed again, otherwise, while somebody asked for them are left alone', async () => {
-    room = roomIn(world, { attemptsMax: 1, onUnknown: 'fail' })
+    context = contextIn(world, { attemptsMax: 1, onUnknown: 'fail' })
     world.model.script.push(fails('transient'), fails('unknown'))
     const batch = await submit(lines(1))
     await playBatches(60_000)
     const retry = { batch, kinds: ['transient'], failedBefore: world.clock.now() } as const
     const { opened, open } = latch()
-    const slow: Darkroom = {
-      ...room,
+    const slow: Context = {
+      ...context,
       jobs: {
-        ...room.jobs,
+        ...context.jobs,
         async indexed(query) {
-          const page = await room.jobs.indexed(query)
+          const page = await context.jobs.indexed(query)
           await opened
           return page
         },
       },
     }
     const late = retryJobs(slow, retry)
-    expect(await world.clock.run(retryJobs(room, retry))).toMatchObject({ retried: 1 })
+    expect(await world.clock.run(retryJobs(context, retry))).toMatchObject({ retried: 1 })
     await playBatches(60_000)
     open()
     expect(await world.clock.run(late)).toEqual({ retried: 0, isAll: true })
     await playBatches(60_000)
-    expect(await batchStatus(room, batch)).toMatchObject({ status: 'completed', counts: { failed: 1 } })
+    expect(await batchStatus(context, batch)).toMatchObject({ status: 'completed', counts: { failed: 1 } })
     expect(world.model.calls).toHaveLength(2)
   })
 
   test('that wait again only when the batch was finished once more open it again', async () => {
-    room = roomIn(world, { attemptsMax: 1 })
+    context = contextIn(world, { attemptsMax: 1 })
     world.model.script.push(fails('transient'))
     const batch = await submit(lines(1))
     await playBatches(60_000)
     const { opened, open } = latch()
-    const slow: Darkroom = {
-      ...room,
+    const slow: Context = {
+      ...context,
       jobs: {
-        ...room.jobs,
+        ...context.jobs,
         async change(before, after) {
           await opened
-          return room.jobs.change(before, after)
+          return context.jobs.change(before, after)
         },
       },
     }
     const retried = retryJobs(slow, { batch, kinds: ['transient'], failedBefore: world.clock.now() })
     await playBatches(30_000)
-    expect((await batchStatus(room, batch))!.status).toBe('completed')
+    expect((await batchStatus(context, batch))!.status).toBe('completed')
     open()
     await world.clock.run(retried)
-    expect((await batchStatus(room, batch))!.status).toBe('in_progress')
+    expect((await batchStatus(context, batch))!.status).toBe('in_progress')
     await playBatches(60_000)
-    const { progress, status } = (await batchStatus(room, batch))!
+    const { progress, status } = (await batchStatus(context, batch))!
     expect([status, progress]).toMatchObject(['completed', { errorFileId: null }])
     if (progress?.kind !== 'finished') throw new Error('not finished')
     expect(resultsOf(await fileText(progress.outputFileId))).toHaveLength(1)
   })
 
   test('that wait again while somebody already writes the results are in the results', async () => {
-    room = roomIn(world, { attemptsMax: 1 })
+    context = contextIn(world, { attemptsMax: 1 })
     world.model.script.push(fails('transient'))
     const batch = await submit(lines(1))
     await playBatches(60_000)
     const [reopening, writing] = [latch(), latch()]
-    const slow: Darkroom = {
-      ...room,
+    const slow: Context = {
+      ...context,
       jobs: {
-        ...room.jobs,
+        ...context.jobs,
         async change(before, after) {
           await reopening.opened
-          return room.jobs.change(before, after)
+          return context.jobs.change(before, after)
         },
         async getBatch(name) {
-          const counted = await room.jobs.getBatch(name)
+          const counted = await context.jobs.getBatch(name)
           await writing.opened
           return counted
         },
@@ -635,24 +641,24 @@ describe('jobs of a batch', () => {
     expect(await world.clock.run(retried)).toMatchObject({ retried: 1 })
     writing.open()
     await world.clock.run(finalised)
-    expect((await batchStatus(room, batch))!.status).toBe('in_progress')
+    expect((await batchStatus(context, batch))!.status).toBe('in_progress')
     await playBatches(2 * timing.batchLeaseMs)
-    const { progress, status } = (await batchStatus(room, batch))!
+    const { progress, status } = (await batchStatus(context, batch))!
     expect([status, progress]).toMatchObject(['completed', { errorFileId: null }])
     if (progress?.kind !== 'finished') throw new Error('not finished')
     expect(resultsOf(await fileText(progress.outputFileId))).toHaveLength(1)
   })
 
   test('are listed by state, a page after the other, each once', async () => {
-    room = roomIn(world, { attemptsMax: 1, refusalShareMax: 1 })
+    context = contextIn(world, { attemptsMax: 1, refusalShareMax: 1 })
     world.model.script.push(fails('refused'), fails('refused'), fails('refused'))
     const batch = await submit(lines(40))
     await playBatches(37_000)
     for (const state of ['queued', 'running', 'succeeded', 'failed', undefined] as const) {
-      const all = (await jobsOfBatch(room, { batch, state, limit: 1_000 }))!.jobs.map(({ key }) => key)
+      const all = (await jobsOfBatch(context, { batch, state, limit: 1_000 }))!.jobs.map(({ key }) => key)
       const paged: string[] = []
       for (let after: string | undefined; ; after = paged.at(-1)) {
-        const page = (await jobsOfBatch(room, { batch, state, after, limit: 3 }))!
+        const page = (await jobsOfBatch(context, { batch, state, after, limit: 3 }))!
         paged.push(...page.jobs.map(({ key }) => key))
         if (!page.hasMore) break
       }
@@ -660,8 +666,10 @@ describe('jobs of a batch', () => {
       expect(new Set(all).size).toBe(all.length)
       if (state !== 'succeeded') expect(all.length, state).toBeGreaterThan(0)
     }
-    expect(await jobsOfBatch(room, { batch, state: 'failed', after: 'line-0039', limit: 3 })).toBeUndefined()
-    expect(await jobsOfBatch(room, { batch, state: 'failed', after: 'none', limit: 3 })).toBeUndefined()
+    expect(
+      await jobsOfBatch(context, { batch, state: 'failed', after: 'line-0039', limit: 3 }),
+    ).toBeUndefined()
+    expect(await jobsOfBatch(context, { batch, state: 'failed', after: 'none', limit: 3 })).toBeUndefined()
   })
 })
 
@@ -672,7 +680,7 @@ describe('the webhook of a submitted batch', () => {
   async function told(): Promise<any[]> {
     for (const { message, visibleAt } of world.messages.hooks.splice(0)) {
       await world.clock.runUntil(visibleAt)
-      await world.clock.run(deliverHook(room, message))
+      await world.clock.run(deliverHook(context, message))
     }
     return world.webhooks.sent.map(({ body }) => JSON.parse(body))
   }
@@ -681,7 +689,7 @@ describe('the webhook of a submitted batch', () => {
     const batch = await submit(lines(3), { webhook })
     world.model.script.push(fails('refused', { code: 'content_policy' }))
     await playBatches(60_000)
-    const { progress } = (await batchStatus(room, batch))!
+    const { progress } = (await batchStatus(context, batch))!
     if (progress?.kind !== 'finished') throw new Error(`progress ${progress?.kind}`)
     const events = await told()
     expect(events.map(({ type }): string => type).sort()).toEqual([
@@ -700,7 +708,7 @@ describe('the webhook of a submitted batch', () => {
       },
     })
     // Failed jobs that are asked for again end again, and so does the batch.
-    await retryJobs(room, { batch, kinds: ['refused'], failedBefore: world.clock.now() })
+    await retryJobs(context, { batch, kinds: ['refused'], failedBefore: world.clock.now() })
     await playBatches(60_000)
     const again = (await told()).slice(4)
     expect(again.map(({ type }) => type)).toEqual(['job.succeeded', 'batch.completed'])
@@ -710,10 +718,12 @@ describe('the webhook of a submitted batch', () => {
   test('tells that a file is faulty, once however often it is found to be', async () => {
     const batch = await submit('{', { webhook })
     // While its lease lasts nobody else begins; then one of two does.
-    await world.clock.run(registerBatch(room, batch))
-    expect((await room.jobs.getBatch(batch))!.counters.waiting).toBeLessThan(4_500)
+    await world.clock.run(registerBatch(context, batch))
+    expect((await context.jobs.getBatch(batch))!.counters.waiting).toBeLessThan(4_500)
     await world.clock.runUntil(world.clock.now() + timing.batchLeaseMs)
-    await world.clock.run(Promise.all([registerBatch(room, batch), registerBatch(roomIn(world), batch)]))
+    await world.clock.run(
+      Promise.all([registerBatch(context, batch), registerBatch(contextIn(world), batch)]),
+    )
     const events = await told()
     expect(events[0]).toMatchObject({ type: 'batch.failed', data: { id: batch, status: 'failed' } })
     expect(new Set(events.map(({ id }) => id)).size).toBe(1)
@@ -721,8 +731,8 @@ describe('the webhook of a submitted batch', () => {
 
   test('tells of a cancelled batch at its end, and not of its jobs', async () => {
     const batch = await submit(lines(3), { webhook })
-    await world.clock.run(registerBatch(room, batch))
-    await world.clock.run(cancelBatch(room, batch, 'enough'))
+    await world.clock.run(registerBatch(context, batch))
+    await world.clock.run(cancelBatch(context, batch, 'enough'))
     await playBatches(60_000)
     expect(await told()).toMatchObject([{ type: 'batch.cancelled', data: { cancelled: 3 } }])
   })

@@ -24,10 +24,10 @@ async function polledRun(): Promise<{ readonly run: Run; readonly polled: readon
       ],
       watch: {
         everyMs: 20_000,
-        async look(room) {
+        async look(context) {
           for (const batch of batches) {
-            const status = await batchStatus(room, batch)
-            if (status !== undefined) polled.push({ at: room.clock.now(), status })
+            const status = await batchStatus(context, batch)
+            if (status !== undefined) polled.push({ at: context.clock.now(), status })
           }
         },
       },

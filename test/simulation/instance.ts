@@ -1,4 +1,4 @@
-import { nothingSeen, type Darkroom } from '../../src/pipeline/darkroom.ts'
+import { nothingSeen, type Context } from '../../src/pipeline/context.ts'
 import type { Chance, Clock, ImageModel, ImageStore, Log, Messages } from '../../src/ports.ts'
 import { batchList } from '../../src/storage/tables/batch-list.ts'
 import { budgetTable } from '../../src/storage/tables/budget-table.ts'
@@ -17,7 +17,7 @@ import type { SimulatedDeployment } from './deployment.ts'
 
 /** One instance of the app: its own memory, over stores that all share. */
 export type Instance = {
-  readonly room: Darkroom
+  readonly context: Context
   isAlive(): boolean
   /** Alive, and not asked to stop. */
   isListening(): boolean
@@ -45,7 +45,7 @@ export type InstanceSettings = {
   }
   readonly deployments: ReadonlyMap<string, SimulatedDeployment>
   readonly settings: Pick<
-    Darkroom,
+    Context,
     'parse' | 'pools' | 'attemptsMax' | 'onUnknown' | 'refusalShareMax' | 'jobsAtOnce'
   >
   /** Its machine's clock's difference from the world's, which is storage's; it corrects that as the product does. */
@@ -169,7 +169,7 @@ export function startInstance(world: InstanceSettings): Instance {
   const instanceId = chance()
   const newId = (): string => `${instanceId}-${(ids += 1)}`
   const files = { table: memoryTable(), contents: memoryFileContents(), clock: ownClock, newId }
-  const room: Darkroom = {
+  const context: Context = {
     ...settings,
     shareOf: () => 1,
     isTenant: () => false,
@@ -214,7 +214,7 @@ export function startInstance(world: InstanceSettings): Instance {
   }
 
   return {
-    room,
+    context,
     isAlive: () => isAlive,
     isListening: () => isAlive && !stopping.signal.aborted,
     busy: (queue) => running.get(queue) ?? 0,

@@ -1,7 +1,7 @@
 import { failureKinds, type FailureKind } from '../../src/core/jobs/failure.ts'
 import type { Job } from '../../src/core/jobs/job.ts'
 import { retryJobs } from '../../src/pipeline/batches/batch-jobs.ts'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import type { Context } from '../../src/pipeline/context.ts'
 import { batchStatus } from '../../src/pipeline/status/status.ts'
 import type { Chance } from '../../src/ports.ts'
 import { readJob } from '../../src/storage/tables/job-rows.ts'
@@ -13,7 +13,7 @@ import type { Action, Scenario } from './world.ts'
 export type Retries = {
   /** As POST /v1/batches/{name}/retry does; false when the batch is unknown, or cancelled. */
   ask(
-    room: Darkroom,
+    context: Context,
     asked: { readonly batch: string; readonly kinds: readonly FailureKind[] },
   ): Promise<boolean>
   observe(before: Job, after: Job): void
@@ -24,16 +24,16 @@ export function retriesIn(jobs: MemoryTable): Retries {
   const asked: { retry: AskedRetry; isAnswered: boolean }[] = []
   const reopened: FailedJob[] = []
   return {
-    async ask(room, { batch, kinds }) {
+    async ask(context, { batch, kinds }) {
       const isOpen = async (): Promise<boolean> => {
-        const status = await batchStatus(room, batch)
+        const status = await batchStatus(context, batch)
         return status !== undefined && status.terms.decision?.kind !== 'cancelled'
       }
       if (!(await isOpen())) return false
-      const failedBefore = room.clock.now()
+      const failedBefore = context.clock.now()
       const one = { retry: { batch, kinds, failedBefore, failed: failedIn(jobs, batch) }, isAnswered: false }
       asked.push(one)
-      await retryJobs(room, { batch, kinds, failedBefore })
+      await retryJobs(context, { batch, kinds, failedBefore })
       // Cancelled meanwhile the batch stays so, and what failed in it has failed.
       one.isAnswered = await isOpen()
       return true

@@ -16,7 +16,7 @@ import {
   type Decided,
 } from '../../src/pipeline/batches/batches.ts'
 import { retryJobs } from '../../src/pipeline/batches/batch-jobs.ts'
-import type { Darkroom } from '../../src/pipeline/darkroom.ts'
+import type { Context } from '../../src/pipeline/context.ts'
 import { takeMessage, takePoisoned, takeRequest } from '../../src/pipeline/intake/intake.ts'
 import { runTick } from '../../src/pipeline/pacing/pacer.ts'
 import { rescue } from '../../src/pipeline/running/rescue.ts'
@@ -35,7 +35,7 @@ import {
 } from '../support/laws.ts'
 import { memoryImages } from '../support/memory-images.ts'
 import { memoryTable, type RowMove } from '../support/memory-table.ts'
-import { costs } from '../support/room.ts'
+import { costs } from '../support/context.ts'
 import { virtualClock, type VirtualClock } from '../support/virtual-clock.ts'
 import { simulatedDeployment, type Call, type ModelFaults, type SimulatedDeployment } from './deployment.ts'
 import { startInstance, type Instance, type InstanceSettings } from './instance.ts'
@@ -100,7 +100,7 @@ export type Scenario = {
   /** The run is cut off then, whatever is left to do. */
   readonly endsAfterMs?: number
   /** What somebody looks at from time to time, on any instance. */
-  readonly watch?: { readonly everyMs: number; readonly look: (room: Darkroom) => Promise<void> }
+  readonly watch?: { readonly everyMs: number; readonly look: (context: Context) => Promise<void> }
   /** Law 2 is asked after every transaction; large runs ask at the end. */
   readonly checksEveryStep: boolean
 }
@@ -217,30 +217,30 @@ export async function simulate(scenario: Scenario): Promise<Run> {
   const poisoned = new Set<string>()
   const jobsQueue = queueOf<string>(
     'image-jobs',
-    async ({ room }, { id, body, insertedAt }) =>
-      takeMessage(room, { text: body, messageId: id, insertedAt }),
-    async ({ room }, { id, body, insertedAt }) => {
+    async ({ context }, { id, body, insertedAt }) =>
+      takeMessage(context, { text: body, messageId: id, insertedAt }),
+    async ({ context }, { id, body, insertedAt }) => {
       poisoned.add(id)
-      return takePoisoned(room, { text: body, messageId: id, insertedAt })
+      return takePoisoned(context, { text: body, messageId: id, insertedAt })
     },
   )
   const workQueue = queueOf<WorkMessage>(
     'image-work',
-    async ({ room }, { body }) => runJob(room, body),
-    async ({ room }, { body }) => giveUpSlot(room, body),
+    async ({ context }, { body }) => runJob(context, body),
+    async ({ context }, { body }) => giveUpSlot(context, body),
   )
   const tickQueue = queueOf<TickMessage>(
     'pacer',
-    async ({ room }, { body }) => runTick(room, body),
-    async ({ room }) => nudge(room, poolName),
+    async ({ context }, { body }) => runTick(context, body),
+    async ({ context }) => nudge(context, poolName),
   )
 
   // No batch of the simulation is submitted by file: what it does in the background is the rest of a long retry.
   const batchQueue = queueOf<BatchTask>(
     'batch-work',
-    async ({ room }, { body }) => (body.task === 'retry' ? retryJobs(room, body) : undefined),
+    async ({ context }, { body }) => (body.task === 'retry' ? retryJobs(context, body) : undefined),
     // Tried again in an hour by the function; nothing that is simulated lasts so long.
-    async ({ room }, { body }) => room.messages.sendBatchTask(body, room.clock.now() + 60_000),
+    async ({ context }, { body }) => context.messages.sendBatchTask(body, context.clock.now() + 60_000),
   )
 
   function instanceSettings(): Omit<InstanceSettings, 'onKilled'> {
@@ -325,7 +325,7 @@ export async function simulate(scenario: Scenario): Promise<Run> {
 
   const rescueEveryMinute = (): void => {
     const instance = anyInstance()
-    void instance?.runs('rescue', rescue(instance.room)).catch(() => {})
+    void instance?.runs('rescue', rescue(instance.context)).catch(() => {})
     clock.at(clock.now() + 60_000, rescueEveryMinute)
   }
   clock.at(startAt + 60_000, rescueEveryMinute)
@@ -334,7 +334,7 @@ export async function simulate(scenario: Scenario): Promise<Run> {
   if (watch !== undefined) {
     const look = (): void => {
       const instance = anyInstance()
-      void instance?.runs('watch', watch.look(instance.room)).catch(() => {})
+      void instance?.runs('watch', watch.look(instance.context)).catch(() => {})
       clock.at(clock.now() + watch.everyMs, look)
     }
     clock.at(startAt + watch.everyMs, look)
@@ -360,7 +360,7 @@ export async function simulate(scenario: Scenario): Promise<Run> {
   ): void {
     const caller = apiKey === undefined ? localCaller : { key: apiKey, isAdmin: false, isReadOnly: false }
     untilAnswered(
-      async ({ room }) => takeRequest(room, { ...asked, caller, requestId: `request-${chance()}` }),
+      async ({ context }) => takeRequest(context, { ...asked, caller, requestId: `request-${chance()}` }),
       done,
     )
   }
@@ -411,8 +411,9 @@ export async function simulate(scenario: Scenario): Promise<Run> {
         const askedAt = clock.now()
         let isKnown = false
         untilAnswered(
-          async ({ room }) => {
-            isKnown = action.kind === 'retry' ? await retries.ask(room, action) : await act(room, action)
+          async ({ context }) => {
+            isKnown =
+              action.kind === 'retry' ? await retries.ask(context, action) : await act(context, action)
           },
           () => {
             answered.push({ ...action, isKnown, askedAt, answeredAt: clock.now() })
@@ -519,17 +520,17 @@ function isCap(action: Answered): action is Cap {
 }
 
 /** False for a batch that nobody knows yet. */
-async function act(room: Darkroom, action: Exclude<Action, { kind: 'retry' }>): Promise<boolean> {
+async function act(context: Context, action: Exclude<Action, { kind: 'retry' }>): Promise<boolean> {
   const { batch } = action
   switch (action.kind) {
     case 'pause':
-      return isDone(await pauseBatch(room, batch, 'for the test'))
+      return isDone(await pauseBatch(context, batch, 'for the test'))
     case 'resume':
-      return isDone(await resumeBatch(room, batch, 'for the test'))
+      return isDone(await resumeBatch(context, batch, 'for the test'))
     case 'cancel':
-      return isDone(await cancelBatch(room, batch, 'for the test'))
+      return isDone(await cancelBatch(context, batch, 'for the test'))
     case 'change':
-      await changeBatch(room, { pool: poolName, batch }, action)
+      await changeBatch(context, { pool: poolName, batch }, action)
       return true
   }
 }

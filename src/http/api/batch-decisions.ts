@@ -14,17 +14,17 @@ const reasonSchema = z.strictObject({ reason: z.string().trim().max(limits.reaso
 
 /** POST /v1/batches/{name}/pause: nothing of it gets a slot until it is resumed. */
 export async function postPause(call: Call): Promise<Reply> {
-  return decided(call, 'paused', async (name, reason) => pauseBatch(call.room, name, reason))
+  return decided(call, 'paused', async (name, reason) => pauseBatch(call.context, name, reason))
 }
 
 /** POST /v1/batches/{name}/resume */
 export async function postResume(call: Call): Promise<Reply> {
-  return decided(call, 'resumed', async (name, reason) => resumeBatch(call.room, name, reason))
+  return decided(call, 'resumed', async (name, reason) => resumeBatch(call.context, name, reason))
 }
 
 /** POST /v1/batches/{name}/cancel: answers when no further call of it will start. */
 export async function postCancel(call: Call): Promise<Reply> {
-  return decided(call, 'cancelled', async (name, reason) => cancelBatch(call.room, name, reason))
+  return decided(call, 'cancelled', async (name, reason) => cancelBatch(call.context, name, reason))
 }
 
 async function decided(
@@ -32,9 +32,9 @@ async function decided(
   what: Decision['kind'],
   act: (name: string, reason: string) => Promise<Decided>,
 ): Promise<Reply> {
-  const { request, room, caller } = call
+  const { request, context, caller } = call
   const name = batchName(request.params)
-  if (name === undefined || !(await mayReach(room, caller, name))) return noBatch(request.params)
+  if (name === undefined || !(await mayReach(context, caller, name))) return noBatch(request.params)
   const body = await readBody(request, reasonSchema)
   if (body.kind === 'refused') return body.reply
   const done = await act(name, body.value.reason ?? `${what} by request`)
@@ -60,7 +60,7 @@ const retrySchema = z.strictObject({
 
 /** POST /v1/batches/{name}/retry: what failed for reasons that pass, or for those that are named, waits again. */
 export async function postRetry(call: Call): Promise<Reply> {
-  const { request, room } = call
+  const { request, context } = call
   const status = await ownBatch(call)
   if (status === undefined) return noBatch(request.params)
   const body = await readBody(request, retrySchema)
@@ -71,7 +71,7 @@ export async function postRetry(call: Call): Promise<Reply> {
     return replyError({ status: 409, code: 'batch_cancelled', message })
   }
   const { kinds } = body.value
-  const { retried, isAll } = await retryJobs(room, { batch, kinds, failedBefore: room.clock.now() })
+  const { retried, isAll } = await retryJobs(context, { batch, kinds, failedBefore: context.clock.now() })
   const now = await getBatch(call)
   return reply(200, { object: 'batch.retry', retried, is_all: isAll, batch: now.jsonBody ?? null })
 }

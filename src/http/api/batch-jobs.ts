@@ -18,7 +18,7 @@ const jobsQuery = z.strictObject({
 
 /** GET /v1/batches/{name}/jobs: by their keys, or those of one status in the order in which they came to it. */
 export async function getBatchJobs(call: Call): Promise<Reply> {
-  const { request, room } = call
+  const { request, context } = call
   const status = await ownBatch(call)
   if (status === undefined) return noBatch(request.params)
   const query = readQuery(request, jobsQuery)
@@ -26,7 +26,7 @@ export async function getBatchJobs(call: Call): Promise<Reply> {
   const { batch } = status
   const { after, custom_id: customId, status: state, limit } = query.value
   if (customId !== undefined) {
-    const found = await room.jobs.get({ batch, key: keyOf({ kind: 'custom-id', id: customId }) })
+    const found = await context.jobs.get({ batch, key: keyOf({ kind: 'custom-id', id: customId }) })
     const jobs = found === undefined ? [] : [found.job]
     return reply(
       200,
@@ -39,7 +39,7 @@ export async function getBatchJobs(call: Call): Promise<Reply> {
   }
   const last = after === undefined ? undefined : parseJobId(after)
   if (after !== undefined && last?.batch !== batch) return noAfter(after)
-  const page = await jobsOfBatch(room, { batch, state, after: last?.key, limit })
+  const page = await jobsOfBatch(context, { batch, state, after: last?.key, limit })
   if (page === undefined) return noAfter(after ?? '')
   const { jobs, hasMore } = page
   return reply(

@@ -8,8 +8,8 @@ import { limits } from '../../core/limits.ts'
 import { type BatchStatus, batchStatus } from '../../pipeline/status/status.ts'
 
 /** One that is not there yet may be given its terms by anybody, but for names that only we give, and others' inboxes. */
-export async function mayOpen({ room, caller }: Call, name: string): Promise<boolean> {
-  const known = await knownBatch(room, name)
+export async function mayOpen({ context, caller }: Call, name: string): Promise<boolean> {
+  const known = await knownBatch(context, name)
   if (known !== undefined) return mayUse(caller, known.owner)
   const inbox = ownerOfInbox(name)
   return !isSubmitted(name) && (inbox === undefined || inbox.owner === caller.key)
@@ -36,8 +36,8 @@ export function noBatch({ name = '' }: Call['request']['params']): Reply {
 }
 
 /** The batch of the path, if it is the caller's. */
-export async function ownBatch({ request, room, caller }: Call): Promise<BatchStatus | undefined> {
+export async function ownBatch({ request, context, caller }: Call): Promise<BatchStatus | undefined> {
   const name = batchName(request.params)
-  const status = name === undefined ? undefined : await batchStatus(room, name)
+  const status = name === undefined ? undefined : await batchStatus(context, name)
   return status !== undefined && mayUse(caller, status.owner) ? status : undefined
 }

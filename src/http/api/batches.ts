@@ -4,7 +4,7 @@ import { limits } from '../../core/limits.ts'
 import { capUsdSchema } from '../../core/costs/money.ts'
 import { priorities, batchNamePattern } from '../../core/requests/submission.ts'
 import { changeBatch } from '../../pipeline/batches/batches.ts'
-import type { Darkroom } from '../../pipeline/darkroom.ts'
+import type { Context } from '../../pipeline/context.ts'
 import { mayReach } from '../../pipeline/intake/owners.ts'
 import { batchStatus, type BatchStatus, newBatchStatus } from '../../pipeline/status/status.ts'
 import { readBody } from '../body.ts'
@@ -21,17 +21,17 @@ import { mayOpen, atItsEnd, beingChecked, batchName, noBatch } from './batch-of-
 import { batchOrderSchema, orderOf } from './batch-order.ts'
 
 /** GET /v1/batches/{name} */
-export async function getBatch({ request, room, caller }: Call): Promise<Reply> {
+export async function getBatch({ request, context, caller }: Call): Promise<Reply> {
   const name = batchName(request.params)
-  const isTheirs = name !== undefined && (await mayReach(room, caller, name))
-  const status = isTheirs ? await batchStatus(room, name) : undefined
+  const isTheirs = name !== undefined && (await mayReach(context, caller, name))
+  const status = isTheirs ? await batchStatus(context, name) : undefined
   if (status === undefined) return noBatch(request.params)
   const { status: state } = status
   const isFinished = state === 'completed' || state === 'cancelled' || state === 'failed'
   const headers = isFinished
     ? {}
-    : { 'retry-after': retryAfter(worthAskingAt(status, room.clock.now()), room.clock.now()) }
-  return reply(200, batchBody(status, await detailsOf(room, status)), headers)
+    : { 'retry-after': retryAfter(worthAskingAt(status, context.clock.now()), context.clock.now()) }
+  return reply(200, batchBody(status, await detailsOf(context, status)), headers)
 }
 
 /**
@@ -46,10 +46,10 @@ function worthAskingAt(batch: BatchStatus, now: number): number | null {
 }
 
 /** Faults, and tries of a webhook, are read only where there may be any. */
-async function detailsOf(room: Darkroom, { batch, progress, order }: BatchStatus): Promise<BatchDetails> {
+async function detailsOf(context: Context, { batch, progress, order }: BatchStatus): Promise<BatchDetails> {
   const [faults, log] = await Promise.all([
-    progress?.kind === 'failed' ? room.jobs.faults(batch) : [],
-    order?.webhook ? room.jobs.readHookLog(batch) : undefined,
+    progress?.kind === 'failed' ? context.jobs.faults(batch) : [],
+    order?.webhook ? context.jobs.readHookLog(batch) : undefined,
   ])
   return { faults, deliveries: order?.webhook ? (log?.deliveries ?? []) : undefined }
 }
@@ -62,7 +62,7 @@ const changesSchema = z.strictObject({
 
 /** PATCH /v1/batches/{name}: priority and cap, also while it runs, and before its first job, for the model named. */
 export async function patchBatch(call: Call): Promise<Reply> {
-  const { request, room, caller } = call
+  const { request, context, caller } = call
   const name = batchName(request.params)
   if (name === undefined || !(await mayOpen(call, name))) return noBatch(request.params)
   const body = await readBody(request, changesSchema)
@@ -72,35 +72,35 @@ export async function patchBatch(call: Call): Promise<Reply> {
     const message = 'the body changes nothing; allowed: priority, cap_usd, or both'
     return replyError({ status: 400, code: 'missing_required_parameter', message })
   }
-  const [first] = room.pools
-  const known = await batchStatus(room, name)
+  const [first] = context.pools
+  const known = await batchStatus(context, name)
   if (known?.progress?.kind === 'validating') return beingChecked(name)
   if (known?.progress?.kind === 'failed') return atItsEnd(name, 'failed')
-  const asked = model === undefined ? first?.name : room.poolOfModel(model)
+  const asked = model === undefined ? first?.name : context.poolOfModel(model)
   const pool = known?.pool ?? asked
   if (pool === undefined || (model !== undefined && asked !== pool)) {
     const message = `model: got ${JSON.stringify(model)}; allowed: ${known === undefined ? 'a model, or a deployment, of the settings' : `one of the pool ${known.pool}, to which the batch belongs`}`
     return replyError({ status: 400, param: 'model', code: 'invalid_value', message })
   }
-  const least = room.pools.find((each) => each.name === pool)?.costs.leastMicroUsd ?? 0
+  const least = context.pools.find((each) => each.name === pool)?.costs.leastMicroUsd ?? 0
   if (typeof capMicroUsd === 'number' && capMicroUsd < least) {
     const message = `cap_usd: got ${usd(capMicroUsd)}; allowed: at least ${usd(least)}, what one image can cost, or null for no cap`
     return replyError({ status: 400, param: 'cap_usd', code: 'invalid_value', message })
   }
-  const isTheirs = await changeBatch(room, { pool, batch: name }, { priority, capMicroUsd }, caller)
+  const isTheirs = await changeBatch(context, { pool, batch: name }, { priority, capMicroUsd }, caller)
   return isTheirs ? getBatch(call) : noBatch(request.params)
 }
 
 /** POST /v1/batches: taken at once; its file is checked, whole, before anything of it starts. */
 export async function postBatch(call: Call): Promise<Reply> {
-  const { request, room, caller } = call
+  const { request, context, caller } = call
   const body = await readBody(request, batchOrderSchema)
   if (body.kind === 'refused') return body.reply
   const idempotency = readIdempotencyKey(request)
   if (idempotency.kind === 'refused') return idempotency.reply
   const { idempotencyKey } = idempotency
   const { input_file_id: fileId, cap_usd: capMicroUsd } = body.value
-  const file = await room.files.get(fileId)
+  const file = await context.files.get(fileId)
   if (file === undefined || !mayUse(caller, file.owner)) {
     const message = `input_file_id: file ${JSON.stringify(fileId)} does not exist; upload it with POST /v1/files`
     return replyError({ status: 400, param: 'input_file_id', code: 'invalid_value', message })
@@ -109,28 +109,28 @@ export async function postBatch(call: Call): Promise<Reply> {
     const message = `input_file_id: the purpose of file ${fileId} is ${file.purpose}; allowed: batch`
     return replyError({ status: 400, param: 'input_file_id', code: 'invalid_value', message })
   }
-  const least = Math.min(...room.pools.map(({ costs }) => costs.leastMicroUsd))
+  const least = Math.min(...context.pools.map(({ costs }) => costs.leastMicroUsd))
   if (typeof capMicroUsd === 'number' && capMicroUsd < least) {
     const message = 'cap_usd: it is less than one image can cost; raise it, or leave it out for no cap'
     return replyError({ status: 400, param: 'cap_usd', code: 'invalid_value', message })
   }
   const { order, terms } = orderOf(body.value, { caller, origin: new URL(request.url).origin })
-  const webhookFault = order.webhook && room.webhooks.fault(order.webhook.url)
+  const webhookFault = order.webhook && context.webhooks.fault(order.webhook.url)
   if (webhookFault) {
     const message = `webhook: ${webhookFault}`
     return replyError({ status: 400, param: 'webhook', code: 'invalid_value', message })
   }
-  const { batch, isNew } = await submitBatch(room, { owner: caller.key, idempotencyKey, order, terms })
+  const { batch, isNew } = await submitBatch(context, { owner: caller.key, idempotencyKey, order, terms })
   if (!isNew && JSON.stringify(batch.order) !== JSON.stringify(order)) {
     const message = `Idempotency-Key: batch ${batch.batch} has it already, and was asked for otherwise; use another`
     return replyError({ status: 409, param: 'Idempotency-Key', code: 'batch_exists', message })
   }
   // Nobody waits for it, and should this instance die the queue brings it to another: so it begins at once.
-  void registerBatch(room, batch.batch).catch((error: unknown) => {
-    room.log.event('batch_put_off', { batch: batch.batch, code: errorCode(error) })
+  void registerBatch(context, batch.batch).catch((error: unknown) => {
+    context.log.event('batch_put_off', { batch: batch.batch, code: errorCode(error) })
   })
   if (!isNew) {
-    const status = await batchStatus(room, batch.batch)
+    const status = await batchStatus(context, batch.batch)
     const body = batchBody(status ?? newBatchStatus(batch))
     return reply(200, body, { 'idempotent-replayed': 'true' })
   }
@@ -148,15 +148,15 @@ const listQuery = z.strictObject({
  * GET /v1/batches: newest first, the caller's own, or all for an admin. Those by file, as OpenAI's clients expect them: a
  * program that cancels all it is shown must not cancel a day's inbox. `kind=all` shows the others too.
  */
-export async function getBatches({ request, room, caller }: Call): Promise<Reply> {
+export async function getBatches({ request, context, caller }: Call): Promise<Reply> {
   const query = readQuery(request, listQuery)
   if (query.kind === 'refused') return query.reply
   const { limit, after, kind } = query.value
-  const last = after === undefined ? undefined : await room.jobs.readBatch(after)
+  const last = after === undefined ? undefined : await context.jobs.readBatch(after)
   if (after !== undefined && (last === undefined || !mayUse(caller, last.owner))) return noAfter(after)
   const owner = caller.isAdmin ? undefined : (caller.key ?? undefined)
-  const page = await room.batches.page({ owner, after: last, limit, isSubmittedOnly: kind === 'file' })
-  const found = await Promise.all(page.batches.map(async (batch) => batchStatus(room, batch)))
+  const page = await context.batches.page({ owner, after: last, limit, isSubmittedOnly: kind === 'file' })
+  const found = await Promise.all(page.batches.map(async (batch) => batchStatus(context, batch)))
   const data = found.filter((status) => status !== undefined).map((status) => batchBody(status))
   return reply(200, listBody(data, page.batches, page.hasMore))
 }

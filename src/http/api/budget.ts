@@ -4,9 +4,9 @@ import { budgetStatus, type DeploymentStatus } from '../../pipeline/status/statu
 import { exactSeconds, reply, seconds, type Call, type Reply } from '../reply.ts'
 
 /** GET /v1/budget: what each deployment may start, and when. */
-export async function getBudget({ room }: Call): Promise<Reply> {
-  const deployments = await budgetStatus(room)
-  const now = room.clock.now()
+export async function getBudget({ context }: Call): Promise<Reply> {
+  const deployments = await budgetStatus(context)
+  const now = context.clock.now()
   return reply(200, {
     object: 'budget',
     deployments: deployments.map((status) => deploymentBody(status, now)),
@@ -14,8 +14,8 @@ export async function getBudget({ room }: Call): Promise<Reply> {
 }
 
 /** GET /healthz: whether storage answers, and which deployments are stopped. Anyone may ask: the words are in /v1/budget. */
-export async function getHealth({ room }: Call): Promise<Reply> {
-  const deployments = await budgetStatus(room)
+export async function getHealth({ context }: Call): Promise<Reply> {
+  const deployments = await budgetStatus(context)
   const stopped = deployments.flatMap(({ member: { deployment, breaker } }) =>
     breaker === null ? [] : [{ deployment, code: breaker.code }],
   )

@@ -27,7 +27,7 @@ const bounds = {
 }
 
 /** The form that the model's API takes: `image` or `image[]`, once or more, `mask`, and the other fields as text. */
-export async function readEditForm({ request, room }: Call, hands: Hands): Promise<ReadCall> {
+export async function readEditForm({ request, context }: Call, hands: Hands): Promise<ReadCall> {
   let sumBytes = 0
   // The next file may begin before the one before it was looked at: each piece counts when it comes.
   const fits = (bytes: number): boolean => (sumBytes += bytes) <= limits.requestFilesBytesMax
@@ -57,7 +57,7 @@ export async function readEditForm({ request, room }: Call, hands: Hands): Promi
       message: `${param}: it is given twice; allowed: once`,
     })
   }
-  const parsed = room.parse({ json: bodyOf(fields) }, 'call')
+  const parsed = context.parse({ json: bodyOf(fields) }, 'call')
   if (parsed.kind === 'invalid') return refused({ status: 400, ...parsed.fault })
   const { submission } = parsed
   return { kind: 'read', submission: { ...submission, request: withBytes(submission.request, uploads) } }

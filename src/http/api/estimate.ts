@@ -4,14 +4,14 @@ import { boundedText, tooLong } from '../body.ts'
 import { reply, replyError, seconds, usd, type Call, type Reply } from '../reply.ts'
 
 /** POST /v1/estimate: a job, or the lines of a batch file; nothing is stored or spent. */
-export async function postEstimate({ request, room, caller }: Call): Promise<Reply> {
+export async function postEstimate({ request, context, caller }: Call): Promise<Reply> {
   const bytesMax = limits.estimateBodyBytesMax
   const text = await boundedText(request, { bytesMax })
   if (text === undefined) return tooLong(bytesMax)
-  const made = await forecast(room, text, breathe, caller)
+  const made = await forecast(context, text, breathe, caller)
   return made.kind === 'invalid'
     ? replyError({ status: 400, ...made.fault })
-    : reply(200, estimateBody(made.forecast, room.clock.now()))
+    : reply(200, estimateBody(made.forecast, context.clock.now()))
 }
 
 function estimateBody(made: Forecast, now: number): object {

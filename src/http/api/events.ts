@@ -19,7 +19,7 @@ const eventsQuery = z.strictObject({ since: z.enum(['start', 'now']).default('st
  * that there is no more, which is how a browser learns to stop.
  */
 export async function getEvents(call: Call): Promise<Reply> {
-  const { request, room, gone } = call
+  const { request, context, gone } = call
   const status = await ownBatch(call)
   if (status === undefined) return noBatch(request.params)
   const query = readQuery(request, eventsQuery)
@@ -31,13 +31,13 @@ export async function getEvents(call: Call): Promise<Reply> {
     return replyError({ status: 400, param: 'Last-Event-ID', code: 'invalid_value', message })
   }
   if (after?.kind === 'end' && isOver(status.status)) return { status: 204, headers: {} }
-  if (followers(room) >= limits.liveStreamsMax) {
+  if (followers(context) >= limits.liveStreamsMax) {
     const message = `this instance has ${limits.liveStreamsMax} event streams open; come again later`
     const refused = replyError({ status: 429, code: 'too_many_streams', message })
     return { ...refused, headers: { ...refused.headers, 'retry-after': '30' } }
   }
   const isNewOnly = query.value.since === 'now'
-  const events = liveEvents(room, { batch: status.batch, after, isNewOnly }, gone)
+  const events = liveEvents(context, { batch: status.batch, after, isNewOnly }, gone)
   return {
     status: 200,
     headers: {

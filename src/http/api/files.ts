@@ -4,7 +4,7 @@ import { mayUse, type Caller } from '../../core/caller.ts'
 import { timeOfId } from '../../core/timed-id.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
-import type { Darkroom } from '../../pipeline/darkroom.ts'
+import type { Context } from '../../pipeline/context.ts'
 import { filePurposes, type KeptContent, type StoredFile } from '../../ports.ts'
 import { uploadPatience } from '../body.ts'
 import { letPass } from '../chunks.ts'
@@ -20,7 +20,7 @@ import { withImages } from './inline-images.ts'
 
 /** POST /v1/files: the content goes to storage while it comes; what is to be said of it may stand before or behind it. */
 export async function postFile(call: Call): Promise<Reply> {
-  const hands = handsOf(call.room)
+  const hands = handsOf(call.context)
   if (!takeBlocks(hands, call.request)) {
     await letPass(call.request.body, uploadPatience)
     return replyError(handsFull)
@@ -32,7 +32,7 @@ export async function postFile(call: Call): Promise<Reply> {
   }
 }
 
-async function takeFile({ request, room, caller }: Call): Promise<Reply> {
+async function takeFile({ request, context, caller }: Call): Promise<Reply> {
   const bounds = {
     fieldsMax: limits.uploadFieldsMax,
     fieldBytesMax: limits.uploadFieldBytesMax,
@@ -41,7 +41,7 @@ async function takeFile({ request, room, caller }: Call): Promise<Reply> {
     stallMs: timing.uploadStallMs,
   }
   const read = await readMultipart(request, bounds, async ({ name, filename, content }): Promise<Upload> => {
-    const kept = await room.files.keep({ content, sizeBytesMax: limits.requestFilesBytesMax })
+    const kept = await context.files.keep({ content, sizeBytesMax: limits.requestFilesBytesMax })
     return { name, filename, kept }
   })
   const [upload] = read.files
@@ -146,10 +146,10 @@ const querySchema = z.object({
 })
 
 /** GET /v1/files */
-export async function listFiles({ request, room, caller }: Call): Promise<Reply> {
+export async function listFiles({ request, context, caller }: Call): Promise<Reply> {
   const query = readQuery(request, querySchema)
   if (query.kind === 'refused') return query.reply
-  const { files, hasMore, lastId } = await room.files.list({ owner: ownerOf(caller), ...query.value })
+  const { files, hasMore, lastId } = await context.files.list({ owner: ownerOf(caller), ...query.value })
   return reply(200, {
     object: 'list',
     data: files.map(fileBody),
@@ -168,13 +168,13 @@ export async function getFile(call: Call): Promise<Reply> {
 
 /** GET /v1/files/{id}/content: all of it, or the one range that is asked for. */
 export async function getFileContent(call: Call): Promise<Reply> {
-  const { request, room } = call
+  const { request, context } = call
   const file = await fileOf(call)
   if (file === undefined) return noSuchFile(call)
   if (request.query.get('images') === 'b64') return withInlinedImages(call, file)
   if (request.query.get('link') === 'true') {
     const facts = { contentType: contentTypeOf(file), disposition: attachment(file.filename) }
-    const location = await room.files.link(file.id, facts)
+    const location = await context.files.link(file.id, facts)
     // Where none can be signed the bytes come from here, as without.
     if (location !== undefined) return { status: 302, headers: { location, 'cache-control': 'no-store' } }
   }
@@ -191,7 +191,7 @@ export async function getFileContent(call: Call): Promise<Reply> {
     const refusal = replyError({ status: 416, param: 'Range', code: 'range_not_satisfiable', message })
     return { ...refusal, headers: { ...refusal.headers, 'content-range': `bytes */${sizeBytes}` } }
   }
-  const body = await room.files.read(file.id, range)
+  const body = await context.files.read(file.id, range)
   if (body === undefined) return noSuchFile(call)
   const { from, before } = range ?? { from: 0, before: sizeBytes }
   return {
@@ -215,7 +215,7 @@ async function withInlinedImages(call: Call, file: StoredFile): Promise<Reply> {
     const message = `images: the purpose of file ${file.id} is ${file.purpose}; allowed: with batch_output`
     return replyError({ status: 400, param: 'images', code: 'invalid_value', message })
   }
-  const lines = await call.room.files.read(file.id)
+  const lines = await call.context.files.read(file.id)
   if (lines === undefined) return noSuchFile(call)
   return {
     status: 200,
@@ -225,24 +225,24 @@ async function withInlinedImages(call: Call, file: StoredFile): Promise<Reply> {
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
     },
-    body: withImages(call.room, lines),
+    body: withImages(call.context, lines),
   }
 }
 
 /** DELETE /v1/files/{id} */
 export async function deleteFile(call: Call): Promise<Reply> {
   const file = await fileOf(call)
-  if (file === undefined || !(await call.room.files.remove(file.id))) return noSuchFile(call)
+  if (file === undefined || !(await call.context.files.remove(file.id))) return noSuchFile(call)
   return reply(200, { id: file.id, object: 'file', deleted: true })
 }
 
 /** What belongs to another key is not there for this one. */
-async function fileOf({ request, room, caller }: Call): Promise<StoredFile | undefined> {
-  const file = await readFileOf(room, request.params['id'])
+async function fileOf({ request, context, caller }: Call): Promise<StoredFile | undefined> {
+  const file = await readFileOf(context, request.params['id'])
   return file !== undefined && mayUse(caller, file.owner) ? file : undefined
 }
 
-async function readFileOf({ files }: Darkroom, id: string | undefined): Promise<StoredFile | undefined> {
+async function readFileOf({ files }: Context, id: string | undefined): Promise<StoredFile | undefined> {
   return id === undefined ? undefined : files.get(id)
 }
 

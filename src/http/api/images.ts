@@ -26,10 +26,10 @@ import { replyError, type ApiError, type Call, type Reply } from '../reply.ts'
 
 /** POST /v1/images/generations: the model's own call, which waits its turn in the budget. */
 export async function postGeneration(call: Call): Promise<Reply> {
-  return answerCall(call, async ({ room, request }) => {
+  return answerCall(call, async ({ context, request }) => {
     const text = await boundedText(request)
     if (text === undefined) return { kind: 'refused', reply: tooLong() }
-    const read = readSubmission(room.parse(text, 'call'))
+    const read = readSubmission(context.parse(text, 'call'))
     const isEdit = read.kind === 'read' && read.submission.request.inputs !== undefined
     return isEdit ? refused(noImageHere) : read
   })
@@ -43,10 +43,10 @@ const noImageHere: SubmissionFault = {
 
 /** POST /v1/images/edits: as a form, which is what the model takes, or as OpenAI's JSON. */
 export async function postEdit(call: Call): Promise<Reply> {
-  return answerCall(call, async ({ room, request }, hands) => {
+  return answerCall(call, async ({ context, request }, hands) => {
     const read = isForm(request)
       ? await readEditForm(call, hands)
-      : await readEditJson({ room, request }, hands)
+      : await readEditJson({ context, request }, hands)
     const isGeneration = read.kind === 'read' && read.submission.request.inputs === undefined
     return isGeneration ? refused(noImage) : read
   })
@@ -59,13 +59,13 @@ const noImage: SubmissionFault = {
 }
 
 async function readEditJson(
-  { room, request }: Pick<Call, 'room' | 'request'>,
+  { context, request }: Pick<Call, 'context' | 'request'>,
   hands: Hands,
 ): Promise<ReadCall> {
   const bytesMax = limits.jobBodyBytesMax
   const text = await boundedText(request, { bytesMax, hands, ...uploadPatience })
   if (text === undefined) return { kind: 'refused', reply: tooLong(bytesMax) }
-  return readSubmission(room.parse(text, 'call'))
+  return readSubmission(context.parse(text, 'call'))
 }
 
 function readSubmission(parsed: ParsedSubmission): ReadCall {
@@ -83,16 +83,16 @@ function faultReply(fault: SubmissionFault): Reply {
 type Reader = (call: Call, hands: Hands) => Promise<ReadCall>
 
 async function answerCall(call: Call, read: Reader): Promise<Reply> {
-  const { request, room, gone } = call
-  const arrivedAt = room.clock.now()
+  const { request, context, gone } = call
+  const arrivedAt = context.clock.now()
   const given = readIdempotencyKey(request)
   if (given.kind === 'refused') return given.reply
-  const leave = takePlace(room)
+  const leave = takePlace(context)
   if (leave === undefined) return busyReply(timing.syncFullMs)
   try {
     const taken = await take(call, read, { idempotencyKey: given.idempotencyKey, arrivedAt })
     if (taken.kind === 'reply') return taken.reply
-    return await endReply(call, taken.job, await endOfSyncCall(room, taken, { arrivedAt, gone }))
+    return await endReply(call, taken.job, await endOfSyncCall(context, taken, { arrivedAt, gone }))
   } finally {
     leave()
   }
@@ -106,14 +106,14 @@ async function take(
   read: Reader,
   waited: Pick<SyncCall, 'idempotencyKey' | 'arrivedAt'>,
 ): Promise<Taken> {
-  const { room, id, caller } = call
-  const hands = handsOf(room)
+  const { context, id, caller } = call
+  const hands = handsOf(context)
   try {
     const body = await read(call, hands)
     if (body.kind === 'full') return { kind: 'reply', reply: replyError(handsFull) }
     if (body.kind === 'refused') return { kind: 'reply', reply: body.reply }
     const { submission } = body
-    const taken = await takeSyncCall(room, { submission, ...waited, requestId: id, caller })
+    const taken = await takeSyncCall(context, { submission, ...waited, requestId: id, caller })
     if (taken.kind === 'taken') return taken
     return { kind: 'reply', reply: taken.kind === 'unsure' ? unsure(taken.job) : faultReply(taken.fault) }
   } finally {
@@ -150,14 +150,14 @@ function busyReply(retryAfterMs: number): Reply {
 }
 
 async function finishedReply(
-  { room }: Call,
+  { context }: Call,
   { job, isNew }: Extract<SyncEnd, { kind: 'finished' }>,
 ): Promise<Reply> {
   const { phase } = job
   switch (phase.kind) {
     case 'succeeded': {
-      const contents = await despiteFaults(room, async () =>
-        Promise.all(phase.images.map(async (image) => room.images.open(image))),
+      const contents = await despiteFaults(context, async () =>
+        Promise.all(phase.images.map(async (image) => context.images.open(image))),
       )
       if (contents === undefined) {
         const message = `its images are made, but cannot be read now; they will be at /v1/jobs/${jobId(job)}`

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { parseJobId } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
-import type { Darkroom } from '../../pipeline/darkroom.ts'
+import type { Context } from '../../pipeline/context.ts'
 import { linesOf } from '../../pipeline/lines.ts'
 import { base64Of } from '../base64.ts'
 
@@ -13,7 +13,7 @@ const lineSchema = z.looseObject({
 
 /** Lines of results with the images themselves, in base64, in place of their addresses; an image is never held whole. */
 export async function* withImages(
-  room: Darkroom,
+  context: Context,
   lines: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
   for await (const { text = '' } of linesOf(lines, { lineBytesMax: limits.batchLineBytesMax })) {
@@ -31,7 +31,7 @@ export async function* withImages(
     for (const [k, piece] of pieces.entries()) {
       yield Buffer.from(piece)
       const url = data[k]?.url
-      if (url !== undefined) yield* imageJson(room, url)
+      if (url !== undefined) yield* imageJson(context, url)
     }
     yield Buffer.from('\n')
   }
@@ -42,8 +42,8 @@ function mark(k: number): string {
 }
 
 /** `{"b64_json":"…"}`, or the address again where the image is gone. */
-async function* imageJson(room: Darkroom, url: string): AsyncGenerator<Uint8Array> {
-  const content = await open(room, url)
+async function* imageJson(context: Context, url: string): AsyncGenerator<Uint8Array> {
+  const content = await open(context, url)
   if (content === undefined) {
     yield Buffer.from(JSON.stringify({ url }))
     return
@@ -53,10 +53,10 @@ async function* imageJson(room: Darkroom, url: string): AsyncGenerator<Uint8Arra
   yield Buffer.from('"}')
 }
 
-async function open(room: Darkroom, url: string): Promise<AsyncIterable<Uint8Array> | undefined> {
+async function open(context: Context, url: string): Promise<AsyncIterable<Uint8Array> | undefined> {
   const [, id = '', k = ''] = /\/v1\/jobs\/([^/]+)\/images\/(\d+)$/.exec(url) ?? []
   const ref = parseJobId(id)
-  const stored = ref && (await room.jobs.get(ref))
+  const stored = ref && (await context.jobs.get(ref))
   const image = stored?.job.phase.kind === 'succeeded' ? stored.job.phase.images[Number(k)] : undefined
-  return image && room.images.open(image)
+  return image && context.images.open(image)
 }

@@ -29,17 +29,17 @@ import {
 } from '../reply.ts'
 
 /** POST /v1/jobs: 202 with the job, also when it was there already; 409 when it was, and asked for something else. */
-export async function postJob({ request, room, id, caller }: Call): Promise<Reply> {
+export async function postJob({ request, context, id, caller }: Call): Promise<Reply> {
   const given = readIdempotencyKey(request)
   if (given.kind === 'refused') return given.reply
   const { idempotencyKey } = given
   const bytesMax = limits.jobBodyBytesMax
-  const hands = handsOf(room)
+  const hands = handsOf(context)
   let taken: TakenRequest
   try {
     const text = await boundedText(request, { bytesMax, hands, ...uploadPatience })
     if (text === undefined) return tooLong(bytesMax)
-    taken = await takeRequest(room, { text, idempotencyKey, requestId: id, caller })
+    taken = await takeRequest(context, { text, idempotencyKey, requestId: id, caller })
   } finally {
     hands.empty()
   }
@@ -52,11 +52,11 @@ export async function postJob({ request, room, id, caller }: Call): Promise<Repl
     return jobExists(job, param)
   }
   // The job is taken; that nobody can say when it starts must not make its sender send it again.
-  const estimatedStartAt = await estimateStart(room, job).catch((error: unknown) => {
-    room.log.event('storage_failed', { doing: 'estimate', code: errorCode(error) })
+  const estimatedStartAt = await estimateStart(context, job).catch((error: unknown) => {
+    context.log.event('storage_failed', { doing: 'estimate', code: errorCode(error) })
     return null
   })
-  const waitMs = Math.max(1_000, (estimatedStartAt ?? room.clock.now()) - room.clock.now())
+  const waitMs = Math.max(1_000, (estimatedStartAt ?? context.clock.now()) - context.clock.now())
   return reply(202, jobBody(request.url, job, estimatedStartAt), {
     location: new URL(`/v1/jobs/${jobId(job)}`, request.url).pathname,
     'retry-after': String(Math.ceil(waitMs / 1_000)),
@@ -72,23 +72,23 @@ export const statusOfFault: Readonly<Record<string, number>> = {
 
 /** GET /v1/jobs/{id} */
 export async function getJob(call: Call): Promise<Reply> {
-  const { request, room } = call
+  const { request, context } = call
   const ref = await jobAskedFor(call)
-  const status = ref && (await jobStatus(room, ref))
+  const status = ref && (await jobStatus(context, ref))
   if (status === undefined) return noJob(call)
   const { job, estimatedStartAt } = status
   const isFinished = !['queued', 'running'].includes(stateOf(job))
-  const startAt = job.phase.kind === 'running' ? room.clock.now() : estimatedStartAt
+  const startAt = job.phase.kind === 'running' ? context.clock.now() : estimatedStartAt
   // Not when a call as long as usual will be over: many are faster.
   const readyAt = startAt === null ? null : startAt + pollSoonMs
-  const headers = isFinished ? {} : { 'retry-after': retryAfter(readyAt, room.clock.now()) }
+  const headers = isFinished ? {} : { 'retry-after': retryAfter(readyAt, context.clock.now()) }
   return reply(200, jobBody(request.url, job, estimatedStartAt), headers)
 }
 
 /** The job that the path names; undefined when it is none of the caller's. */
-async function jobAskedFor({ request, room, caller }: Call): Promise<JobRef | undefined> {
+async function jobAskedFor({ request, context, caller }: Call): Promise<JobRef | undefined> {
   const ref = parseJobId(request.params['id'] ?? '')
-  return ref !== undefined && (await mayReach(room, caller, ref.batch)) ? ref : undefined
+  return ref !== undefined && (await mayReach(context, caller, ref.batch)) ? ref : undefined
 }
 
 function noJob({ request }: Call): Reply {
@@ -97,9 +97,9 @@ function noJob({ request }: Call): Reply {
 
 /** POST /v1/jobs/{id}/cancel: a call that is under way goes on, and its images are kept. */
 export async function postCancelJob(call: Call): Promise<Reply> {
-  const { request, room } = call
+  const { request, context } = call
   const ref = await jobAskedFor(call)
-  const done = ref && (await cancelJob(room, ref))
+  const done = ref && (await cancelJob(context, ref))
   if (done === undefined || done.kind === 'unknown-job') return noJob(call)
   if (done.kind === 'cancelled') return reply(200, jobBody(request.url, done.job, null))
   const state = stateOf(done.job)
@@ -109,14 +109,14 @@ export async function postCancelJob(call: Call): Promise<Reply> {
 
 /** GET /v1/jobs/{id}/images/{k}: the image, or a redirect to a link that works for a quarter of an hour. */
 export async function getImage(call: Call): Promise<Reply> {
-  const { request, room } = call
+  const { request, context } = call
   const { id = '', k = '' } = request.params
   const ref = await jobAskedFor(call)
-  const image = ref && /^\d{1,2}$/.test(k) ? await imageOfJob(room, ref, Number(k)) : undefined
+  const image = ref && /^\d{1,2}$/.test(k) ? await imageOfJob(context, ref, Number(k)) : undefined
   const etag = `"${image?.sha256 ?? ''}"`
   const kept = { etag, 'cache-control': 'private, max-age=3600' }
   if (image !== undefined && isKnown(request, etag)) return { status: 304, headers: kept }
-  const content = image && (await room.images.read(image))
+  const content = image && (await context.images.read(image))
   if (image === undefined || content === undefined) return notFound(`image ${quoted(k)} of job ${quoted(id)}`)
   if (content.kind === 'link')
     return { status: 302, headers: { location: content.url, 'cache-control': 'no-store' } }

@@ -3,7 +3,7 @@ import { stringify } from 'csv-stringify/sync'
 import { z } from 'zod'
 import { stateOf, type Image, type Job } from '../../core/jobs/job.ts'
 import { imageUrl } from '../../core/batches/result-line.ts'
-import type { Darkroom } from '../../pipeline/darkroom.ts'
+import type { Context } from '../../pipeline/context.ts'
 import {
   finishedJobs,
   linesWithoutJobs,
@@ -36,15 +36,15 @@ const columns = [
 ] as const
 
 /** A row an image, and one for each job without any. Cells that a spreadsheet would run as formulas are quoted. */
-export async function* csvOf(room: Darkroom, results: Results): AsyncGenerator<Uint8Array> {
+export async function* csvOf(context: Context, results: Results): AsyncGenerator<Uint8Array> {
   let rows: unknown[][] = [[...columns]]
-  for await (const job of finishedJobs(room, results.batch, results.part)) {
+  for await (const job of finishedJobs(context, results.batch, results.part)) {
     rows.push(...rowsOf(job, results.origin))
     if (rows.length < rowsAtOnce) continue
     yield csv(rows)
     rows = []
   }
-  for await (const customId of linesWithoutJobs(room, results.batch, results.part)) {
+  for await (const customId of linesWithoutJobs(context, results.batch, results.part)) {
     rows.push([customId ?? '', 'cancelled', ...columns.slice(2).map(() => '')])
     if (rows.length < rowsAtOnce) continue
     yield csv(rows)
@@ -87,21 +87,21 @@ function rowsOf(job: Job, origin: string): readonly unknown[][] {
 }
 
 /** The images of the jobs that succeeded, behind a manifest of all: `manifest.csv`, `manifest.jsonl`, `images/…`. */
-export function zipOf(room: Darkroom, results: Results): AsyncIterable<Uint8Array> {
-  return makeZip(entries(room, results), { buffersAreUTF8: true })
+export function zipOf(context: Context, results: Results): AsyncIterable<Uint8Array> {
+  return makeZip(entries(context, results), { buffersAreUTF8: true })
 }
 
 async function* entries(
-  room: Darkroom,
+  context: Context,
   results: Results,
 ): AsyncGenerator<{ name: string; lastModified: Date; input: AsyncIterable<Uint8Array> }> {
-  const lastModified = new Date(room.clock.now())
-  yield { name: 'manifest.csv', lastModified, input: csvOf(room, results) }
-  yield { name: 'manifest.jsonl', lastModified, input: resultLines(room, results) }
-  for await (const job of finishedJobs(room, results.batch, results.part)) {
+  const lastModified = new Date(context.clock.now())
+  yield { name: 'manifest.csv', lastModified, input: csvOf(context, results) }
+  yield { name: 'manifest.jsonl', lastModified, input: resultLines(context, results) }
+  for await (const job of finishedJobs(context, results.batch, results.part)) {
     if (job.phase.kind !== 'succeeded') continue
     for (const [k, image] of job.phase.images.entries()) {
-      const input = await room.images.open(image)
+      const input = await context.images.open(image)
       // Somebody deleted it; the manifest still tells of it.
       if (input === undefined) continue
       yield { name: nameOf(job, image, k), lastModified: new Date(job.phase.finishedAt), input }
@@ -122,7 +122,7 @@ const resultsQuery = z.strictObject({
 
 /** GET /v1/batches/{name}/results: what is finished so far, streamed; also while the batch runs. */
 export async function getResults(call: Call): Promise<Reply> {
-  const { request, room } = call
+  const { request, context } = call
   const status = await ownBatch(call)
   if (status === undefined) return noBatch(request.params)
   const query = readQuery(request, resultsQuery)
@@ -145,12 +145,12 @@ export async function getResults(call: Call): Promise<Reply> {
   })
   switch (format) {
     case 'jsonl': {
-      const lines = resultLines(room, results)
-      return download('application/jsonl', images === 'b64' ? withImages(room, lines) : lines)
+      const lines = resultLines(context, results)
+      return download('application/jsonl', images === 'b64' ? withImages(context, lines) : lines)
     }
     case 'csv':
-      return download('text/csv; charset=utf-8', csvOf(room, results))
+      return download('text/csv; charset=utf-8', csvOf(context, results))
     case 'zip':
-      return download('application/zip', zipOf(room, results))
+      return download('application/zip', zipOf(context, results))
   }
 }

@@ -27,7 +27,7 @@ const uploadSchema = z.strictObject({
 })
 
 /** POST /v1/uploads: OpenAI's way for files that are too large for one request. */
-export async function postUpload({ request, room, caller }: Call): Promise<Reply> {
+export async function postUpload({ request, context, caller }: Call): Promise<Reply> {
   const body = await readBody(request, uploadSchema)
   if (body.kind === 'refused') return body.reply
   const { bytes: sizeBytes, filename, purpose, expires_after: expiry } = body.value
@@ -35,7 +35,7 @@ export async function postUpload({ request, room, caller }: Call): Promise<Reply
     const message = `bytes: got ${sizeBytes}; allowed: at most ${fileBytesMax[purpose]} for the purpose ${purpose}`
     return replyError({ status: 400, param: 'bytes', code: 'file_too_large', message })
   }
-  const upload = await room.uploads.open({
+  const upload = await context.uploads.open({
     owner: caller.key,
     // Without folders, as the name of a file in a form.
     filename: filename.split(/[\\/]/).at(-1) || 'file',
@@ -62,7 +62,7 @@ export async function postUploadPart(call: Call): Promise<Reply> {
   }
   const upload = await uploadOf(call)
   if (upload === undefined) return refused(noSuchUpload(call))
-  const hands = handsOf(call.room)
+  const hands = handsOf(call.context)
   if (!takeBlocks(hands, call.request)) return refused(replyError(handsFull))
   try {
     return await takePart(call, upload)
@@ -72,10 +72,10 @@ export async function postUploadPart(call: Call): Promise<Reply> {
 }
 
 async function takePart(call: Call, { id }: Upload): Promise<Reply> {
-  const { request, room } = call
+  const { request, context } = call
   const read = await readMultipart(request, bounds, async ({ name, content }) => {
     // Another field's bytes flow past.
-    return { name, staged: name === 'data' ? await room.uploads.stage({ id, content }) : undefined }
+    return { name, staged: name === 'data' ? await context.uploads.stage({ id, content }) : undefined }
   })
   if (read.kind === 'refused') return replyError(read.fault)
   const [field] = read.fields
@@ -136,13 +136,13 @@ const completeSchema = z.strictObject({
 
 /** POST /v1/uploads/{id}/complete: the parts, in this order, are a file from now on. */
 export async function completeUpload(call: Call): Promise<Reply> {
-  const { request, room } = call
+  const { request, context } = call
   const upload = await uploadOf(call)
   if (upload === undefined) return noSuchUpload(call)
   const body = await readBody(request, completeSchema)
   if (body.kind === 'refused') return body.reply
   const { part_ids: partIds, md5 } = body.value
-  const completed = await room.uploads.complete({
+  const completed = await context.uploads.complete({
     id: upload.id,
     partIds,
     md5: md5?.toLowerCase() ?? null,
@@ -189,7 +189,7 @@ export async function cancelUpload(call: Call): Promise<Reply> {
   if (upload === undefined) return noSuchUpload(call)
   const body = await readBody(call.request, z.strictObject({}))
   if (body.kind === 'refused') return body.reply
-  const cancelled = await call.room.uploads.cancel(upload.id)
+  const cancelled = await call.context.uploads.cancel(upload.id)
   if (cancelled === undefined) return noSuchUpload(call)
   if (cancelled.kind === 'closed') return closedReply(call, cancelled)
   return reply(200, uploadBody(cancelled.upload))
@@ -213,8 +213,8 @@ function closedReply({ request }: Call, { why }: Closed): Reply {
 }
 
 /** What belongs to another key is not there for this one. */
-async function uploadOf({ request, room, caller }: Call): Promise<Upload | undefined> {
-  const upload = await room.uploads.get(request.params['id'] ?? '')
+async function uploadOf({ request, context, caller }: Call): Promise<Upload | undefined> {
+  const upload = await context.uploads.get(request.params['id'] ?? '')
   return upload !== undefined && mayUse(caller, upload.owner) ? upload : undefined
 }
 

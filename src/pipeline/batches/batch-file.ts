@@ -2,7 +2,7 @@ import { readBatchLine, type BatchLine, type LineFault } from '../../core/batche
 import type { BatchOrder } from '../../core/batches/batch-order.ts'
 import { limits } from '../../core/limits.ts'
 import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import { checkInputs, type InputsSeen } from '../intake/inputs.ts'
 import { linesOf } from '../lines.ts'
 
@@ -20,7 +20,7 @@ type Order = Pick<BatchOrder, 'inputFileId' | 'endpoint' | 'filesOf'>
  * `renew` is called all along.
  */
 export async function checkFile(
-  room: Darkroom,
+  context: Context,
   order: Order,
   { renew }: { readonly renew: () => Promise<void> },
 ): Promise<CheckedFile> {
@@ -30,7 +30,7 @@ export async function checkFile(
     count += 1
     if (faults.length < limits.faultsKeptMax) faults.push({ line, code, param, message })
   }
-  const content = await room.files.read(order.inputFileId)
+  const content = await context.files.read(order.inputFileId)
   if (content === undefined) {
     const message = `input_file_id: file ${order.inputFileId} does not exist any more`
     blame(null, { code: 'invalid_request', param: 'input_file_id', message })
@@ -53,7 +53,7 @@ export async function checkFile(
       blame(number, { code: 'invalid_json_line', param: null, message })
       continue
     }
-    const read = readBatchLine(text, { parse: room.parse, endpoint: order.endpoint })
+    const read = readBatchLine(text, { parse: context.parse, endpoint: order.endpoint })
     if (read.kind === 'fault') {
       blame(number, read.fault)
       continue
@@ -66,7 +66,10 @@ export async function checkFile(
       const message = `custom_id: line ${first} has it already; each must be another`
       blame(number, { code: 'duplicate_custom_id', param: 'custom_id', message })
     }
-    const fault = await checkInputs(room, submission, { owner: order.filesOf ?? undefined, seen: inputsSeen })
+    const fault = await checkInputs(context, submission, {
+      owner: order.filesOf ?? undefined,
+      seen: inputsSeen,
+    })
     if (fault !== undefined) {
       const param = `body.${fault.param}`
       blame(number, { code: 'invalid_request', param, message: `body.${fault.message}` })
@@ -92,18 +95,18 @@ export async function checkFile(
  * no job any more says so. Throws when the file is gone.
  */
 export async function* submittedLines(
-  room: Darkroom,
+  context: Context,
   order: Order,
   skipped: number,
 ): AsyncGenerator<SubmittedLine> {
-  const content = await room.files.read(order.inputFileId)
+  const content = await context.files.read(order.inputFileId)
   if (content === undefined)
     throw new FileGone(`file ${order.inputFileId} is gone while its lines become jobs`)
   let count = 0
   for await (const { number, text = '' } of linesOf(content, { lineBytesMax: limits.batchLineBytesMax })) {
     count += 1
     if (count <= skipped) continue
-    yield { number, text, read: readBatchLine(text, { parse: room.parse, endpoint: order.endpoint }) }
+    yield { number, text, read: readBatchLine(text, { parse: context.parse, endpoint: order.endpoint }) }
   }
 }
 

@@ -6,7 +6,7 @@ import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { IndexedJob, JobRef } from '../../ports.ts'
 import { announce, wake } from '../pacing/announce.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import { takeResultsBack } from './finalise.ts'
 
 export type JobPage = { readonly jobs: readonly Job[]; readonly hasMore: boolean }
@@ -16,7 +16,7 @@ export type JobPage = { readonly jobs: readonly Job[]; readonly hasMore: boolean
  * `after` on. Undefined when `after` is no job of the batch, or has left the state in a way that has no place in it.
  */
 export async function jobsOfBatch(
-  room: Darkroom,
+  context: Context,
   query: {
     readonly batch: string
     readonly state?: JobState | undefined
@@ -26,19 +26,21 @@ export async function jobsOfBatch(
 ): Promise<JobPage | undefined> {
   const { batch, state, after, limit } = query
   if (state === undefined) {
-    const jobs = await room.jobs.list({ batch, after, limit: limit + 1 })
+    const jobs = await context.jobs.list({ batch, after, limit: limit + 1 })
     return { jobs: jobs.slice(0, limit), hasMore: jobs.length > limit }
   }
-  const last = after === undefined ? undefined : (await room.jobs.get({ batch, key: after }))?.job
+  const last = after === undefined ? undefined : (await context.jobs.get({ batch, key: after }))?.job
   if (after !== undefined && last === undefined) return undefined
   const found: IndexedJob[] = []
   for (const kind of kindsBehind(kindsOf[state], last)) {
     const place = last && placeIn(kind, last)
     if (place === 'none') return undefined
-    found.push(...(await room.jobs.indexed({ batch, kind, after: place, limit: limit + 1 - found.length })))
+    found.push(
+      ...(await context.jobs.indexed({ batch, kind, after: place, limit: limit + 1 - found.length })),
+    )
     if (found.length > limit) break
   }
-  const jobs = await recordsOf(room, found.slice(0, limit))
+  const jobs = await recordsOf(context, found.slice(0, limit))
   // A job may have gone on between the two reads: it is shown as it is now, so that no page ends before its time.
   return { jobs, hasMore: found.length > limit }
 }
@@ -86,11 +88,11 @@ const finalKindOf: Readonly<Record<'succeeded' | 'failed' | 'cancelled', FinalKi
   cancelled: 'gone',
 }
 
-async function recordsOf(room: Darkroom, refs: readonly JobRef[]): Promise<readonly Job[]> {
+async function recordsOf(context: Context, refs: readonly JobRef[]): Promise<readonly Job[]> {
   const jobs: Job[] = []
   for (let first = 0; first < refs.length; first += limits.readsAtOnce) {
     const some = refs.slice(first, first + limits.readsAtOnce)
-    const read = await Promise.all(some.map(async (ref) => room.jobs.get(ref)))
+    const read = await Promise.all(some.map(async (ref) => context.jobs.get(ref)))
     jobs.push(...read.flatMap((snapshot) => snapshot?.job ?? []))
   }
   return jobs
@@ -108,53 +110,53 @@ export type Retry = {
  * wait again so far, and whether that is all.
  */
 export async function retryJobs(
-  room: Darkroom,
+  context: Context,
   retry: Retry,
 ): Promise<{ readonly retried: number; readonly isAll: boolean }> {
   const { batch, failedBefore } = retry
-  const endAt = room.clock.now() + timing.retryWaitMs
-  const stored = await room.jobs.readBatch(batch)
+  const endAt = context.clock.now() + timing.retryWaitMs
+  const stored = await context.jobs.readBatch(batch)
   let after: IndexedJob | undefined
   let retried = 0
   for (;;) {
-    const page = await room.jobs.indexed({ batch, kind: 'fail', after, limit: limits.retriesAtOnce })
+    const page = await context.jobs.indexed({ batch, kind: 'fail', after, limit: limits.retriesAtOnce })
     const wanted = page.filter(({ at, failure }) => failure !== null && isMeant(retry, { at, failure }))
     // Before the jobs wait: one without a flow would be seen by nobody if this instance died here. Cancelled meanwhile,
     // the batch stays so.
-    if (stored === undefined || (await wake(room, stored)).decision?.kind === 'cancelled') {
+    if (stored === undefined || (await wake(context, stored)).decision?.kind === 'cancelled') {
       return { retried, isAll: true }
     }
-    if (retried === 0 && wanted.length > 0) await openAgain(room, batch)
-    const done = await Promise.all(wanted.map(async (ref) => reopen(room, ref, retry)))
+    if (retried === 0 && wanted.length > 0) await openAgain(context, batch)
+    const done = await Promise.all(wanted.map(async (ref) => reopen(context, ref, retry)))
     retried += done.filter(Boolean).length
     // Had this instance stood still meanwhile, the batch was finished again, without these jobs.
-    if (done.includes(true)) await takeResultsBack(room, batch)
+    if (done.includes(true)) await takeResultsBack(context, batch)
     after = page.at(-1)
-    if (retried > 0) await announce(room, stored)
+    if (retried > 0) await announce(context, stored)
     const isAll = page.length < limits.retriesAtOnce || (after?.at ?? 0) >= failedBefore
-    if (isAll || room.clock.now() >= endAt) {
-      const now = room.clock.now()
-      if (!isAll) await room.messages.sendBatchTask({ task: 'retry', ...retry }, now)
+    if (isAll || context.clock.now() >= endAt) {
+      const now = context.clock.now()
+      if (!isAll) await context.messages.sendBatchTask({ task: 'retry', ...retry }, now)
       return { retried, isAll }
     }
   }
 }
 
-async function openAgain(room: Darkroom, batch: string): Promise<void> {
+async function openAgain(context: Context, batch: string): Promise<void> {
   if (!isSubmitted(batch)) return
   // Should this instance die before a job waits: then its results are written once more.
-  await room.messages.sendBatchTask({ task: 'finalise', batch }, room.clock.now() + timing.retryWaitMs)
-  await takeResultsBack(room, batch)
+  await context.messages.sendBatchTask({ task: 'finalise', batch }, context.clock.now() + timing.retryWaitMs)
+  await takeResultsBack(context, batch)
 }
 
 /** Since it was listed it may have been asked for by somebody else, run, and failed again, otherwise perhaps. */
-async function reopen(room: Darkroom, ref: JobRef, retry: Retry): Promise<boolean> {
-  const before = await room.jobs.get(ref)
+async function reopen(context: Context, ref: JobRef, retry: Retry): Promise<boolean> {
+  const before = await context.jobs.get(ref)
   if (before?.job.phase.kind !== 'failed') return false
   const { finishedAt: at, failure } = before.job.phase
   const isStillMeant = isMeant(retry, { at, failure: failure.kind })
-  const after = isStillMeant ? reopened(before.job, { now: room.clock.now() }) : undefined
-  return after !== undefined && (await room.jobs.change(before, after)) !== undefined
+  const after = isStillMeant ? reopened(before.job, { now: context.clock.now() }) : undefined
+  return after !== undefined && (await context.jobs.change(before, after)) !== undefined
 }
 
 function isMeant(

@@ -1,7 +1,7 @@
 import type { BatchProgress } from '../../core/batches/batch-progress.ts'
 import { timing } from '../../core/timing.ts'
 import type { Batch, BatchTask } from '../../ports.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 
 /** A batch that one instance works on, beside its jobs. */
 export type BatchLease = {
@@ -16,21 +16,21 @@ export type BatchLease = {
  * time at which its lease ends.
  */
 export async function leaseBatch(
-  room: Darkroom,
+  context: Context,
   task: BatchTask,
   isWanted: (progress: BatchProgress) => boolean,
 ): Promise<BatchLease | undefined> {
   const { batch: name } = task
   let isTaken = false
-  const batch = await room.jobs.changeBatch(name, (stored) => {
-    const now = room.clock.now()
+  const batch = await context.jobs.changeBatch(name, (stored) => {
+    const now = context.clock.now()
     const { progress, workedOnUntil } = stored
     isTaken = progress !== null && isWanted(progress) && workedOnUntil <= now
     return isTaken ? { ...stored, workedOnUntil: now + timing.batchLeaseMs } : undefined
   })
   if (batch?.progress === undefined || batch.progress === null || !isWanted(batch.progress)) return undefined
-  await room.messages.sendBatchTask(task, batch.workedOnUntil)
-  return isTaken ? { batch, renew: renewal(room, batch) } : undefined
+  await context.messages.sendBatchTask(task, batch.workedOnUntil)
+  return isTaken ? { batch, renew: renewal(context, batch) } : undefined
 }
 
 /** The work came to its end: whoever comes next need not wait. */
@@ -38,12 +38,12 @@ export function released(batch: Batch, progress: BatchProgress): Batch {
   return { ...batch, progress, workedOnUntil: 0 }
 }
 
-function renewal(room: Darkroom, { batch, workedOnUntil }: Batch): () => Promise<void> {
+function renewal(context: Context, { batch, workedOnUntil }: Batch): () => Promise<void> {
   let until = workedOnUntil
   return async () => {
-    const now = room.clock.now()
+    const now = context.clock.now()
     if (now < until - timing.batchLeaseMs / 2) return
     until = now + timing.batchLeaseMs
-    await room.jobs.changeBatch(batch, (stored) => ({ ...stored, workedOnUntil: until }))
+    await context.jobs.changeBatch(batch, (stored) => ({ ...stored, workedOnUntil: until }))
   }
 }

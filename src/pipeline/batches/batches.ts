@@ -7,7 +7,7 @@ import { withRecall } from '../../core/budget/ledger.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import { nudge } from '../pacing/announce.ts'
-import { poolNamed, type Darkroom } from '../darkroom.ts'
+import { poolNamed, type Context } from '../context.ts'
 import { changeFlow, type BatchRef } from '../pacing/flows.ts'
 import { changeLedger } from '../pacing/ledgers.ts'
 import { tellBatchEnd } from '../webhooks/webhooks.ts'
@@ -26,54 +26,54 @@ export type Decided =
   | { readonly kind: 'finished-before' }
 
 /** From here on no job of the batch gets a slot; those that hold one, or are running, go on. */
-export async function pauseBatch(room: Darkroom, batch: string, reason: string): Promise<Decided> {
-  return decide(room, batch, () => ({ kind: 'paused', by: 'user', reason, at: room.clock.now() }))
+export async function pauseBatch(context: Context, batch: string, reason: string): Promise<Decided> {
+  return decide(context, batch, () => ({ kind: 'paused', by: 'user', reason, at: context.clock.now() }))
 }
 
 /** Refusals so far do not count any more: somebody has looked at them. */
-export async function resumeBatch(room: Darkroom, batch: string, reason: string): Promise<Decided> {
-  return decide(room, batch, () => ({ kind: 'resumed', by: 'user', reason, at: room.clock.now() }))
+export async function resumeBatch(context: Context, batch: string, reason: string): Promise<Decided> {
+  return decide(context, batch, () => ({ kind: 'resumed', by: 'user', reason, at: context.clock.now() }))
 }
 
 /**
  * Cancels what waits, and what holds a slot. When it returns no further call of the batch starts; those under way finish
  * and are kept. Of very many jobs the pacer cancels the rest, and what goes back to wait.
  */
-export async function cancelBatch(room: Darkroom, batch: string, reason: string): Promise<Decided> {
-  const { clock } = room
+export async function cancelBatch(context: Context, batch: string, reason: string): Promise<Decided> {
+  const { clock } = context
   const at = clock.now()
-  if (await isStoppedUnchecked(room, { batch, reason })) return { kind: 'done' }
-  const decided = await decide(room, batch, () => ({ kind: 'cancelled', by: 'user', reason, at }))
+  if (await isStoppedUnchecked(context, { batch, reason })) return { kind: 'done' }
+  const decided = await decide(context, batch, () => ({ kind: 'cancelled', by: 'user', reason, at }))
   if (decided.kind !== 'done') return decided
-  const stored = await room.jobs.readBatch(batch)
+  const stored = await context.jobs.readBatch(batch)
   const pool = stored?.pool ?? ''
-  await Promise.all([recall(room, { pool, batch }), sweep(room, batch, at + timing.cancelWaitMs)])
-  await nudge(room, pool)
-  if (isSubmitted(batch)) await room.messages.sendBatchTask({ task: 'finalise', batch }, clock.now())
+  await Promise.all([recall(context, { pool, batch }), sweep(context, batch, at + timing.cancelWaitMs)])
+  await nudge(context, pool)
+  if (isSubmitted(batch)) await context.messages.sendBatchTask({ task: 'finalise', batch }, clock.now())
   return decided
 }
 
 /** A batch whose file is still being checked ends here: none of its lines is a job, and none becomes one. */
 async function isStoppedUnchecked(
-  room: Darkroom,
+  context: Context,
   { batch, reason }: { readonly batch: string; readonly reason: string },
 ): Promise<boolean> {
-  const before = isSubmitted(batch) ? await room.jobs.readBatch(batch) : undefined
+  const before = isSubmitted(batch) ? await context.jobs.readBatch(batch) : undefined
   if (before?.progress?.kind !== 'validating') return false
-  const now = room.clock.now()
+  const now = context.clock.now()
   const decision = { kind: 'cancelled', by: 'user', reason, at: now } as const
   // First: should its lines become jobs after all, their flow begins with this decision.
-  await room.jobs.saveTerms(batch, { ...before.terms, decision })
+  await context.jobs.saveTerms(batch, { ...before.terms, decision })
   const noFiles = { outputFileId: null, errorFileId: null }
   let isStopped = false
-  await room.jobs.changeBatch(batch, (stored) => {
+  await context.jobs.changeBatch(batch, (stored) => {
     isStopped = stored.progress?.kind === 'validating'
     const none = { total: 0, ...noFiles }
     const times = { validatedAt: now, finalizingAt: now, finishedAt: now }
     return isStopped ? { ...stored, progress: { kind: 'finished', ...none, ...times } } : undefined
   })
   const counts = jobCounts(noCounters)
-  if (isStopped) await tellBatchEnd(room, { batch, status: 'cancelled', endedAt: now, ...noFiles, counts })
+  if (isStopped) await tellBatchEnd(context, { batch, status: 'cancelled', endedAt: now, ...noFiles, counts })
   return isStopped
 }
 
@@ -82,25 +82,25 @@ async function isStoppedUnchecked(
  * has seen what was decided, because its commit compares the batch's flow. Each worker looks at the ledger again within
  * the time that this takes, and one that has looked before starts at its slot by then, or never.
  */
-async function recall(room: Darkroom, { pool, batch }: BatchRef): Promise<void> {
-  const { clock } = room
-  const tick = await room.budgets.readTick(pool)
+async function recall(context: Context, { pool, batch }: BatchRef): Promise<void> {
+  const { clock } = context
+  const tick = await context.budgets.readTick(pool)
   const recalled = { batch, epoch: tick?.epoch ?? 0, at: clock.now() }
-  const quotas = poolNamed(room, pool)?.quotas ?? []
+  const quotas = poolNamed(context, pool)?.quotas ?? []
   await Promise.all(
     quotas.map(async ({ quota }) =>
-      changeLedger(room, { pool, quota }, (ledger) => withRecall(ledger, recalled)),
+      changeLedger(context, { pool, quota }, (ledger) => withRecall(ledger, recalled)),
     ),
   )
   await clock.sleepUntil(clock.now() + timing.ledgerViewMs + timing.claimAheadMs + 2 * timing.lateMs)
 }
 
-async function sweep(room: Darkroom, batch: string, until: number): Promise<void> {
-  const { clock } = room
+async function sweep(context: Context, batch: string, until: number): Promise<void> {
+  const { clock } = context
   let found = 1
   while (found > 0 && clock.now() < until) {
     const query = { batch, limit: limits.cancelRowsMax, now: clock.now() }
-    found = (await room.jobs.cancelQueued(query)).found
+    found = (await context.jobs.cancelQueued(query)).found
   }
 }
 
@@ -115,15 +115,15 @@ export type Changes = {
  * to the caller. False when it is none of the caller's.
  */
 export async function changeBatch(
-  room: Darkroom,
+  context: Context,
   { pool, batch }: BatchRef,
   { priority, capMicroUsd }: Changes,
   caller: Caller = localCaller,
 ): Promise<boolean> {
-  const opened = await openBatch(room, { pool, batch }, caller.key)
+  const opened = await openBatch(context, { pool, batch }, caller.key)
   if (!mayUse(caller, opened.owner)) return false
   let isLowered = false
-  await changeFlow(room, opened, (flow) => {
+  await changeFlow(context, opened, (flow) => {
     const isCapMoved = capMicroUsd !== undefined && capMicroUsd !== flow.capMicroUsd
     // The same again counts as well: whoever asked first may have died before the recall.
     isLowered = typeof capMicroUsd === 'number' && capMicroUsd <= (flow.capMicroUsd ?? Infinity)
@@ -131,17 +131,18 @@ export async function changeBatch(
       ...flow,
       priority: priority ?? flow.priority,
       capMicroUsd: capMicroUsd === undefined ? flow.capMicroUsd : capMicroUsd,
-      decision: isCapMoved && isAtCap(flow) ? goesOn(room.clock.now(), 'the cap was changed') : flow.decision,
+      decision:
+        isCapMoved && isAtCap(flow) ? goesOn(context.clock.now(), 'the cap was changed') : flow.decision,
     }
   })
   // Slots that were given under a higher cap, or none, are given anew.
-  if (isLowered) await recall(room, opened)
-  await nudge(room, opened.pool)
+  if (isLowered) await recall(context, opened)
+  await nudge(context, opened.pool)
   return true
 }
 
-async function decide(room: Darkroom, batch: string, decision: () => Decision): Promise<Decided> {
-  const stored = await room.jobs.getBatch(batch)
+async function decide(context: Context, batch: string, decision: () => Decision): Promise<Decided> {
+  const stored = await context.jobs.getBatch(batch)
   if (stored === undefined) return { kind: 'unknown-batch' }
   let isCancelledBefore = false
   const made = decision()
@@ -151,11 +152,11 @@ async function decide(room: Darkroom, batch: string, decision: () => Decision): 
   if (progress?.kind === 'failed') return { kind: 'finished-before' }
   const isOver = progress === null || progress.kind === 'finished'
   if (made.kind === 'cancelled' && waiting + running === 0 && isOver) {
-    const flow = await room.budgets.readFlow(stored.batch)
+    const flow = await context.budgets.readFlow(stored.batch)
     const { decision: last } = flow?.value ?? stored.batch.terms
     return last?.kind === 'cancelled' ? { kind: 'done' } : { kind: 'finished-before' }
   }
-  await changeFlow(room, stored.batch, (flow) => {
+  await changeFlow(context, stored.batch, (flow) => {
     const isCancelled = flow.decision?.kind === 'cancelled'
     isCancelledBefore = isCancelled && made.kind !== 'cancelled'
     // Cancelled again: the first reason stands.
@@ -164,6 +165,6 @@ async function decide(room: Darkroom, batch: string, decision: () => Decision): 
     return { ...flow, decision: made, refusalsFrom }
   })
   if (isCancelledBefore) return { kind: 'cancelled-before' }
-  if (made.kind === 'resumed') await nudge(room, stored.batch.pool)
+  if (made.kind === 'resumed') await nudge(context, stored.batch.pool)
   return { kind: 'done' }
 }

@@ -9,7 +9,7 @@ import { announce, wake } from '../pacing/announce.ts'
 import { cancelBatch } from './batches.ts'
 import { leaseBatch, released, type BatchLease } from './batch-lease.ts'
 import { checkFile, FileGone, submittedLines, type SubmittedLine } from './batch-file.ts'
-import { poolNamed, type Darkroom } from '../darkroom.ts'
+import { poolNamed, type Context } from '../context.ts'
 import { tellBatchEnd } from '../webhooks/webhooks.ts'
 import { keepInputs } from '../intake/inputs.ts'
 
@@ -17,29 +17,29 @@ import { keepInputs } from '../intake/inputs.ts'
  * Checks a submitted batch's file and makes its lines jobs. It may be called again at any time: it goes on where it was,
  * a line that is a job already stays one, and while somebody is at it nothing is done.
  */
-export async function registerBatch(room: Darkroom, batch: string): Promise<void> {
+export async function registerBatch(context: Context, batch: string): Promise<void> {
   const lease = await leaseBatch(
-    room,
+    context,
     { task: 'register', batch },
     ({ kind }) => kind === 'validating' || kind === 'registering',
   )
   if (lease === undefined) return
   const stored = lease.batch
-  const validated = stored.progress?.kind === 'validating' ? await validate(room, lease) : stored
+  const validated = stored.progress?.kind === 'validating' ? await validate(context, lease) : stored
   if (validated?.progress?.kind !== 'registering') return
-  await register(room, { ...lease, batch: validated }, validated.progress)
+  await register(context, { ...lease, batch: validated }, validated.progress)
 }
 
 /** The whole file is checked before a cent is spent. */
-async function validate(room: Darkroom, lease: BatchLease): Promise<Batch | undefined> {
+async function validate(context: Context, lease: BatchLease): Promise<Batch | undefined> {
   const { batch, order } = lease.batch
   if (order === null) return undefined
-  const checked = await checkFile(room, order, lease)
+  const checked = await checkFile(context, order, lease)
   if (checked.kind === 'faulty') {
-    await room.jobs.saveFaults(batch, checked.faults)
-    room.log.event('batch_refused', { batch, faults: checked.count, code: checked.faults[0]?.code })
-    const failedAt = room.clock.now()
-    await tellBatchEnd(room, {
+    await context.jobs.saveFaults(batch, checked.faults)
+    context.log.event('batch_refused', { batch, faults: checked.count, code: checked.faults[0]?.code })
+    const failedAt = context.clock.now()
+    await tellBatchEnd(context, {
       batch,
       status: 'failed',
       endedAt: failedAt,
@@ -47,7 +47,7 @@ async function validate(room: Darkroom, lease: BatchLease): Promise<Batch | unde
       errorFileId: null,
       counts: jobCounts(noCounters),
     })
-    await room.jobs.changeBatch(batch, (now) =>
+    await context.jobs.changeBatch(batch, (now) =>
       now.progress?.kind === 'validating'
         ? released(now, { kind: 'failed', failedAt, faults: checked.count })
         : undefined,
@@ -55,8 +55,8 @@ async function validate(room: Darkroom, lease: BatchLease): Promise<Batch | unde
     return undefined
   }
   const { pool, total } = checked
-  const validatedAt = room.clock.now()
-  return room.jobs.changeBatch(batch, (now) =>
+  const validatedAt = context.clock.now()
+  return context.jobs.changeBatch(batch, (now) =>
     now.progress?.kind === 'validating'
       ? { ...now, pool, progress: { kind: 'registering', validatedAt, total, registered: 0 } }
       : undefined,
@@ -66,59 +66,59 @@ async function validate(room: Darkroom, lease: BatchLease): Promise<Batch | unde
 type Registering = Extract<Batch['progress'], { kind: 'registering' }>
 
 /** Jobs start while others are still being written: the first ones are announced at once. */
-async function register(room: Darkroom, lease: BatchLease, progress: Registering): Promise<void> {
+async function register(context: Context, lease: BatchLease, progress: Registering): Promise<void> {
   const stored = lease.batch
   const { batch } = stored
   const { validatedAt, total } = progress
   try {
-    if ((await addLines(room, lease, progress)) === 'to-be-continued') {
-      await room.jobs.changeBatch(batch, (now) => ({ ...now, workedOnUntil: 0 }))
-      await room.messages.sendBatchTask({ task: 'register', batch }, room.clock.now())
+    if ((await addLines(context, lease, progress)) === 'to-be-continued') {
+      await context.jobs.changeBatch(batch, (now) => ({ ...now, workedOnUntil: 0 }))
+      await context.messages.sendBatchTask({ task: 'register', batch }, context.clock.now())
       return
     }
   } catch (error) {
     if (!(error instanceof FileGone)) throw error
     // Who deletes the file takes back what is left of the batch.
-    await cancelBatch(room, batch, 'its input file was deleted before all of its lines were jobs')
+    await cancelBatch(context, batch, 'its input file was deleted before all of its lines were jobs')
   }
-  await room.jobs.changeBatch(batch, (now) =>
+  await context.jobs.changeBatch(batch, (now) =>
     now.progress?.kind === 'registering'
       ? released(now, { kind: 'registered', validatedAt, total })
       : undefined,
   )
-  room.log.event('batch_registered', { batch, jobs: total })
-  await announce(room, stored)
+  context.log.event('batch_registered', { batch, jobs: total })
+  await announce(context, stored)
   // All may be finished already, or cancelled.
-  await room.messages.sendBatchTask({ task: 'finalise', batch }, room.clock.now())
+  await context.messages.sendBatchTask({ task: 'finalise', batch }, context.clock.now())
 }
 
 async function addLines(
-  room: Darkroom,
+  context: Context,
   { batch: stored, renew }: BatchLease,
   progress: Registering,
 ): Promise<'done' | 'to-be-continued'> {
   const { order } = stored
-  const endAt = room.clock.now() + timing.registerMs
+  const endAt = context.clock.now() + timing.registerMs
   let count = progress.registered
   let jobs: Job[] = []
   // Before the jobs: those without a flow would be seen by nobody if this instance died here.
-  if (order === null || (await isCancelled(room, stored))) return 'done'
-  for await (const line of submittedLines(room, order, progress.registered)) {
-    jobs.push(await jobOf(room, stored, line))
+  if (order === null || (await isCancelled(context, stored))) return 'done'
+  for await (const line of submittedLines(context, order, progress.registered)) {
+    jobs.push(await jobOf(context, stored, line))
     await renew()
     if (jobs.length < limits.registeringAtOnce) continue
-    await add(room, jobs)
+    await add(context, jobs)
     const isFirst = count === progress.registered
     count += jobs.length
     jobs = []
-    if (isFirst) await announce(room, stored)
+    if (isFirst) await announce(context, stored)
     if (count % markEvery >= limits.registeringAtOnce) continue
-    await room.jobs.changeBatch(stored.batch, (now) => further(now, { ...progress, registered: count }))
-    if (await isCancelled(room, stored)) return 'done'
+    await context.jobs.changeBatch(stored.batch, (now) => further(now, { ...progress, registered: count }))
+    if (await isCancelled(context, stored)) return 'done'
     // A function does not run for ever: the next one goes on from the mark.
-    if (room.clock.now() > endAt || room.stopping.aborted) return 'to-be-continued'
+    if (context.clock.now() > endAt || context.stopping.aborted) return 'to-be-continued'
   }
-  await add(room, jobs)
+  await add(context, jobs)
   return 'done'
 }
 
@@ -126,13 +126,13 @@ async function addLines(
 const markEvery = 2_000
 
 /** Sees to it that the batch's flow stands in the pool, awake. */
-async function isCancelled(room: Darkroom, ref: Batch): Promise<boolean> {
-  const { decision } = await wake(room, ref)
+async function isCancelled(context: Context, ref: Batch): Promise<boolean> {
+  const { decision } = await wake(context, ref)
   return decision?.kind === 'cancelled'
 }
 
-async function add(room: Darkroom, jobs: readonly Job[]): Promise<void> {
-  await Promise.all(jobs.map(async (job) => room.jobs.add(job)))
+async function add(context: Context, jobs: readonly Job[]): Promise<void> {
+  await Promise.all(jobs.map(async (job) => context.jobs.add(job)))
 }
 
 function further(now: Batch, progress: Registering): Batch | undefined {
@@ -142,7 +142,7 @@ function further(now: Batch, progress: Registering): Batch | undefined {
 
 /** The order of the lines is that of their times: a microsecond apart, the same whenever they are written. */
 async function jobOf(
-  room: Darkroom,
+  context: Context,
   { batch, pool, createdAt, order }: Batch,
   { number, text, read }: SubmittedLine,
 ): Promise<Job> {
@@ -163,9 +163,9 @@ async function jobOf(
   const { customId, metadata, priority } = read.submission
   const key = keyOf({ kind: 'custom-id', id: customId })
   // One line after the other: each may bring megabytes of images.
-  const request = await keepInputs(room, { batch, key }, read.submission.request)
+  const request = await keepInputs(context, { batch, key }, read.submission.request)
   const prefix = order?.outputPrefix ?? null
   const output = prefix === null ? null : `${prefix}${key}`
-  const upperMicroUsd = poolNamed(room, pool)?.costs.upperMicroUsd(request) ?? 0
+  const upperMicroUsd = poolNamed(context, pool)?.costs.upperMicroUsd(request) ?? 0
   return newJob({ ...ofBatch, key, customId, metadata, request, priority, output, upperMicroUsd })
 }

@@ -3,7 +3,7 @@ import { plainTerms, type Terms } from '../../core/budget/fairness.ts'
 import { timedId, timeOfId } from '../../core/timed-id.ts'
 import { timing } from '../../core/timing.ts'
 import type { Batch } from '../../ports.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 
 /**
  * Takes a batch whose file is there. It is stored, listed and announced before this returns. Its file is checked
@@ -11,7 +11,7 @@ import type { Darkroom } from '../darkroom.ts'
  * queue brings it to somebody else.
  */
 export async function submitBatch(
-  room: Darkroom,
+  context: Context,
   submitted: {
     readonly owner: string | null
     /** The same one is the same batch, whatever else is asked for. */
@@ -21,17 +21,19 @@ export async function submitBatch(
   },
 ): Promise<{ readonly batch: Batch; readonly isNew: boolean }> {
   const { owner, order, terms, idempotencyKey } = submitted
-  const ownId = timedId('batch_', room.clock.now(), room.newId())
+  const ownId = timedId('batch_', context.clock.now(), context.newId())
   const id =
-    idempotencyKey === undefined ? ownId : await room.batches.claim({ owner, idempotencyKey, batch: ownId })
-  const known = id === ownId ? undefined : await room.jobs.readBatch(id)
+    idempotencyKey === undefined
+      ? ownId
+      : await context.batches.claim({ owner, idempotencyKey, batch: ownId })
+  const known = id === ownId ? undefined : await context.jobs.readBatch(id)
   if (known !== undefined) return { batch: known, isNew: false }
   // Whoever claimed it first may have died before it was there: then it is made here.
-  const createdAt = timeOfId(id) ?? room.clock.now()
+  const createdAt = timeOfId(id) ?? context.clock.now()
   const batch: Batch = {
     batch: id,
     // Until its first line says whose it is.
-    pool: room.pools[0]?.name ?? '',
+    pool: context.pools[0]?.name ?? '',
     owner,
     createdAt,
     terms: { ...plainTerms, ...terms },
@@ -40,11 +42,11 @@ export async function submitBatch(
     workedOnUntil: 0,
   }
   // Listed first: an entry without a batch is passed over, a batch without an entry would never be seen.
-  await room.batches.put(batch)
+  await context.batches.put(batch)
   // Before the batch is there as well: one that nobody looks at would stay as it is for ever.
-  await room.messages.sendBatchTask(
+  await context.messages.sendBatchTask(
     { task: 'register', batch: batch.batch },
-    room.clock.now() + timing.registerLookMs,
+    context.clock.now() + timing.registerLookMs,
   )
-  return { batch: await room.jobs.openBatch(batch), isNew: true }
+  return { batch: await context.jobs.openBatch(batch), isNew: true }
 }

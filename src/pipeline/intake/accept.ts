@@ -5,7 +5,7 @@ import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
 import type { Submission } from '../../core/requests/submission.ts'
 import type { JobRef } from '../../ports.ts'
 import { announce, nudge, wake } from '../pacing/announce.ts'
-import { poolNamed, type Darkroom } from '../darkroom.ts'
+import { poolNamed, type Context } from '../context.ts'
 import { checkInputs, keepInputs } from './inputs.ts'
 import { knownBatch, openOnce } from './known-batch.ts'
 
@@ -22,23 +22,23 @@ export type Place = JobRef & {
 
 /** Writes a job that is right, waiting, where its sender may write; or says why not. */
 export async function accept(
-  room: Darkroom,
+  context: Context,
   submission: Submission,
   { batch, key, caller, giveUpAt, flowKnownMs }: Place,
 ): Promise<Acceptance> {
   const { pool, customId, metadata, priority } = submission
-  const before = await lookBefore(room, submission, { batch, key, caller })
+  const before = await lookBefore(context, submission, { batch, key, caller })
   if (before !== undefined) return before
-  const { pool: batchPool, owner } = await openOnce(room, { pool, batch }, caller.key)
+  const { pool: batchPool, owner } = await openOnce(context, { pool, batch }, caller.key)
   // Who opens a batch of that name first must not get to see what its operator sends there by the queue.
   const isFromQueue = caller.key === null
-  if (!mayUse(caller, owner) || (isFromQueue && room.isTenant(owner))) {
+  if (!mayUse(caller, owner) || (isFromQueue && context.isTenant(owner))) {
     return { kind: 'rejected', fault: notYours(batch) }
   }
   if (batchPool !== pool) return { kind: 'rejected', fault: modelMismatch(batch, { pool, batchPool }) }
-  const request = await keepInputs(room, { batch, key }, submission.request)
-  const upperMicroUsd = poolNamed(room, pool)?.costs.upperMicroUsd(request) ?? 0
-  const now = room.clock.now()
+  const request = await keepInputs(context, { batch, key }, submission.request)
+  const upperMicroUsd = poolNamed(context, pool)?.costs.upperMicroUsd(request) ?? 0
+  const now = context.clock.now()
   const job = newJob({
     batch,
     key,
@@ -52,17 +52,17 @@ export async function accept(
     now,
   })
   // Before the job: one without a flow would be seen by nobody if this instance died here.
-  const flow = await wake(room, job, flowKnownMs)
-  if (flow.decision?.kind === 'cancelled' && (await room.jobs.get(job)) === undefined) {
+  const flow = await wake(context, job, flowKnownMs)
+  if (flow.decision?.kind === 'cancelled' && (await context.jobs.get(job)) === undefined) {
     // The flow that was made for it goes again.
-    await nudge(room, pool)
+    await nudge(context, pool)
     return { kind: 'rejected', fault: batchCancelled(batch) }
   }
-  const added = await room.jobs.add(job)
+  const added = await context.jobs.add(job)
   // Also for a job that was there: the delivery that wrote it may have died before it told the pacer.
-  await announce(room, job)
+  await announce(context, job)
   if (added === 'added') return { kind: 'accepted', job, isNew: true }
-  const stored = await room.jobs.get(job)
+  const stored = await context.jobs.get(job)
   return { kind: 'accepted', job: stored?.job ?? job, isNew: false }
 }
 
@@ -71,24 +71,24 @@ export async function accept(
  * announced: its images may be gone since.
  */
 async function lookBefore(
-  room: Darkroom,
+  context: Context,
   { pool, request }: Submission,
   { batch, key, caller }: Place,
 ): Promise<Acceptance | undefined> {
   const inbox = ownerOfInbox(batch)
   if (inbox !== undefined && inbox.owner !== caller.key) return { kind: 'rejected', fault: notYours(batch) }
   if (request.inputs === undefined) return undefined
-  const known = await knownBatch(room, batch)
+  const known = await knownBatch(context, batch)
   if (known !== undefined && !mayUse(caller, known.owner)) {
     return { kind: 'rejected', fault: notYours(batch) }
   }
-  const stored = await room.jobs.get({ batch, key })
+  const stored = await context.jobs.get({ batch, key })
   if (stored !== undefined) {
-    await announce(room, stored.job)
+    await announce(context, stored.job)
     return { kind: 'accepted', job: stored.job, isNew: false }
   }
   const owner = caller.isAdmin ? undefined : caller.key
-  const fault = await checkInputs(room, { pool, request }, { owner })
+  const fault = await checkInputs(context, { pool, request }, { owner })
   return fault && { kind: 'rejected', fault }
 }
 

@@ -10,7 +10,7 @@ import { limits } from '../../core/limits.ts'
 import type { AskedRequest, ImageRequest, Submission } from '../../core/requests/submission.ts'
 import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
 import type { InputStore, JobRef } from '../../ports.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 
 /** What was seen of inputs while many jobs were checked: a batch may name one mask a hundred thousand times. */
 export type InputsSeen = Map<string, Promise<InputFacts | undefined>>
@@ -20,7 +20,7 @@ export type InputsSeen = Map<string, Promise<InputFacts | undefined>>
  * seen by the worker. `owner` is the key whose files may be used; undefined: anybody's.
  */
 export async function checkInputs(
-  room: Darkroom,
+  context: Context,
   { pool, request }: Pick<Submission, 'pool' | 'request'>,
   { owner, seen = new Map() }: { readonly owner: string | null | undefined; readonly seen?: InputsSeen },
 ): Promise<SubmissionFault | undefined> {
@@ -29,25 +29,29 @@ export async function checkInputs(
   const refs = refsOf(inputs)
   const found: InputFacts[] = []
   for (const [index, ref] of refs.entries()) {
-    const facts = await seenFacts(room, ref, { owner, seen })
+    const facts = await seenFacts(context, ref, { owner, seen })
     if (facts === undefined) return notFound(inputParam(inputs.images.length, index), ref)
     found.push(facts)
   }
   const images = found.slice(0, inputs.images.length)
   const mask = found[inputs.images.length] ?? null
-  return inputsFault({ images, mask }, room.inputFormatsOf(pool))
+  return inputsFault({ images, mask }, context.inputFormatsOf(pool))
 }
 
 /** Images that came inside the job are kept as blobs, under names of its own: its record holds only references. */
-export async function keepInputs(room: Darkroom, job: JobRef, request: AskedRequest): Promise<ImageRequest> {
-  const { request: named, kept } = await withNames(room, job, request)
-  await Promise.all(kept.map(async ({ name, bytes }) => room.inputs.keep(name, bytes)))
+export async function keepInputs(
+  context: Context,
+  job: JobRef,
+  request: AskedRequest,
+): Promise<ImageRequest> {
+  const { request: named, kept } = await withNames(context, job, request)
+  await Promise.all(kept.map(async ({ name, bytes }) => context.inputs.keep(name, bytes)))
   return named
 }
 
 /** The request as its record holds it, and the blobs that belong to it. */
 export async function withNames(
-  room: { readonly inputs: Pick<InputStore, 'fingerprint'> },
+  context: { readonly inputs: Pick<InputStore, 'fingerprint'> },
   job: JobRef,
   { inputs, ...parameters }: AskedRequest,
 ): Promise<{
@@ -59,7 +63,7 @@ export async function withNames(
   const named = async (ref: AskedRef, index: number): Promise<InputRef> => {
     if (ref.kind !== 'data') return ref
     const { bytes } = ref
-    const name = inputBlobName(job, { index, fingerprint: await room.inputs.fingerprint(bytes) })
+    const name = inputBlobName(job, { index, fingerprint: await context.inputs.fingerprint(bytes) })
     kept.push({ name, bytes })
     return { kind: 'blob', name }
   }
@@ -86,7 +90,7 @@ export function missingText(ref: AskedRef): string {
 }
 
 async function seenFacts(
-  room: Darkroom,
+  context: Context,
   ref: AskedRef,
   { owner, seen }: { readonly owner: string | null | undefined; readonly seen: InputsSeen },
 ): Promise<InputFacts | undefined> {
@@ -100,7 +104,7 @@ async function seenFacts(
       const key = JSON.stringify([ref, owner ?? null, owner === undefined])
       const known = seen.get(key)
       if (known !== undefined) return known
-      const facts = lookAt(room, ref, owner)
+      const facts = lookAt(context, ref, owner)
       if (seen.size >= limits.inputsSeenMax) seen.clear()
       seen.set(key, facts)
       try {
@@ -115,21 +119,21 @@ async function seenFacts(
 }
 
 async function lookAt(
-  room: Darkroom,
+  context: Context,
   ref: Extract<InputRef, { kind: 'file' | 'blob' }>,
   owner: string | null | undefined,
 ): Promise<InputFacts | undefined> {
   const bytesMax = limits.inputHeadBytesMax
   const head =
     ref.kind === 'blob'
-      ? await room.inputs.read(ref.name, bytesMax)
-      : await readFile(room, ref.id, { bytesMax, owner })
+      ? await context.inputs.read(ref.name, bytesMax)
+      : await readFile(context, ref.id, { bytesMax, owner })
   return head && inputFacts(head)
 }
 
 /** The first bytes of a file, and its size; undefined when it is gone, or another's. */
 export async function readFile(
-  { files }: Pick<Darkroom, 'files'>,
+  { files }: Pick<Context, 'files'>,
   id: string,
   { bytesMax, owner }: { readonly bytesMax: number; readonly owner: string | null | undefined },
 ): ReturnType<InputStore['read']> {

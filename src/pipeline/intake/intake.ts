@@ -6,7 +6,7 @@ import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
 import { localCaller, type Caller } from '../../core/caller.ts'
 import type { JobRef } from '../../ports.ts'
 import { announce } from '../pacing/announce.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import { accept } from './accept.ts'
 import { openOnce, knownBatch } from './known-batch.ts'
 import { withNames } from './inputs.ts'
@@ -30,11 +30,11 @@ export type Accepted = {
  * Writes the job that a message asks for, waiting. A message that is no valid job becomes a failed one, so that its
  * sender sees what was wrong where the results are looked for.
  */
-export async function takeMessage(room: Darkroom, message: JobMessage): Promise<Accepted> {
-  const parsed = room.parse(message.text)
+export async function takeMessage(context: Context, message: JobMessage): Promise<Accepted> {
+  const parsed = context.parse(message.text)
   if (parsed.kind === 'invalid') {
     const { fault, customId, batch, pool } = parsed
-    return reject(room, message, {
+    return reject(context, message, {
       customId,
       batch,
       pool,
@@ -44,16 +44,16 @@ export async function takeMessage(room: Darkroom, message: JobMessage): Promise<
   const { submission } = parsed
   const { customId } = submission
   // The day of the message, not of its delivery: delivered again after midnight it must meet the same job.
-  const batch = submission.batch ?? inboxOf(room, submission, message.insertedAt ?? room.clock.now())
+  const batch = submission.batch ?? inboxOf(context, submission, message.insertedAt ?? context.clock.now())
   const key =
     customId === null
       ? keyOf({ kind: 'message', id: message.messageId ?? message.text })
       : keyOf({ kind: 'custom-id', id: customId })
-  const accepted = await accept(room, submission, { batch, key, caller: operator })
+  const accepted = await accept(context, submission, { batch, key, caller: operator })
   if (accepted.kind === 'accepted') return { ...accepted, fault: undefined }
   const { fault } = accepted
   const { pool } = submission
-  return reject(room, message, {
+  return reject(context, message, {
     customId,
     batch,
     pool,
@@ -66,7 +66,7 @@ const operator: Caller = localCaller
 
 /** A batch draws on one pool, so each pool has an inbox of its own. */
 function inboxOf(
-  { pools: [first] }: Darkroom,
+  { pools: [first] }: Context,
   { pool }: Submission,
   time: number,
   { caller: { key: owner } = operator, line = 'inbox' }: { caller?: Caller; line?: InboxOf['line'] } = {},
@@ -75,25 +75,25 @@ function inboxOf(
 }
 
 /** A message that its queue has given up: it is turned into a failed job, never into silence. */
-export async function takePoisoned(room: Darkroom, message: JobMessage): Promise<Accepted> {
-  const parsed = room.parse(message.text)
+export async function takePoisoned(context: Context, message: JobMessage): Promise<Accepted> {
+  const parsed = context.parse(message.text)
   const { customId, batch, pool } = parsed.kind === 'valid' ? parsed.submission : parsed
   if (parsed.kind === 'valid' && customId !== null) {
     // It may have been taken in before it was given up: then it is waiting, or done.
-    const now = room.clock.now()
+    const now = context.clock.now()
     const key = keyOf({ kind: 'custom-id', id: customId })
-    const inboxes = [now, now - dayMs].map((time) => inboxOf(room, parsed.submission, time))
+    const inboxes = [now, now - dayMs].map((time) => inboxOf(context, parsed.submission, time))
     for (const place of batch === null ? inboxes : [batch]) {
-      const taken = await room.jobs.get({ batch: place, key })
+      const taken = await context.jobs.get({ batch: place, key })
       if (taken !== undefined) {
-        await announce(room, taken.job)
+        await announce(context, taken.job)
         return { job: taken.job, isNew: false, fault: undefined }
       }
     }
   }
   const reason =
     parsed.kind === 'invalid' ? parsed.fault.message : 'it could not be taken in, each time it was tried'
-  return reject(room, message, { customId, batch, pool, failure: failure('invalid', 'poisoned', reason) })
+  return reject(context, message, { customId, batch, pool, failure: failure('invalid', 'poisoned', reason) })
 }
 
 export type TakenRequest =
@@ -114,53 +114,53 @@ export type Asked = {
 
 /** A job whose sender waits for the answer: POST /v1/jobs. */
 export async function takeRequest(
-  room: Darkroom,
+  context: Context,
   asked: Asked & { readonly text: string },
 ): Promise<TakenRequest> {
-  const parsed = room.parse(asked.text)
+  const parsed = context.parse(asked.text)
   return parsed.kind === 'invalid'
     ? { kind: 'invalid', fault: parsed.fault }
-    : takeSubmission(room, parsed.submission, asked)
+    : takeSubmission(context, parsed.submission, asked)
 }
 
 export async function takeSubmission(
-  room: Darkroom,
+  context: Context,
   submission: Submission,
   asked: Asked,
 ): Promise<TakenRequest> {
   const { caller } = asked
   const { batch, request } = submission
-  const now = room.clock.now()
-  const place = requestRef(room, submission, asked)
+  const now = context.clock.now()
+  const place = requestRef(context, submission, asked)
   const { key } = place
   const taken = async (job: Job, isNew: boolean): Promise<TakenRequest> => ({
     kind: 'taken',
     job,
     isNew,
-    isSame: isNew || (await asksFor(room, job, request)),
+    isSame: isNew || (await asksFor(context, job, request)),
   })
   if (asked.idempotencyKey !== undefined && batch === null) {
     // Sent again just after midnight it must meet yesterday's job.
-    const earlier = await room.jobs.get({ batch: inboxOf(room, submission, now - dayMs, asked), key })
+    const earlier = await context.jobs.get({ batch: inboxOf(context, submission, now - dayMs, asked), key })
     if (earlier !== undefined) return taken(earlier.job, false)
   }
   // Its sender is told at once that the batch was cancelled, be it by another instance a moment ago.
   const asOfNow = { flowKnownMs: 0, giveUpAt: asked.giveUpAt }
-  const accepted = await accept(room, submission, { ...place, caller, ...asOfNow })
+  const accepted = await accept(context, submission, { ...place, caller, ...asOfNow })
   return accepted.kind === 'accepted'
     ? taken(accepted.job, accepted.isNew)
     : { kind: 'invalid', fault: accepted.fault }
 }
 
 /** Which job a request makes, or meets, now. */
-export function requestRef(room: Darkroom, submission: Submission, asked: Asked): JobRef {
-  const batch = submission.batch ?? inboxOf(room, submission, room.clock.now(), asked)
+export function requestRef(context: Context, submission: Submission, asked: Asked): JobRef {
+  const batch = submission.batch ?? inboxOf(context, submission, context.clock.now(), asked)
   return { batch, key: requestKey(submission.customId, asked) }
 }
 
 /** Names of images that came inside the job tell their content, so they are compared as well. */
-async function asksFor(room: Darkroom, job: Job, request: AskedRequest): Promise<boolean> {
-  return job.request !== null && isSameRequest(job.request, (await withNames(room, job, request)).request)
+async function asksFor(context: Context, job: Job, request: AskedRequest): Promise<boolean> {
+  return job.request !== null && isSameRequest(job.request, (await withNames(context, job, request)).request)
 }
 
 function requestKey(
@@ -182,23 +182,23 @@ function requestKey(
 
 const dayMs = 86_400_000
 
-async function isOfTenant(room: Darkroom, batch: string): Promise<boolean> {
+async function isOfTenant(context: Context, batch: string): Promise<boolean> {
   const inbox = ownerOfInbox(batch)
   if (inbox !== undefined) return inbox.owner !== null
-  return room.isTenant((await knownBatch(room, batch))?.owner ?? null)
+  return context.isTenant((await knownBatch(context, batch))?.owner ?? null)
 }
 
 async function reject(
-  room: Darkroom,
+  context: Context,
   message: JobMessage,
   rejected: { customId: string | null; batch: string | null; pool: string | null; failure: Failure },
 ): Promise<Accepted> {
-  const now = room.clock.now()
+  const now = context.clock.now()
   const { customId, failure } = rejected
   // A batch must not be bound to a pool that its good messages do not ask for.
-  const pool = rejected.pool ?? room.pools[0]?.name ?? ''
+  const pool = rejected.pool ?? context.pools[0]?.name ?? ''
   // A key's batch or inbox is none of the queue's: what is no job is told with a part of its text.
-  const isForeign = rejected.batch !== null && (await isOfTenant(room, rejected.batch))
+  const isForeign = rejected.batch !== null && (await isOfTenant(context, rejected.batch))
   const batch = isForeign ? inboxName(now) : (rejected.batch ?? inboxName(now))
   // Never under the custom id itself: a corrected message with the same id must become a job.
   const key = keyOf({
@@ -208,14 +208,14 @@ async function reject(
   const job = rejectedJob({
     batch,
     key,
-    pool: (await openOnce(room, { pool, batch })).pool,
+    pool: (await openOnce(context, { pool, batch })).pool,
     customId,
     metadata: null,
     now,
     failure,
     input: message.text,
   })
-  const added = await room.jobs.add(job)
+  const added = await context.jobs.add(job)
   return {
     job,
     isNew: added === 'added',

@@ -1,5 +1,5 @@
 import type { Batch } from '../../ports.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import type { BatchRef } from '../pacing/flows.ts'
 import { plainTerms } from '../../core/budget/fairness.ts'
 
@@ -7,17 +7,17 @@ import { plainTerms } from '../../core/budget/fairness.ts'
 const batchesSeenMax = 10_000
 
 /** The batch as it was opened; of what is in it only what never changes may be relied on. */
-export async function knownBatch(room: Darkroom, name: string): Promise<Batch | undefined> {
-  const known = room.seen.batches.get(name)
+export async function knownBatch(context: Context, name: string): Promise<Batch | undefined> {
+  const known = context.seen.batches.get(name)
   if (known !== undefined) return known
-  const read = await room.jobs.readBatch(name)
-  if (read !== undefined) await rememberBatch(room, name, Promise.resolve(read))
+  const read = await context.jobs.readBatch(name)
+  if (read !== undefined) await rememberBatch(context, name, Promise.resolve(read))
   return read
 }
 
 /** Remembered before it is done: messages come by the dozen, and one of them is enough to ask. */
 export async function rememberBatch(
-  { seen: { batches } }: Darkroom,
+  { seen: { batches } }: Context,
   name: string,
   opened: Promise<Batch>,
 ): Promise<Batch> {
@@ -32,25 +32,29 @@ export async function rememberBatch(
 }
 
 /** Answers the batch as it was opened first: it draws on the pool, and belongs to the owner, of its first job. */
-export async function openOnce(room: Darkroom, ref: BatchRef, owner: string | null = null): Promise<Batch> {
-  const known = room.seen.batches.get(ref.batch)
+export async function openOnce(context: Context, ref: BatchRef, owner: string | null = null): Promise<Batch> {
+  const known = context.seen.batches.get(ref.batch)
   if (known !== undefined) return known
-  return rememberBatch(room, ref.batch, openBatch(room, ref, owner))
+  return rememberBatch(context, ref.batch, openBatch(context, ref, owner))
 }
 
 /** Makes the batch known, and lists it; answers it as it was opened first. Doing it again changes nothing. */
-export async function openBatch(room: Darkroom, ref: BatchRef, owner: string | null = null): Promise<Batch> {
-  const opened = await room.jobs.openBatch(newBatch(room, ref, owner))
-  await room.batches.put(opened)
+export async function openBatch(
+  context: Context,
+  ref: BatchRef,
+  owner: string | null = null,
+): Promise<Batch> {
+  const opened = await context.jobs.openBatch(newBatch(context, ref, owner))
+  await context.batches.put(opened)
   return opened
 }
 
-function newBatch(room: Darkroom, { pool, batch }: BatchRef, owner: string | null): Batch {
+function newBatch(context: Context, { pool, batch }: BatchRef, owner: string | null): Batch {
   return {
     batch,
     pool,
     owner,
-    createdAt: room.clock.now(),
+    createdAt: context.clock.now(),
     terms: plainTerms,
     order: null,
     progress: null,

@@ -1,7 +1,7 @@
 import type { Flow } from '../../core/budget/fairness.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
-import { poolNamed, ticksSeen, type Darkroom } from '../darkroom.ts'
+import { poolNamed, ticksSeen, type Context } from '../context.ts'
 import { changeFlow, type BatchRef } from './flows.ts'
 import { runTickNow, trustedUntil } from './pacer.ts'
 
@@ -13,9 +13,9 @@ const flowsSeenMax = 10_000
  * a second time. The flow is only looked at when it was not seen for a while; the pacer takes a flow out only when it
  * was empty for much longer than that, so a job cannot slip between the two.
  */
-export async function announce(room: Darkroom, ref: BatchRef): Promise<void> {
-  await wake(room, ref)
-  await nudge(room, ref.pool)
+export async function announce(context: Context, ref: BatchRef): Promise<void> {
+  await wake(context, ref)
+  await nudge(context, ref.pool)
 }
 
 /**
@@ -23,17 +23,17 @@ export async function announce(room: Darkroom, ref: BatchRef): Promise<void> {
  * some moments.
  */
 export async function wake(
-  room: Darkroom,
+  context: Context,
   { pool, batch }: BatchRef,
   knownMs: number = timing.flowKnownMs,
 ): Promise<Flow> {
-  const { flows } = room.seen
-  const now = room.clock.now()
+  const { flows } = context.seen
+  const now = context.clock.now()
   const known = flows.get(batch)
   if (known !== undefined && now - known.since < knownMs) {
     return known.woken
   }
-  const woken = changeFlow(room, { pool, batch }, (flow) =>
+  const woken = changeFlow(context, { pool, batch }, (flow) =>
     flow.idleSince === null ? undefined : { ...flow, idleSince: null },
   )
   if (flows.size >= flowsSeenMax) flows.clear()
@@ -51,39 +51,39 @@ export async function wake(
  * Runs the tick when none is due soon, or when the one that is due does not come. Everyone who notices may call it:
  * of several ticks one lives. Calls that come while a nudge is under way share the one after it.
  */
-export async function nudge(room: Darkroom, pool: string): Promise<void> {
+export async function nudge(context: Context, pool: string): Promise<void> {
   // What waits in a pool that is not configured waits until it is again.
-  if (poolNamed(room, pool) === undefined) return
-  const seen = ticksSeen(room, pool)
+  if (poolNamed(context, pool) === undefined) return
+  const seen = ticksSeen(context, pool)
   if (seen.nudge === undefined) {
-    const done = nudgeOnce(room, pool).finally(() => {
+    const done = nudgeOnce(context, pool).finally(() => {
       seen.nudge = undefined
     })
     seen.nudge = { done, next: undefined }
     return done
   }
-  seen.nudge.next ??= Promise.allSettled([seen.nudge.done]).then(async () => nudge(room, pool))
+  seen.nudge.next ??= Promise.allSettled([seen.nudge.done]).then(async () => nudge(context, pool))
   return seen.nudge.next
 }
 
 /** For who has nothing to announce: looks now and then whether the tick that was due has come. */
-export async function noticeLostTick(room: Darkroom, pool: string): Promise<void> {
-  const seen = ticksSeen(room, pool)
-  const now = room.clock.now()
+export async function noticeLostTick(context: Context, pool: string): Promise<void> {
+  const seen = ticksSeen(context, pool)
+  const now = context.clock.now()
   if (now < seen.lookedAt + timing.tickLookMs) return
   seen.lookedAt = now
-  const tick = await room.budgets.readTick(pool)
+  const tick = await context.budgets.readTick(pool)
   const dueAt = tick?.dueAt ?? null
-  if (dueAt !== null && now >= dueAt + timing.tickOverdueMs) await nudge(room, pool)
+  if (dueAt !== null && now >= dueAt + timing.tickOverdueMs) await nudge(context, pool)
 }
 
-async function nudgeOnce(room: Darkroom, pool: string): Promise<void> {
-  const seen = ticksSeen(room, pool)
+async function nudgeOnce(context: Context, pool: string): Promise<void> {
+  const seen = ticksSeen(context, pool)
   // Nobody runs a tick before it is due, so one that is known to be due will see all that was written until then.
-  if (room.clock.now() < seen.expectedUntil) return
+  if (context.clock.now() < seen.expectedUntil) return
   for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
-    const now = room.clock.now()
-    const tick = await room.budgets.readTick(pool)
+    const now = context.clock.now()
+    const tick = await context.budgets.readTick(pool)
     const dueAt = tick?.dueAt ?? null
     const until = tick === undefined ? 0 : trustedUntil(tick, now)
     // One that is due may be under way, and have looked before this job was written: of it and ours one lives.
@@ -92,9 +92,9 @@ async function nudgeOnce(room: Darkroom, pool: string): Promise<void> {
       return
     }
     if (dueAt !== null && now >= dueAt + timing.tickOverdueMs) {
-      room.log.event('tick_overdue', { pool, lateMs: now - dueAt })
+      context.log.event('tick_overdue', { pool, lateMs: now - dueAt })
     }
-    if ((await runTickNow(room, { pool, epoch: tick?.epoch ?? 0 })) === 'ticked') return
+    if ((await runTickNow(context, { pool, epoch: tick?.epoch ?? 0 })) === 'ticked') return
   }
   throw new Error(`pool ${pool}: every tick was run by somebody else, and none is to come`)
 }

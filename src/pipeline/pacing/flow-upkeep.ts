@@ -3,14 +3,14 @@ import { isAtCap, isHalted, termsOf, type Flow } from '../../core/budget/fairnes
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { Batch, Pool, Versioned } from '../../ports.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import { lookAt, type Line } from './waiting-lines.ts'
 
 /** What a tick looks after beside giving slots: flows that are empty, halted, at their cap, or finished. */
 
 /** The lines of flows that were empty when they were last looked at, without those that rest. */
 export async function lookAtIdle(
-  room: Darkroom,
+  context: Context,
   { flows, limit, now }: { flows: readonly Flow[]; limit: number; now: number },
 ): Promise<Map<string, Line>> {
   const idle = flows
@@ -20,7 +20,7 @@ export async function lookAtIdle(
   const looked = await Promise.all(
     idle.map(async (flow): Promise<[string, Line]> => [
       flow.batch,
-      await lookAt(room, { batch: flow.batch, limit, until: now }),
+      await lookAt(context, { batch: flow.batch, limit, until: now }),
     ]),
   )
   return new Map(looked)
@@ -44,18 +44,18 @@ export function idleSinceOf(flow: Flow, line: Line | undefined, now: number): nu
 
 /** Batches that stand at their cap: each call under way that costs less than it might leaves room. */
 export async function lookAtCaps(
-  room: Darkroom,
+  context: Context,
   pool: Pool,
 ): Promise<{ readonly freed: ReadonlySet<string>; readonly isUnderWay: boolean }> {
   const all = pool.flows.map(({ value }) => value).filter(isAtCap)
   // Where it begins changes, so that with more of them than a tick looks at each has its turn.
-  const first = Math.floor(room.chance() * all.length)
+  const first = Math.floor(context.chance() * all.length)
   const atCap = [...all.slice(first), ...all.slice(0, first)].slice(0, limits.capsPerTickMax)
   const looked = await Promise.all(
     atCap.map(async ({ batch, capMicroUsd }) => {
       const [stored, [waiting]] = await Promise.all([
-        room.jobs.getBatch(batch),
-        room.jobs.firstWaiting({ batch, limit: 1 }),
+        context.jobs.getBatch(batch),
+        context.jobs.firstWaiting({ batch, limit: 1 }),
       ])
       if (stored === undefined || waiting === undefined) return { batch, isFreed: false, isUnderWay: false }
       const { counters } = stored
@@ -72,7 +72,7 @@ export async function lookAtCaps(
 
 /** What waits in a cancelled batch is swept; a paused one is looked at now and then, in case nothing waits any more. */
 export async function lookAtHalted(
-  room: Darkroom,
+  context: Context,
   flows: readonly Flow[],
 ): Promise<{ readonly empty: readonly string[]; readonly swept: readonly string[] }> {
   const awake = flows.filter((flow) => isHalted(flow) && flow.idleSince === null)
@@ -80,10 +80,10 @@ export async function lookAtHalted(
     .filter(({ decision }) => decision?.kind === 'cancelled')
     .slice(0, limits.sweepsPerTickMax)
   const paused = awake.filter(({ decision }) => decision?.kind === 'paused')
-  const anyPaused = paused.at(Math.floor(room.chance() * paused.length))
+  const anyPaused = paused.at(Math.floor(context.chance() * paused.length))
   const looked = await Promise.all(
     [...cancelled, ...(anyPaused === undefined ? [] : [anyPaused])].map(async ({ batch }) => {
-      const waiting = await room.jobs.firstWaiting({ batch, limit: 1 })
+      const waiting = await context.jobs.firstWaiting({ batch, limit: 1 })
       return { batch, isEmpty: waiting.length === 0 }
     }),
   )
@@ -96,7 +96,7 @@ const backlogKnownMs = 30_000
 
 /** Counts what waits in one of several flows: what each may expect depends on how long the others go on. */
 export async function countBacklog(
-  room: Darkroom,
+  context: Context,
   flows: readonly Flow[],
   now: number,
 ): Promise<{ readonly batch: string; readonly waiting: number } | undefined> {
@@ -105,7 +105,7 @@ export async function countBacklog(
     (flow.backlog?.at ?? 0) < (first.backlog?.at ?? 0) ? flow : first,
   )
   if (oldest.backlog !== null && now - oldest.backlog.at < backlogKnownMs) return undefined
-  const stored = await room.jobs.getBatch(oldest.batch)
+  const stored = await context.jobs.getBatch(oldest.batch)
   return { batch: oldest.batch, waiting: stored === undefined ? 0 : jobCounts(stored.counters).waiting }
 }
 
@@ -116,13 +116,13 @@ export type Finished = { readonly flow: Versioned<Flow>; readonly batch: Batch |
  * `unfinalised`: those whose end somebody should have seen.
  */
 export async function finishedAmong(
-  room: Darkroom,
+  context: Context,
   flows: readonly Versioned<Flow>[],
 ): Promise<{ readonly finished: readonly Finished[]; readonly unfinalised: readonly string[] }> {
   const unfinalised: string[] = []
   const looked = await Promise.all(
     flows.map(async (flow): Promise<Finished[]> => {
-      const stored = await room.jobs.getBatch(flow.value.batch)
+      const stored = await context.jobs.getBatch(flow.value.batch)
       if (stored === undefined) return [{ flow, batch: undefined }]
       const { waiting, running } = jobCounts(stored.counters)
       if (waiting + running > 0) return []
@@ -137,10 +137,10 @@ export async function finishedAmong(
 }
 
 /** What was decided for a batch outlives its flow. */
-export async function removeFlow(room: Darkroom, pool: string, { flow, batch }: Finished): Promise<void> {
+export async function removeFlow(context: Context, pool: string, { flow, batch }: Finished): Promise<void> {
   const terms = termsOf(flow.value)
   if (batch !== undefined && JSON.stringify(batch.terms) !== JSON.stringify(terms)) {
-    await room.jobs.saveTerms(batch.batch, terms)
+    await context.jobs.saveTerms(batch.batch, terms)
   }
-  await room.budgets.removeFlow({ pool, before: flow })
+  await context.budgets.removeFlow({ pool, before: flow })
 }

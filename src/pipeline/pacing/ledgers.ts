@@ -1,18 +1,18 @@
 import type { Ledger } from '../../core/budget/ledger.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
-import type { Darkroom, LedgerChange } from '../darkroom.ts'
+import type { Context, LedgerChange } from '../context.ts'
 
 export type QuotaRef = { readonly pool: string; readonly quota: string }
 
 /** The quota's ledger, at most a second old: many jobs on one instance share a read. */
-export async function viewLedger(room: Darkroom, ref: QuotaRef): Promise<Ledger | undefined> {
+export async function viewLedger(context: Context, ref: QuotaRef): Promise<Ledger | undefined> {
   const { quota } = ref
-  const { ledgers } = room.seen
-  const now = room.clock.now()
+  const { ledgers } = context.seen
+  const now = context.clock.now()
   const seen = ledgers.get(quota)
   if (seen !== undefined && now - seen.readAt < timing.ledgerViewMs) return seen.ledger
-  const ledger = readLedger(room, ref)
+  const ledger = readLedger(context, ref)
   ledgers.set(quota, { ledger, readAt: now })
   try {
     return await ledger
@@ -22,8 +22,8 @@ export async function viewLedger(room: Darkroom, ref: QuotaRef): Promise<Ledger 
   }
 }
 
-async function readLedger(room: Darkroom, { pool, quota }: QuotaRef): Promise<Ledger | undefined> {
-  const stored = await room.budgets.readLedger({ pool, quota })
+async function readLedger(context: Context, { pool, quota }: QuotaRef): Promise<Ledger | undefined> {
+  const stored = await context.budgets.readLedger({ pool, quota })
   return stored?.value
 }
 
@@ -35,11 +35,11 @@ async function readLedger(room: Darkroom, { pool, quota }: QuotaRef): Promise<Le
  * started, dozens of workers come at once, and would stand in each other's way.
  */
 export async function changeLedger(
-  room: Darkroom,
+  context: Context,
   { pool, quota }: QuotaRef,
   change: LedgerChange['change'],
 ): Promise<Ledger | undefined> {
-  const { ledgerChanges } = room.seen
+  const { ledgerChanges } = context.seen
   return new Promise((resolve, reject) => {
     const asked: LedgerChange = { change, resolve, reject }
     const waiting = ledgerChanges.get(quota)
@@ -48,17 +48,17 @@ export async function changeLedger(
       return
     }
     ledgerChanges.set(quota, [asked])
-    void changeInTurn(room, { pool, quota })
+    void changeInTurn(context, { pool, quota })
   })
 }
 
-async function changeInTurn(room: Darkroom, ref: QuotaRef): Promise<void> {
-  const { ledgerChanges } = room.seen
+async function changeInTurn(context: Context, ref: QuotaRef): Promise<void> {
+  const { ledgerChanges } = context.seen
   for (;;) {
     const group = ledgerChanges.get(ref.quota)?.splice(0) ?? []
     if (group.length === 0) break
     try {
-      const ledger = await changeTogether(room, ref, group)
+      const ledger = await changeTogether(context, ref, group)
       for (const { resolve } of group) resolve(ledger)
     } catch (error) {
       for (const { reject } of group) reject(error)
@@ -68,22 +68,22 @@ async function changeInTurn(room: Darkroom, ref: QuotaRef): Promise<void> {
 }
 
 async function changeTogether(
-  room: Darkroom,
+  context: Context,
   { pool, quota }: QuotaRef,
   group: readonly LedgerChange[],
 ): Promise<Ledger | undefined> {
   for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
-    const before = await room.budgets.readLedger({ pool, quota })
+    const before = await context.budgets.readLedger({ pool, quota })
     if (before === undefined) return undefined
     const after = group.reduce((ledger, { change }) => change(ledger) ?? ledger, before.value)
     const isCommitted =
-      after === before.value || (await room.budgets.changeLedger({ pool, before, after })) === 'committed'
+      after === before.value || (await context.budgets.changeLedger({ pool, before, after })) === 'committed'
     if (isCommitted) {
-      room.seen.ledgers.set(quota, { ledger: Promise.resolve(after), readAt: room.clock.now() })
+      context.seen.ledgers.set(quota, { ledger: Promise.resolve(after), readAt: context.clock.now() })
       return after
     }
     // Contenders spread, so that each try has fewer of them.
-    await room.clock.sleepUntil(room.clock.now() + room.chance() * 10 * Math.min(tries + 1, 10))
+    await context.clock.sleepUntil(context.clock.now() + context.chance() * 10 * Math.min(tries + 1, 10))
   }
   throw new Error(
     `ledger ${quota}: no change came through in ${limits.commitTriesMax} tries; too many writers`,

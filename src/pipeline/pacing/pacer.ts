@@ -13,7 +13,7 @@ import { topPaces } from '../../core/budget/level.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { Pool, PoolChange, SlotGrant, TickMessage, TickState } from '../../ports.ts'
-import { poolNamed, ticksSeen, type Darkroom, type PoolSettings } from '../darkroom.ts'
+import { poolNamed, ticksSeen, type Context, type PoolSettings } from '../context.ts'
 import {
   countBacklog,
   finishedAmong,
@@ -37,25 +37,26 @@ import { emptyLine, type Line } from './waiting-lines.ts'
  * crash wastes slots or leaves work for the rescue, but never exceeds the limit. `epoch` is the tick this call stands
  * for; `stale` when it has been run already.
  */
-export async function runTick(room: Darkroom, tick: TickMessage): Promise<'ticked' | 'stale'> {
-  const result = await runTickNow(room, tick)
-  if (result === 'stale') noteStaleMessage(room, tick.pool)
+export async function runTick(context: Context, tick: TickMessage): Promise<'ticked' | 'stale'> {
+  const result = await runTickNow(context, tick)
+  if (result === 'stale') noteStaleMessage(context, tick.pool)
   return result
 }
 
 /** The same without a message, for who has seen that a tick is wanted. */
-export async function runTickNow(room: Darkroom, tick: TickMessage): Promise<'ticked' | 'stale'> {
-  const settings = poolNamed(room, tick.pool)
+export async function runTickNow(context: Context, tick: TickMessage): Promise<'ticked' | 'stale'> {
+  const settings = poolNamed(context, tick.pool)
   if (settings === undefined) return 'stale'
   for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
-    const pool = await room.budgets.read(tick.pool)
+    const pool = await context.budgets.read(tick.pool)
     if ((pool.tick?.value.epoch ?? 0) !== tick.epoch) return 'stale'
-    noteTick(room, tick.pool, pool.tick?.value)
-    const plan = await planTick(room, settings, pool)
+    noteTick(context, tick.pool, pool.tick?.value)
+    const plan = await planTick(context, settings, pool)
     // A worker may have taken a fresh slot meanwhile: then all is decided anew.
-    const isOurs = (await room.budgets.commit(plan.change)) === 'committed' || (await isCommitted(room, plan))
+    const isOurs =
+      (await context.budgets.commit(plan.change)) === 'committed' || (await isCommitted(context, plan))
     if (!isOurs) continue
-    await carryOut(room, plan)
+    await carryOut(context, plan)
     return 'ticked'
   }
   throw new Error(
@@ -64,9 +65,9 @@ export async function runTickNow(room: Darkroom, tick: TickMessage): Promise<'ti
 }
 
 /** A commit whose answer was lost is sent again by the client, and then stands in its own way. */
-async function isCommitted(room: Darkroom, { change }: Plan): Promise<boolean> {
+async function isCommitted(context: Context, { change }: Plan): Promise<boolean> {
   const { epoch, mark } = change.tick.after
-  const stored = await room.budgets.readTick(change.pool)
+  const stored = await context.budgets.readTick(change.pool)
   return stored?.epoch === epoch && stored.mark === mark
 }
 
@@ -85,11 +86,11 @@ type Plan = {
   readonly nextTick: TickMessage & Pick<TickState, 'dueAt' | 'hasRoom'>
 }
 
-async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Promise<Plan> {
-  const now = room.clock.now()
-  const { instance } = room
+async function planTick(context: Context, settings: PoolSettings, pool: Pool): Promise<Plan> {
+  const now = context.clock.now()
+  const { instance } = context
   const lastTick = pool.tick?.value
-  const isCold = isColdHere(room, settings.name)
+  const isCold = isColdHere(context, settings.name)
   const aloneSince = lastTick?.instance === instance ? lastTick.aloneSince : now
   const topPace = now - aloneSince < timing.aloneMs ? topPaces.severalClocks : topPaces.oneClock
   const ledgers = new Map<string, Ledger>()
@@ -98,23 +99,23 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
     const ledger = stored === undefined ? newLedger(quota, now) : underSettings(stored.value, quota)
     ledgers.set(quota.quota, lowerLead(afterQuiet({ ...ledger, topPace }, now), now))
   }
-  const { freed, isUnderWay } = await lookAtCaps(room, pool)
+  const { freed, isUnderWay } = await lookAtCaps(context, pool)
   const flows = pool.flows.map(({ value }) => ({
     ...value,
     ...(freed.has(value.batch) ? { decision: goesOn(now, 'calls cost less than they might have') } : {}),
   }))
-  const halted = await lookAtHalted(room, flows)
-  const lines = await lookAtIdle(room, { flows, limit: slotsWithinHorizon({ ledgers, now, isCold }), now })
+  const halted = await lookAtHalted(context, flows)
+  const lines = await lookAtIdle(context, { flows, limit: slotsWithinHorizon({ ledgers, now, isCold }), now })
   for (const batch of halted.empty) lines.set(batch, emptyLine)
   // Those that are empty take no turn: it would keep others waiting for nothing.
   const awake = withShares(
     flows.filter(
       (flow) => !isHalted(flow) && (flow.idleSince === null || lines.get(flow.batch)?.isEmpty === false),
     ),
-    { shareOf: room.shareOf, ownerWeight: room.ownerWeight, isAwake: () => true },
+    { shareOf: context.shareOf, ownerWeight: context.ownerWeight, isAwake: () => true },
   ).toSorted(byTag)
   const round = turns(awake, lastTick?.virtualTime ?? 0)
-  const { grants, nextSlotAt, isCutShort } = await giveSlots(room, awake, {
+  const { grants, nextSlotAt, isCutShort } = await giveSlots(context, awake, {
     ledgers,
     turns: round,
     lines,
@@ -125,9 +126,9 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
   const rested = pool.flows.filter(
     ({ value }) => lines.get(value.batch)?.isEmpty === true && hasRested(value, now),
   )
-  const { finished, unfinalised } = await finishedAmong(room, rested)
+  const { finished, unfinalised } = await finishedAmong(context, rested)
   const isFinished = new Set(finished.map(({ flow }) => flow.value.batch))
-  const counted = await countBacklog(room, awake, now)
+  const counted = await countBacklog(context, awake, now)
   const after = round.result()
   const flowOf = new Map(flows.map((flow) => [flow.batch, flow]))
   const changed = pool.flows.flatMap((before) => {
@@ -164,7 +165,7 @@ async function planTick(room: Darkroom, settings: PoolSettings, pool: Pool): Pro
       flows: [...served, ...others].slice(0, limits.transactionEntitiesMax - 1 - ledgers.size),
       tick: {
         before: pool.tick,
-        after: { epoch, ...due, virtualTime: after.virtualTime, instance, aloneSince, mark: room.newId() },
+        after: { epoch, ...due, virtualTime: after.virtualTime, instance, aloneSince, mark: context.newId() },
       },
     },
     grants,
@@ -211,15 +212,15 @@ function nextDue(tick: {
   return { dueAt: Math.min(now + timing.idleTickMs, Math.max(soon, next - horizon)), hasRoom }
 }
 
-async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
+async function carryOut(context: Context, plan: Plan): Promise<void> {
   const { pool, epoch, dueAt } = plan.nextTick
-  ticksSeen(room, pool).expectedUntil = trustedUntil(plan.nextTick, room.clock.now())
+  ticksSeen(context, pool).expectedUntil = trustedUntil(plan.nextTick, context.clock.now())
   // A fault in one batch keeps neither the others nor the next tick.
   const faults: unknown[] = []
   const moved = await Promise.allSettled(
     [...Map.groupBy(plan.grants, ({ batch }) => batch)].map(async ([batch, grants]) => {
-      const given = await room.jobs.slot({ grants, capMicroUsd: plan.caps.get(batch) ?? null })
-      if (given.isCapReached) await haltAtCap(room, { pool, batch })
+      const given = await context.jobs.slot({ grants, capMicroUsd: plan.caps.get(batch) ?? null })
+      if (given.isCapReached) await haltAtCap(context, { pool, batch })
       return given.granted
     }),
   )
@@ -228,22 +229,22 @@ async function carryOut(room: Darkroom, plan: Plan): Promise<void> {
     .flatMap((result) => (result.status === 'fulfilled' ? result.value : []))
     .sort((a, b) => a.slotAt - b.slotAt)
   if (granted.length < plan.grants.length) {
-    room.log.event('slots_wasted', { pool, slots: plan.grants.length - granted.length })
+    context.log.event('slots_wasted', { pool, slots: plan.grants.length - granted.length })
   }
   const sent = await sendInOrder(granted, async ({ batch, key, slotAt, quota, deployment }) => {
-    const wakeAt = Math.max(room.clock.now(), slotAt - (plan.wakeAheads.get(quota) ?? timing.leadMs))
-    await room.messages.sendWork({ pool, quota, deployment, batch, key, slotAt, epoch, wakeAt }, wakeAt)
+    const wakeAt = Math.max(context.clock.now(), slotAt - (plan.wakeAheads.get(quota) ?? timing.leadMs))
+    await context.messages.sendWork({ pool, quota, deployment, batch, key, slotAt, epoch, wakeAt }, wakeAt)
   })
   faults.push(...sent)
-  if (dueAt !== null) await room.messages.sendTick({ pool, epoch }, dueAt)
+  if (dueAt !== null) await context.messages.sendTick({ pool, epoch }, dueAt)
   const tidied = await Promise.allSettled([
     ...plan.swept.map(async (batch) =>
-      room.jobs.cancelQueued({ batch, limit: limits.sweepRowsMax, now: room.clock.now() }),
+      context.jobs.cancelQueued({ batch, limit: limits.sweepRowsMax, now: context.clock.now() }),
     ),
     ...plan.emptied.map(async (batch) =>
-      room.messages.sendBatchTask({ task: 'finalise', batch }, room.clock.now()),
+      context.messages.sendBatchTask({ task: 'finalise', batch }, context.clock.now()),
     ),
-    ...plan.finished.map(async (finished) => removeFlow(room, pool, finished)),
+    ...plan.finished.map(async (finished) => removeFlow(context, pool, finished)),
   ])
   for (const result of tidied) if (result.status === 'rejected') faults.push(result.reason)
   if (faults.length > 0) throw new AggregateError(faults, 'a tick could not carry out all it had decided')

@@ -3,24 +3,24 @@ import { startsLastMinute } from '../../core/budget/ledger.ts'
 import { jobCounts } from '../../core/jobs/counters.ts'
 import { isHalted, type Flow } from '../../core/budget/fairness.ts'
 import { limits } from '../../core/limits.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import { ledgersNow } from './pool-view.ts'
 
 /** Logs how each pool stands that has work, once: what dashboards and alerts go by. An idle pool says nothing. */
-export async function reportPools(room: Darkroom): Promise<void> {
-  for (const { name: pool } of room.pools) {
-    const { flows, ledgers } = await room.budgets.read(pool)
+export async function reportPools(context: Context): Promise<void> {
+  for (const { name: pool } of context.pools) {
+    const { flows, ledgers } = await context.budgets.read(pool)
     if (flows.length === 0) continue
-    const now = room.clock.now()
-    const current = ledgersNow(room, pool, ledgers)
+    const now = context.clock.now()
+    const current = ledgersNow(context, pool, ledgers)
     const members = current.flatMap(({ deployments }) => deployments)
     const sum = (of: (ledger: (typeof current)[number]) => number): number =>
       current.reduce((total, ledger) => total + of(ledger), 0)
     // Jobs of a paused batch wait because somebody wants them to.
     const going = flows.map(({ value }) => value).filter((flow) => !isHalted(flow))
-    room.log.event('pool', {
+    context.log.event('pool', {
       pool,
-      ...(await countsOf(room, going)),
+      ...(await countsOf(context, going)),
       batches: going.length,
       halted: flows.length - going.length,
       rpm: Math.round(sum(({ level, ...quota }) => rpmInForce(level, quota)) * 10) / 10,
@@ -37,11 +37,11 @@ export async function reportPools(room: Darkroom): Promise<void> {
 
 /** The exact counts of some batches; of further ones what the pacer counted last. */
 async function countsOf(
-  room: Darkroom,
+  context: Context,
   flows: readonly Flow[],
 ): Promise<{ readonly waiting: number; readonly running: number }> {
   const exact = await Promise.all(
-    flows.slice(0, limits.reportedBatchesMax).map(async ({ batch }) => room.jobs.getBatch(batch)),
+    flows.slice(0, limits.reportedBatchesMax).map(async ({ batch }) => context.jobs.getBatch(batch)),
   )
   const counts = exact.flatMap((stored) => (stored === undefined ? [] : [jobCounts(stored.counters)]))
   const others = flows.slice(limits.reportedBatchesMax)

@@ -1,7 +1,7 @@
 import { newLedger, underSettings, type Ledger } from '../../core/budget/ledger.ts'
 import { isHalted, newFlow, withShares, type Flow } from '../../core/budget/fairness.ts'
 import type { Batch, Versioned } from '../../ports.ts'
-import { poolNamed, type Darkroom } from '../darkroom.ts'
+import { poolNamed, type Context } from '../context.ts'
 import type { BatchRef } from './flows.ts'
 
 /** How old the picture of a pool may be from which estimates are made. */
@@ -10,20 +10,20 @@ const poolViewMs = 2_000
 type PoolView = { readonly ledgers: readonly Ledger[]; readonly flows: readonly Flow[] }
 
 /** All flows of the pool are read for an estimate, so polls that come close together share one reading. */
-export async function viewPool(room: Darkroom, name: string): Promise<PoolView> {
-  const now = room.clock.now()
-  const seen = room.seen.pools.get(name)
+export async function viewPool(context: Context, name: string): Promise<PoolView> {
+  const now = context.clock.now()
+  const seen = context.seen.pools.get(name)
   const isFresh = seen !== undefined && now - seen.readAt < poolViewMs
-  const reading = isFresh ? seen.pool : room.budgets.read(name)
+  const reading = isFresh ? seen.pool : context.budgets.read(name)
   if (!isFresh) {
-    room.seen.pools.set(name, { pool: reading, readAt: now })
-    reading.catch(() => room.seen.pools.delete(name))
+    context.seen.pools.set(name, { pool: reading, readAt: now })
+    reading.catch(() => context.seen.pools.delete(name))
   }
   const pool = await reading
   return {
-    ledgers: ledgersNow(room, name, pool.ledgers),
+    ledgers: ledgersNow(context, name, pool.ledgers),
     flows: sharedOut(
-      room,
+      context,
       pool.flows.map(({ value }) => value),
     ),
   }
@@ -31,34 +31,34 @@ export async function viewPool(room: Darkroom, name: string): Promise<PoolView> 
 
 /** A deployment that no tick has seen yet has the ledger its first tick will write. */
 export function ledgersNow(
-  room: Darkroom,
+  context: Context,
   pool: string,
   stored: readonly Versioned<Ledger>[],
 ): readonly Ledger[] {
-  const quotas = poolNamed(room, pool)?.quotas ?? []
+  const quotas = poolNamed(context, pool)?.quotas ?? []
   return quotas.map((quota) => {
     const found = stored.find(({ value }) => value.quota === quota.quota)
-    return found === undefined ? newLedger(quota, room.clock.now()) : underSettings(found.value, quota)
+    return found === undefined ? newLedger(quota, context.clock.now()) : underSettings(found.value, quota)
   })
 }
 
 /** What was decided a moment ago is seen at once; a batch without a flow has one as it would be made. */
 export async function flowOf(
-  room: Darkroom,
+  context: Context,
   { pool, batch }: BatchRef,
   known?: Partial<Pick<Batch, 'terms' | 'owner'>>,
 ): Promise<Flow> {
-  const stored = await room.budgets.readFlow({ pool, batch })
-  const flow = stored?.value ?? newFlow(batch, { share: room.shareOf(batch), ...known })
+  const stored = await context.budgets.readFlow({ pool, batch })
+  const flow = stored?.value ?? newFlow(batch, { share: context.shareOf(batch), ...known })
   // The stored share is as old as the last slot; who else of its owner is awake shows in the pool.
   if (flow.owner === null) return flow
-  const { flows } = await viewPool(room, pool)
+  const { flows } = await viewPool(context, pool)
   const others = flows.filter((other) => other.batch !== batch)
-  return sharedOut(room, [flow, ...others])[0] ?? flow
+  return sharedOut(context, [flow, ...others])[0] ?? flow
 }
 
-function sharedOut(room: Darkroom, flows: readonly Flow[]): readonly Flow[] {
-  const { shareOf, ownerWeight } = room
+function sharedOut(context: Context, flows: readonly Flow[]): readonly Flow[] {
+  const { shareOf, ownerWeight } = context
   return withShares(flows, {
     shareOf,
     ownerWeight,

@@ -3,7 +3,7 @@ import type { Flow, Turns } from '../../core/budget/fairness.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { SlotGrant, WaitingJob } from '../../ports.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import { lookAt, takeDue, withoutJobs, type Line } from './waiting-lines.ts'
 
 /** A tick's look ahead. */
@@ -25,7 +25,7 @@ type Round = Look & {
  * lines of the round.
  */
 export async function giveSlots(
-  room: Darkroom,
+  context: Context,
   flows: readonly Flow[],
   round: Round,
 ): Promise<{ grants: SlotGrant[]; nextSlotAt: number | undefined; isCutShort: boolean }> {
@@ -33,7 +33,7 @@ export async function giveSlots(
   const grants: SlotGrant[] = []
   const flowsMax = Math.min(limits.flowsPerTickMax, limits.transactionEntitiesMax - 1 - ledgers.size)
   const linesMax = lines.size + limits.linesPerTickMax
-  await lookAhead(room, flows.slice(0, flowsMax), round)
+  await lookAhead(context, flows.slice(0, flowsMax), round)
   const served = new Set<string>()
   let isCutShort = false
   let slot = earliestSlot(round)
@@ -47,7 +47,7 @@ export async function giveSlots(
       turns.leave()
       continue
     }
-    const job = await nextOf(room, batch, { slotAt: slot.slotAt, grants, round })
+    const job = await nextOf(context, batch, { slotAt: slot.slotAt, grants, round })
     if (job === undefined) {
       turns.leave()
       continue
@@ -63,7 +63,7 @@ export async function giveSlots(
 }
 
 /** The flows that are first in line are looked at together, each for its part of the slots and some more. */
-async function lookAhead(room: Darkroom, flows: readonly Flow[], round: Round): Promise<void> {
+async function lookAhead(context: Context, flows: readonly Flow[], round: Round): Promise<void> {
   const { ledgers, lines, now, isCold } = round
   const slots = slotsWithinHorizon(round)
   const first = flows.filter(({ batch }) => !lines.has(batch)).slice(0, slots)
@@ -72,7 +72,7 @@ async function lookAhead(room: Darkroom, flows: readonly Flow[], round: Round): 
   const looked = await Promise.all(
     first.map(async ({ batch }): Promise<[string, Line]> => [
       batch,
-      await lookAt(room, { batch, limit, until }),
+      await lookAt(context, { batch, limit, until }),
     ]),
   )
   for (const [batch, line] of looked) lines.set(batch, line)
@@ -83,7 +83,7 @@ const linesSpare = 4
 
 /** The flow's next job that is due by the slot; what was read of its line may have run out. */
 async function nextOf(
-  room: Darkroom,
+  context: Context,
   batch: string,
   { slotAt, grants, round }: { slotAt: number; grants: readonly SlotGrant[]; round: Round },
 ): Promise<WaitingJob | undefined> {
@@ -93,7 +93,10 @@ async function nextOf(
   if (job !== undefined || known?.isWhole === true) return job
   const granted = new Set(grants.filter((grant) => grant.batch === batch).map(({ key }) => key))
   const limit = granted.size + slotsWithinHorizon(round)
-  const line = { ...withoutJobs(await lookAt(room, { batch, limit, until: slotAt }), granted), isWhole: true }
+  const line = {
+    ...withoutJobs(await lookAt(context, { batch, limit, until: slotAt }), granted),
+    isWhole: true,
+  }
   // As many as there are slots: more of it is not needed in this tick.
   lines.set(batch, line)
   return takeDue(line, slotAt)

@@ -1,6 +1,6 @@
 import { priorityLines } from '../../core/jobs/keys.ts'
 import type { WaitingJob } from '../../ports.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 
 /** What is known of a flow's waiting line after a round: its jobs by priority, in order of their due times. */
 export type Line = {
@@ -18,14 +18,14 @@ export const emptyLine: Line = { jobs: [], isEmpty: true, isWhole: true, nextDue
 
 /** Jobs that are due later must not hide those of a lower priority that are due by then. */
 export async function lookAt(
-  room: Darkroom,
+  context: Context,
   { batch, limit, until }: { batch: string; limit: number; until: number },
 ): Promise<Line> {
   const all: WaitingJob[] = []
   let isWhole = false
   let from = priorityLines.at(0)
   while (from !== undefined) {
-    const found: readonly WaitingJob[] = await room.jobs.firstWaiting({ batch, limit, from })
+    const found: readonly WaitingJob[] = await context.jobs.firstWaiting({ batch, limit, from })
     all.push(...found)
     isWhole = found.length < limit
     const isEnough = isWhole || all.filter(({ dueAt }) => dueAt <= until).length >= limit

@@ -12,67 +12,67 @@ import { failed, retried, snoozed, type Job } from '../../core/jobs/job.ts'
 import type { WorkMessage } from '../../ports.ts'
 import { announce, nudge } from '../pacing/announce.ts'
 import { noticeRefusals } from '../pacing/flows.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import { changeLedger, viewLedger } from '../pacing/ledgers.ts'
 import type { Lease } from './lease.ts'
 import { finish, ofThisRun, persist, type RunOutcome } from './run-end.ts'
 
 /** What follows when the model answered with a failure, or not at all: for the job, and for its deployment. */
 export async function handleFailure(
-  room: Darkroom,
+  context: Context,
   message: WorkMessage,
   lease: Lease,
   fault: ModelFailure,
 ): Promise<RunOutcome> {
   const { attempts, attemptsForgiven, onUnknown } = lease.job
   const { kind, code, requestId } = fault
-  const finishedAt = room.clock.now()
+  const finishedAt = context.clock.now()
   const atSlot = { ...fault, slotAt: lease.job.slotAt ?? finishedAt }
   const decision = decide(
     kind,
     {
       attempts: attempts - attemptsForgiven,
-      attemptsMax: attemptsAllowed(code, room.attemptsMax),
-      onUnknown: onUnknown ?? room.onUnknown,
+      attemptsMax: attemptsAllowed(code, context.attemptsMax),
+      onUnknown: onUnknown ?? context.onUnknown,
     },
-    room.chance(),
+    context.chance(),
   )
   const ifOurs = (change: (job: Job) => Job | undefined) => (job: Job) => ofThisRun(lease, job) && change(job)
   switch (decision.kind) {
     case 'snooze': {
-      await persist(room, async () => rest(room, message, decision.pause, atSlot))
+      await persist(context, async () => rest(context, message, decision.pause, atSlot))
       await finish(
-        room,
+        context,
         lease,
         ifOurs((job) => snoozed(job, { requestId })),
       )
-      if (kind === 'throttled') await persist(room, async () => noteService(room, message, lease.job))
-      await announce(room, lease.job)
+      if (kind === 'throttled') await persist(context, async () => noteService(context, message, lease.job))
+      await announce(context, lease.job)
       return { kind: 'snoozed', code }
     }
     case 'retry': {
       const dueAt = finishedAt + decision.delayMs
       const { possiblyPaid } = decision
-      await persist(room, async () => noteFault(room, message, atSlot))
+      await persist(context, async () => noteFault(context, message, atSlot))
       await finish(
-        room,
+        context,
         lease,
         ifOurs((job) => retried(job, { dueAt, possiblyPaid, requestId })),
       )
-      await announce(room, lease.job)
+      await announce(context, lease.job)
       return { kind: 'retried', code, dueAt }
     }
     case 'fail': {
       const failure = { kind, code, message: fault.message }
       await finish(
-        room,
+        context,
         lease,
         ifOurs((job) => failed(job, { finishedAt, failure, requestId })),
       )
       if (kind === 'refused' || kind === 'invalid')
-        await persist(room, async () => noteService(room, message, lease.job))
-      else await persist(room, async () => noteFault(room, message, atSlot))
-      if (kind === 'refused') await noticeRefusals(room, lease.job)
+        await persist(context, async () => noteService(context, message, lease.job))
+      else await persist(context, async () => noteFault(context, message, atSlot))
+      if (kind === 'refused') await noticeRefusals(context, lease.job)
       return { kind: 'failed', code }
     }
   }
@@ -82,21 +82,21 @@ type AtSlot<Fault> = Fault & { readonly slotAt: number }
 
 /** The deployment's ledger learns of it before the job goes back, so that its next slot is not given too early. */
 async function rest(
-  room: Darkroom,
+  context: Context,
   message: WorkMessage,
   pause: 'deployment' | 'breaker',
   { slotAt, ...fault }: AtSlot<ModelFailure>,
 ): Promise<void> {
-  const now = room.clock.now()
+  const now = context.clock.now()
   const { deployment } = message
   const { code, retryAfterMs, cause } = fault
-  await changeLedger(room, message, (ledger) =>
+  await changeLedger(context, message, (ledger) =>
     pause === 'deployment'
       ? throttled(ledger, { now, slotAt, retryAfterMs, cause, reason: fault.message })
       : stopped(ledger, { deployment, slotAt, now, code, message: fault.message }),
   )
   const { pool } = message
-  room.log.event(pause === 'deployment' ? 'deployment_paused' : 'deployment_stopped', {
+  context.log.event(pause === 'deployment' ? 'deployment_paused' : 'deployment_stopped', {
     pool,
     deployment,
     code,
@@ -106,33 +106,33 @@ async function rest(
 
 /** Headers that speak of the limit correct what the settings say; they hardly ever change. */
 export async function noteLimit(
-  room: Darkroom,
+  context: Context,
   message: WorkMessage,
   limitRpm: number | null,
 ): Promise<void> {
   if (limitRpm === null) return
-  const seen = await viewLedger(room, message)
+  const seen = await viewLedger(context, message)
   if (seen === undefined || toldLimit(seen, limitRpm) === undefined) return
-  await changeLedger(room, message, (ledger) => toldLimit(ledger, limitRpm))
+  await changeLedger(context, message, (ledger) => toldLimit(ledger, limitRpm))
   const { pool, deployment } = message
-  room.log.event('deployment_limit_told', { pool, deployment, limitRpm })
+  context.log.event('deployment_limit_told', { pool, deployment, limitRpm })
 }
 
 /** A deployment from which nothing but faults comes is stopped: its jobs go elsewhere, and none is used up on it. */
 async function noteFault(
-  room: Darkroom,
+  context: Context,
   message: WorkMessage,
   { code, slotAt, ...fault }: AtSlot<ModelFailure>,
 ): Promise<void> {
   // A bad answer is the model's, and comes from a deployment that is in service.
   if (code === badAnswer) return
   const { deployment } = message
-  const now = room.clock.now()
-  const ledger = await changeLedger(room, message, (before) =>
+  const now = context.clock.now()
+  const ledger = await changeLedger(context, message, (before) =>
     faulted(before, { deployment, slotAt, now, code, message: fault.message }),
   )
   if (ledger !== undefined && memberOf(ledger, deployment)?.breaker?.openedAt === now) {
-    room.log.event('deployment_stopped', { pool: message.pool, deployment, code })
+    context.log.event('deployment_stopped', { pool: message.pool, deployment, code })
   }
 }
 
@@ -140,7 +140,7 @@ async function noteFault(
  * An answer, be it pictures or a refusal that only a deployment in service gives: faults before it were not without end,
  * and where the breaker is open and the call was started since, it was the probe.
  */
-export async function noteService(room: Darkroom, message: WorkMessage, { startedAt }: Job): Promise<void> {
+export async function noteService(context: Context, message: WorkMessage, { startedAt }: Job): Promise<void> {
   const { deployment } = message
   const change = (ledger: Ledger): Ledger | undefined => {
     const member = memberOf(ledger, deployment)
@@ -149,9 +149,9 @@ export async function noteService(room: Darkroom, message: WorkMessage, { starte
     const isNews = breaker === null ? faultsRecently.length > 0 : (startedAt ?? 0) >= breaker.openedAt
     return isNews ? reopened(ledger, deployment) : undefined
   }
-  const seen = await viewLedger(room, message)
+  const seen = await viewLedger(context, message)
   if (seen === undefined || change(seen) === undefined) return
   const wasStopped = memberOf(seen, deployment)?.breaker !== null
-  await changeLedger(room, message, change)
-  if (wasStopped) await nudge(room, message.pool)
+  await changeLedger(context, message, change)
+  if (wasStopped) await nudge(context, message.pool)
 }

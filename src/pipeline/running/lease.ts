@@ -3,7 +3,7 @@ import { jobId } from '../../core/jobs/keys.ts'
 import { errorCode } from '../../core/log-event.ts'
 import { timing } from '../../core/timing.ts'
 import type { JobSnapshot } from '../../ports.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 
 /** A running job, held against the rescue for as long as its run lasts. */
 export type Lease = {
@@ -20,8 +20,8 @@ export type Lease = {
 const retryMs = 5_000
 
 /** Renews the claimed job's lease at half of its length until it is ended. */
-export function keepLease(room: Darkroom, claim: JobSnapshot): Lease {
-  const { clock } = room
+export function keepLease(context: Context, claim: JobSnapshot): Lease {
+  const { clock } = context
   const ended = new AbortController()
   let held = claim
   let leaseUntil = claim.job.phase.kind === 'running' ? claim.job.phase.leaseUntil : 0
@@ -36,7 +36,7 @@ export function keepLease(room: Darkroom, claim: JobSnapshot): Lease {
       const job = renewed(held.job, { leaseUntil: until })
       try {
         // An earlier renewal, whose answer was lost, stands in the way just as a rescue does: only the job can tell.
-        const renewal = job && ((await room.jobs.change(held, job)) ?? (await stillOurs(room, claim)))
+        const renewal = job && ((await context.jobs.change(held, job)) ?? (await stillOurs(context, claim)))
         if (renewal?.job.phase.kind !== 'running') isTaken = true
         else {
           held = renewal
@@ -44,7 +44,7 @@ export function keepLease(room: Darkroom, claim: JobSnapshot): Lease {
           nextAt = leaseUntil - timing.leaseMs / 2
         }
       } catch (error) {
-        room.log.event('lease_not_renewed', { job: jobId(claim.job), code: errorCode(error) })
+        context.log.event('lease_not_renewed', { job: jobId(claim.job), code: errorCode(error) })
         nextAt = clock.now() + retryMs
       }
     }
@@ -62,7 +62,7 @@ export function keepLease(room: Darkroom, claim: JobSnapshot): Lease {
 }
 
 /** The job as it stands, if it is still in the run that this claim began. */
-async function stillOurs(room: Darkroom, { job }: JobSnapshot): Promise<JobSnapshot | undefined> {
-  const now = await room.jobs.get(job)
+async function stillOurs(context: Context, { job }: JobSnapshot): Promise<JobSnapshot | undefined> {
+  const now = await context.jobs.get(job)
   return now !== undefined && isInRun(now.job, job) ? now : undefined
 }

@@ -6,7 +6,7 @@ import { fingerprint } from '../../core/fingerprint.ts'
 import { limits } from '../../core/limits.ts'
 import type { InputImage, JobRef, JobSnapshot } from '../../ports.ts'
 import { announce } from '../pacing/announce.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import { missingText, readFile } from '../intake/inputs.ts'
 import { tellJobEnd } from '../webhooks/webhooks.ts'
 import { giveBack, type RunOutcome } from './run-end.ts'
@@ -19,12 +19,12 @@ export type LoadedInputs =
   | { readonly kind: 'failed'; readonly failure: Failure }
 
 /** Fetches what an edit starts from, whole, and checks it again: it may have changed since the job was taken. */
-export async function loadInputs(room: Darkroom, { job }: JobSnapshot): Promise<LoadedInputs> {
+export async function loadInputs(context: Context, { job }: JobSnapshot): Promise<LoadedInputs> {
   const inputs = job.request?.inputs
   if (inputs === undefined) return { kind: 'loaded', inputs: undefined, sizeBytes: 0 }
-  if (room.seen.inputBytes >= limits.inputsInHandBytesMax) return { kind: 'full' }
+  if (context.seen.inputBytes >= limits.inputsInHandBytesMax) return { kind: 'full' }
   const refs = refsOf(inputs)
-  const got = await Promise.all(refs.map(async (ref, index) => load(room, { job, ref, index })))
+  const got = await Promise.all(refs.map(async (ref, index) => load(context, { job, ref, index })))
   const found: { bytes: Uint8Array; sizeBytes: number }[] = []
   for (const [index, each] of got.entries()) {
     if ('failure' in each) {
@@ -34,38 +34,38 @@ export async function loadInputs(room: Darkroom, { job }: JobSnapshot): Promise<
     }
     found.push(each)
   }
-  return checked(room, job, { inputs, found })
+  return checked(context, job, { inputs, found })
 }
 
 /** The run ends here: nothing is sent. The slot is left unused. */
 export async function endUnsent(
-  room: Darkroom,
+  context: Context,
   snapshot: JobSnapshot,
   loaded: Exclude<LoadedInputs, { kind: 'loaded' }>,
 ): Promise<RunOutcome> {
-  if (loaded.kind === 'full') return giveBack(room, snapshot, 'inputs_full')
+  if (loaded.kind === 'full') return giveBack(context, snapshot, 'inputs_full')
   const { job } = snapshot
-  const finishedAt = room.clock.now()
+  const finishedAt = context.clock.now()
   const { kind, code } = loaded.failure
   // As many tries as a call gets.
   const attempts = job.postponements + 1
-  const { attemptsMax, onUnknown } = room
-  const decision = decide(kind, { attempts, attemptsMax, onUnknown }, room.chance())
+  const { attemptsMax, onUnknown } = context
+  const decision = decide(kind, { attempts, attemptsMax, onUnknown }, context.chance())
   const dueAt = decision.kind === 'retry' ? finishedAt + decision.delayMs : undefined
   const after =
     dueAt === undefined ? failed(job, { finishedAt, failure: loaded.failure }) : postponed(job, { dueAt })
-  if (after !== undefined) await tellJobEnd(room, after)
-  const changed = after && (await room.jobs.change(snapshot, after))
+  if (after !== undefined) await tellJobEnd(context, after)
+  const changed = after && (await context.jobs.change(snapshot, after))
   if (changed === undefined) return { kind: 'stale' }
   if (dueAt === undefined) return { kind: 'failed', code }
-  await announce(room, job)
+  await announce(context, job)
   return { kind: 'retried', code, dueAt }
 }
 
 type Found = { readonly bytes: Uint8Array; readonly sizeBytes: number }
 
 function checked(
-  room: Darkroom,
+  context: Context,
   job: Job,
   { inputs, found }: { readonly inputs: Inputs; readonly found: readonly Found[] },
 ): LoadedInputs {
@@ -73,7 +73,7 @@ function checked(
   const count = inputs.images.length
   const fault = inputsFault(
     { images: facts.slice(0, count), mask: facts[count] ?? null },
-    room.inputFormatsOf(job.pool),
+    context.inputFormatsOf(job.pool),
   )
   if (fault !== undefined) return { kind: 'failed', failure: failure('invalid', fault.code, fault.message) }
   const pictures = found.flatMap(({ bytes }, index): InputImage[] => {
@@ -90,7 +90,7 @@ function checked(
 type Got = Found | { readonly failure: Failure }
 
 async function load(
-  room: Darkroom,
+  context: Context,
   { job, ref, index }: { readonly job: JobRef; readonly ref: InputRef; readonly index: number },
 ): Promise<Got> {
   // One byte more than allowed tells that it is too much.
@@ -98,27 +98,27 @@ async function load(
   switch (ref.kind) {
     case 'file': {
       // Whose it is was checked when the job came.
-      const found = await readFile(room, ref.id, { bytesMax, owner: undefined })
+      const found = await readFile(context, ref.id, { bytesMax, owner: undefined })
       return found ?? { failure: failure('invalid', 'input_not_found', missingText(ref)) }
     }
     case 'blob': {
-      const found = await room.inputs.read(ref.name, bytesMax)
+      const found = await context.inputs.read(ref.name, bytesMax)
       return found ?? { failure: failure('invalid', 'input_not_found', missingText(ref)) }
     }
     case 'url': {
       // Kept once it has come: every attempt starts from the same image, and a slow host is waited for once.
       const name = inputBlobName(job, { index, fingerprint: fingerprint(ref.url) })
-      const kept = await room.inputs.read(name, bytesMax)
+      const kept = await context.inputs.read(name, bytesMax)
       if (kept !== undefined) return kept
-      const fetched = await fetchFrom(room, ref.url)
-      if (!('failure' in fetched)) await room.inputs.keep(name, fetched.bytes)
+      const fetched = await fetchFrom(context, ref.url)
+      if (!('failure' in fetched)) await context.inputs.keep(name, fetched.bytes)
       return fetched
     }
   }
 }
 
 /** The address itself is not told: its query may hold a signature. */
-async function fetchFrom({ fetchInput }: Pick<Darkroom, 'fetchInput'>, url: string): Promise<Got> {
+async function fetchFrom({ fetchInput }: Pick<Context, 'fetchInput'>, url: string): Promise<Got> {
   const answer = await fetchInput({
     url,
     method: 'GET',

@@ -5,7 +5,7 @@ import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { JobRef } from '../../ports.ts'
 import { announce, nudge } from '../pacing/announce.ts'
-import { answered, type Darkroom } from '../darkroom.ts'
+import { answered, type Context } from '../context.ts'
 import { tellJobEnd } from '../webhooks/webhooks.ts'
 import { cancelGivenUp } from './cancel-job.ts'
 
@@ -22,11 +22,11 @@ export type Rescued = {
  * unfinished batch has a flow, so the pool's flows are the batches to look at. Several instances may do this at once:
  * each job is moved by one.
  */
-export async function rescue(room: Darkroom): Promise<Rescued> {
+export async function rescue(context: Context): Promise<Rescued> {
   const total = { unslotted: 0, recovered: 0, unknown: 0, givenUp: 0 }
   const faults: unknown[] = []
-  for (const { name } of room.pools) {
-    faults.push(...(await rescuePool(room, name, total)))
+  for (const { name } of context.pools) {
+    faults.push(...(await rescuePool(context, name, total)))
   }
   if (faults.length > 0) throw new AggregateError(faults, `${faults.length} job(s) could not be rescued`)
   return total
@@ -34,42 +34,42 @@ export async function rescue(room: Darkroom): Promise<Rescued> {
 
 /** Adds to the total; answers what went wrong. */
 async function rescuePool(
-  room: Darkroom,
+  context: Context,
   pool: string,
   total: { -readonly [kind in keyof Rescued]: number },
 ): Promise<readonly unknown[]> {
-  const { flows } = await room.budgets.read(pool)
+  const { flows } = await context.budgets.read(pool)
   const faults: unknown[] = []
   // Where it begins changes, so that with more batches than one run takes each has its turn.
-  const first = Math.floor(room.chance() * flows.length)
+  const first = Math.floor(context.chance() * flows.length)
   for (const { value } of [...flows.slice(first), ...flows.slice(0, first)].slice(
     0,
     limits.rescueBatchesMax,
   )) {
-    for (const { ref, bringBack } of await overdueJobs(room, value.batch)) {
+    for (const { ref, bringBack } of await overdueJobs(context, value.batch)) {
       // One job that cannot be brought back must not keep the others.
-      const [result] = await Promise.allSettled([bringBack(room, ref)])
+      const [result] = await Promise.allSettled([bringBack(context, ref)])
       if (result.status === 'rejected') faults.push(result.reason)
       else if (result.value !== undefined) total[result.value] += 1
     }
   }
   // An empty pool has no ticks.
-  if (flows.length > 0) await nudge(room, pool)
+  if (flows.length > 0) await nudge(context, pool)
   return faults
 }
 
-type BringBack = (room: Darkroom, ref: JobRef) => Promise<keyof Rescued | undefined>
+type BringBack = (context: Context, ref: JobRef) => Promise<keyof Rescued | undefined>
 
 async function overdueJobs(
-  room: Darkroom,
+  context: Context,
   batch: string,
 ): Promise<readonly { readonly ref: JobRef; readonly bringBack: BringBack }[]> {
-  const now = room.clock.now()
+  const now = context.clock.now()
   const limit = limits.rescueRowsMax
   const [slots, runs, stale] = await Promise.all([
-    room.jobs.overdue({ batch, kind: 'slot', before: now - timing.slotLostMs, limit }),
-    room.jobs.overdue({ batch, kind: 'run', before: now, limit }),
-    isSyncLine(batch) ? room.jobs.firstWaiting({ batch, limit }) : [],
+    context.jobs.overdue({ batch, kind: 'slot', before: now - timing.slotLostMs, limit }),
+    context.jobs.overdue({ batch, kind: 'run', before: now, limit }),
+    isSyncLine(batch) ? context.jobs.firstWaiting({ batch, limit }) : [],
   ])
   return [
     ...slots.map((ref) => ({ ref, bringBack: unslot })),
@@ -81,55 +81,56 @@ async function overdueJobs(
   ]
 }
 
-async function giveUp(room: Darkroom, ref: JobRef): Promise<'givenUp' | undefined> {
-  const stored = await room.jobs.get(ref)
-  if (stored === undefined || !isGivenUp(stored.job, room.clock.now())) return undefined
-  return (await cancelGivenUp(room, ref)).kind === 'cancelled' ? 'givenUp' : undefined
+async function giveUp(context: Context, ref: JobRef): Promise<'givenUp' | undefined> {
+  const stored = await context.jobs.get(ref)
+  if (stored === undefined || !isGivenUp(stored.job, context.clock.now())) return undefined
+  return (await cancelGivenUp(context, ref)).kind === 'cancelled' ? 'givenUp' : undefined
 }
 
-async function unslot(room: Darkroom, ref: JobRef): Promise<'unslotted' | undefined> {
-  const before = await room.jobs.get(ref)
+async function unslot(context: Context, ref: JobRef): Promise<'unslotted' | undefined> {
+  const before = await context.jobs.get(ref)
   const after = before && unslotted(before.job)
   if (before === undefined || after === undefined) return undefined
-  if ((await room.jobs.change(before, after)) === undefined) return undefined
-  await announce(room, after)
+  if ((await context.jobs.change(before, after)) === undefined) return undefined
+  await announce(context, after)
   return 'unslotted'
 }
 
 /** The call's pictures are there, or nobody knows what became of it. */
-async function recover(room: Darkroom, ref: JobRef): Promise<'recovered' | 'unknown' | undefined> {
-  const before = await room.jobs.get(ref)
+async function recover(context: Context, ref: JobRef): Promise<'recovered' | 'unknown' | undefined> {
+  const before = await context.jobs.get(ref)
   if (before === undefined) return undefined
   const { job } = before
-  const now = room.clock.now()
+  const now = context.clock.now()
   // Renewed since it was looked up.
   if (job.phase.kind !== 'running' || job.phase.leaseUntil > now) return undefined
-  const saved = await room.images.find(job)
-  const after = saved === undefined ? ofUnknownOutcome(room, job) : succeeded(job, answered(room, job, saved))
-  if (after !== undefined) await tellJobEnd(room, after)
-  const changed = after && (await room.jobs.change(before, after))
+  const saved = await context.images.find(job)
+  const after =
+    saved === undefined ? ofUnknownOutcome(context, job) : succeeded(job, answered(context, job, saved))
+  if (after !== undefined) await tellJobEnd(context, after)
+  const changed = after && (await context.jobs.change(before, after))
   if (changed === undefined) return undefined
-  room.log.event('instance_died', {
+  context.log.event('instance_died', {
     job: jobId(job),
     attempt: job.attempts,
     hasImages: saved !== undefined,
   })
   if (saved !== undefined) return 'recovered'
-  await announce(room, job)
+  await announce(context, job)
   return 'unknown'
 }
 
-function ofUnknownOutcome(room: Darkroom, job: Job): Job | undefined {
-  const finishedAt = room.clock.now()
+function ofUnknownOutcome(context: Context, job: Job): Job | undefined {
+  const finishedAt = context.clock.now()
   const { attempts, attemptsForgiven, onUnknown } = job
   const decision = decide(
     'unknown',
     {
       attempts: attempts - attemptsForgiven,
-      attemptsMax: room.attemptsMax,
-      onUnknown: onUnknown ?? room.onUnknown,
+      attemptsMax: context.attemptsMax,
+      onUnknown: onUnknown ?? context.onUnknown,
     },
-    room.chance(),
+    context.chance(),
   )
   if (decision.kind === 'retry') {
     return retried(job, { dueAt: finishedAt + decision.delayMs, possiblyPaid: true })

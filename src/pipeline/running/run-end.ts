@@ -3,7 +3,7 @@ import { errorCode } from '../../core/log-event.ts'
 import { timing } from '../../core/timing.ts'
 import type { JobSnapshot } from '../../ports.ts'
 import { announce } from '../pacing/announce.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import type { Lease } from './lease.ts'
 import { tellJobEnd } from '../webhooks/webhooks.ts'
 
@@ -22,20 +22,20 @@ export type RunOutcome =
 
 /** The slot is given up: the job waits again at its old place. */
 export async function giveBack(
-  room: Darkroom,
+  context: Context,
   snapshot: JobSnapshot,
   code: string,
   upperMicroUsd: number = snapshot.job.upperMicroUsd,
 ): Promise<RunOutcome> {
   const waiting = unslotted(snapshot.job)
-  if (waiting !== undefined) await room.jobs.change(snapshot, { ...waiting, upperMicroUsd })
-  await announce(room, snapshot.job)
+  if (waiting !== undefined) await context.jobs.change(snapshot, { ...waiting, upperMicroUsd })
+  await announce(context, snapshot.job)
   return { kind: 'snoozed', code }
 }
 
-export async function snoozeUnsent(room: Darkroom, lease: Lease, code: string): Promise<RunOutcome> {
-  await finish(room, lease, (job) => ofThisRun(lease, job) && snoozed(job))
-  await announce(room, lease.job)
+export async function snoozeUnsent(context: Context, lease: Lease, code: string): Promise<RunOutcome> {
+  await finish(context, lease, (job) => ofThisRun(lease, job) && snoozed(job))
+  await announce(context, lease.job)
   return { kind: 'snoozed', code }
 }
 
@@ -47,23 +47,23 @@ const finishTriesMax = 10
  * the job, as it stands, has no use for the change.
  */
 export async function finish(
-  room: Darkroom,
+  context: Context,
   lease: Lease,
   change: (job: Job) => Job | undefined,
 ): Promise<JobSnapshot | undefined> {
   let told: number | undefined
   // The lease goes on until the change is written: what was answered must not look like a death meanwhile.
-  return persist(room, async () => {
+  return persist(context, async () => {
     let before: JobSnapshot | undefined = lease.held()
     for (let tries = 0; tries < finishTriesMax && before !== undefined; tries += 1) {
       const after = change(before.job)
       if (after === undefined) return undefined
-      if (told !== finishedAtOf(after)) await tellJobEnd(room, after)
+      if (told !== finishedAtOf(after)) await tellJobEnd(context, after)
       told = finishedAtOf(after)
       const mayWaitMs = isFinal(after) ? timing.endMayWaitMs : 0
-      const changed = await room.jobs.change(before, after, { mayWaitMs })
+      const changed = await context.jobs.change(before, after, { mayWaitMs })
       if (changed !== undefined) return changed
-      before = await room.jobs.get(before.job)
+      before = await context.jobs.get(before.job)
     }
     return undefined
   })
@@ -76,13 +76,13 @@ function finishedAtOf({ phase }: Job): number | undefined {
 /** Waits between tries to keep what was paid for while storage is away, beyond the storage client's own tries. */
 const persistDelaysMs = [1_000, 2_000, 4_000, 8_000, 16_000, 30_000]
 
-export async function persist<T>(room: Darkroom, act: () => Promise<T>): Promise<T> {
+export async function persist<T>(context: Context, act: () => Promise<T>): Promise<T> {
   for (const delayMs of persistDelaysMs) {
     try {
       return await act()
     } catch (error) {
-      room.log.event('result_not_stored', { code: errorCode(error), delayMs })
-      await room.clock.sleepUntil(room.clock.now() + delayMs)
+      context.log.event('result_not_stored', { code: errorCode(error), delayMs })
+      await context.clock.sleepUntil(context.clock.now() + delayMs)
     }
   }
   return act()

@@ -1,7 +1,7 @@
 import { jobId } from '../../core/jobs/keys.ts'
 import type { LogFacts } from '../../core/log-event.ts'
 import type { WorkMessage } from '../../ports.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import type { RunOutcome } from './run-end.ts'
 
 /** The measurements of a run, in milliseconds. A part that the run did not reach has none. */
@@ -27,7 +27,7 @@ export function newTrace({ wakeAt }: Pick<WorkMessage, 'wakeAt'>, now: number): 
 
 /** The one event at the end of each run: dashboards, alerts and the history of a job are made of it. */
 export function logRun(
-  { log }: Pick<Darkroom, 'log'>,
+  { log }: Pick<Context, 'log'>,
   message: WorkMessage,
   { trace, outcome }: { readonly trace: RunTrace; readonly outcome: RunOutcome },
 ): void {

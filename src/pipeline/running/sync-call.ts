@@ -6,7 +6,7 @@ import type { Submission } from '../../core/requests/submission.ts'
 import { timing } from '../../core/timing.ts'
 import type { JobRef } from '../../ports.ts'
 import { cancelJob, type JobCancelled } from './cancel-job.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import { requestRef, takeSubmission, type Asked, type TakenRequest } from '../intake/intake.ts'
 import { budgetStatus, estimateStart } from '../status/status.ts'
 import { flowOf } from '../pacing/pool-view.ts'
@@ -44,7 +44,7 @@ export type SyncEnd =
   | { readonly kind: 'left' }
 
 /** Undefined when this instance has as many calls as it takes; else what is to be called when this one is over. */
-export function takePlace({ seen }: Darkroom): (() => void) | undefined {
+export function takePlace({ seen }: Context): (() => void) | undefined {
   if (seen.syncCalls >= limits.syncCallsMax) return undefined
   seen.syncCalls += 1
   return () => {
@@ -59,15 +59,15 @@ export type TakenCall = TakenRequest | { readonly kind: 'unsure'; readonly job: 
  * of the next try with its key: that one gets a job of its own. Should the instance die while its sender waits, the job
  * is not called for nobody: it has a time at which it is given up.
  */
-export async function takeSyncCall(room: Darkroom, call: SyncCall): Promise<TakenCall> {
+export async function takeSyncCall(context: Context, call: SyncCall): Promise<TakenCall> {
   const { idempotencyKey, requestId, caller, arrivedAt } = call
   const submission: Submission = { ...call.submission, priority: 'high' }
   const giveUpAt = arrivedAt + timing.syncTotalMs
   const asked = { requestId, caller, line: 'sync' as const, giveUpAt }
-  let taken = await takeOne(room, submission, { ...asked, idempotencyKey })
+  let taken = await takeOne(context, submission, { ...asked, idempotencyKey })
   for (let tries = 1; tries < limits.syncTriesMax && isTakenBack(taken); tries += 1) {
     const key = idempotencyKey && `${idempotencyKey}\n${tries}`
-    taken = await takeOne(room, submission, { ...asked, idempotencyKey: key })
+    taken = await takeOne(context, submission, { ...asked, idempotencyKey: key })
   }
   return taken
 }
@@ -76,13 +76,15 @@ export async function takeSyncCall(room: Darkroom, call: SyncCall): Promise<Take
  * Where storage fails on the way, the job may stand all the same. Its sender may only try again by itself when that would
  * meet the same job, or when there is none.
  */
-async function takeOne(room: Darkroom, submission: Submission, asked: Asked): Promise<TakenCall> {
-  const job = requestRef(room, submission, asked)
+async function takeOne(context: Context, submission: Submission, asked: Asked): Promise<TakenCall> {
+  const job = requestRef(context, submission, asked)
   try {
-    return await takeSubmission(room, submission, asked)
+    return await takeSubmission(context, submission, asked)
   } catch (error) {
     if (asked.idempotencyKey !== undefined) throw error
-    const back = await despiteFaults(room, async () => cancelJob(room, job, 'it was not taken in properly'))
+    const back = await despiteFaults(context, async () =>
+      cancelJob(context, job, 'it was not taken in properly'),
+    )
     if (back?.kind === 'cancelled' || back?.kind === 'unknown-job') throw error
     return { kind: 'unsure', job }
   }
@@ -99,12 +101,12 @@ type Taken = Extract<TakenRequest, { kind: 'taken' }>
  * now says nothing of the call: it is asked again.
  */
 export async function endOfSyncCall(
-  room: Darkroom,
+  context: Context,
   { job: first, isNew, isSame }: Taken,
   { arrivedAt, gone }: SyncWait,
 ): Promise<SyncEnd> {
   if (!isSame) return { kind: 'conflict', job: first }
-  const { clock } = room
+  const { clock } = context
   const until = arrivedAt + timing.syncTotalMs
   let job = first
   let lookedAt = -Infinity
@@ -117,11 +119,11 @@ export async function endOfSyncCall(
     const isLookDue = isBack || now >= lookedAt + timing.syncLookMs
     if (isLookDue) lookedAt = now
     wasWaiting = job.phase.kind === 'waiting'
-    const end = await endFor(room, job, { until, isLookDue, gone })
+    const end = await endFor(context, job, { until, isLookDue, gone })
     if (end !== undefined) {
       // One that was there before belongs to others as well: whoever sent it first takes it back.
       if (!isNew) return end
-      const taken = await takeBack(room, job)
+      const taken = await takeBack(context, job)
       if (taken === undefined) return end.kind === 'left' ? end : { kind: 'unsure' }
       if (taken.kind !== 'too-late') return end
       // Its call is under way after all, or over.
@@ -130,7 +132,7 @@ export async function endOfSyncCall(
       if (!isFinal(job) && now >= until) return { kind: 'running', job }
     } else {
       await clock.sleepUntil(Math.min(until, nextLookAt(job, now)), gone)
-      job = (await unlessFaulty(room, room.jobs.get(job)))?.job ?? job
+      job = (await unlessFaulty(context, context.jobs.get(job)))?.job ?? job
     }
   }
   return { kind: 'finished', job, isNew }
@@ -138,7 +140,7 @@ export async function endOfSyncCall(
 
 /** Why it is not to be waited for any longer; undefined as long as it is. */
 async function endFor(
-  room: Darkroom,
+  context: Context,
   job: Job,
   wait: {
     readonly until: number
@@ -146,15 +148,15 @@ async function endFor(
     readonly gone: AbortSignal | undefined
   },
 ): Promise<SyncEnd | undefined> {
-  const now = room.clock.now()
+  const now = context.clock.now()
   if (wait.gone?.aborted === true) return { kind: 'left' }
   const isOver = now >= wait.until
   if (job.phase.kind === 'running') return isOver ? { kind: 'running', job } : undefined
   if (!isOver && !(wait.isLookDue && job.phase.kind === 'waiting')) return undefined
-  const startAt = await unlessFaulty(room, estimateStart(room, job))
+  const startAt = await unlessFaulty(context, estimateStart(context, job))
   if (startAt === undefined) return isOver ? { kind: 'busy', retryAfterMs: timing.syncFullMs } : undefined
   if (startAt === null) {
-    const why = await unlessFaulty(room, whyStopped(room, job))
+    const why = await unlessFaulty(context, whyStopped(context, job))
     return { kind: 'stopped', why: why ?? 'nothing starts at present' }
   }
   // By then a new call's turn would be near enough.
@@ -163,24 +165,24 @@ async function endFor(
   return isInTime && !isOver ? undefined : { kind: 'busy', retryAfterMs }
 }
 
-async function takeBack(room: Darkroom, job: JobRef): Promise<JobCancelled | undefined> {
-  return despiteFaults(room, async () => cancelJob(room, job, 'its sender was told not to wait for it'))
+async function takeBack(context: Context, job: JobRef): Promise<JobCancelled | undefined> {
+  return despiteFaults(context, async () => cancelJob(context, job, 'its sender was told not to wait for it'))
 }
 
 /** What storage answers within a few tries; undefined when it does not. */
-export async function despiteFaults<T>(room: Darkroom, act: () => Promise<T>): Promise<T | undefined> {
+export async function despiteFaults<T>(context: Context, act: () => Promise<T>): Promise<T | undefined> {
   for (let tries = 1; tries < limits.syncFaultsMax; tries += 1) {
-    const answer = await unlessFaulty(room, act())
+    const answer = await unlessFaulty(context, act())
     if (answer !== undefined) return answer
-    await room.clock.sleepUntil(room.clock.now() + timing.syncPollMs)
+    await context.clock.sleepUntil(context.clock.now() + timing.syncPollMs)
   }
-  return unlessFaulty(room, act())
+  return unlessFaulty(context, act())
 }
 
 /** Undefined where storage fails: what that means, the caller knows. */
-async function unlessFaulty<T>(room: Darkroom, asked: Promise<T>): Promise<T | undefined> {
+async function unlessFaulty<T>(context: Context, asked: Promise<T>): Promise<T | undefined> {
   return asked.catch((error: unknown) => {
-    room.log.event('storage_failed', { doing: 'sync-call', code: errorCode(error) })
+    context.log.event('storage_failed', { doing: 'sync-call', code: errorCode(error) })
     return undefined
   })
 }
@@ -190,10 +192,10 @@ function nextLookAt({ phase }: Job, now: number): number {
   return phase.kind === 'slotted' ? Math.max(soonest, phase.slotAt + timing.syncPollMs) : soonest
 }
 
-async function whyStopped(room: Darkroom, job: Job): Promise<string> {
-  const { decision } = await flowOf(room, job)
+async function whyStopped(context: Context, job: Job): Promise<string> {
+  const { decision } = await flowOf(context, job)
   if (decision?.kind === 'paused') return `batch ${job.batch} is paused: ${decision.reason}`
-  const stopped = (await budgetStatus(room)).flatMap(({ pool, member: { deployment, breaker } }) =>
+  const stopped = (await budgetStatus(context)).flatMap(({ pool, member: { deployment, breaker } }) =>
     pool === job.pool && breaker !== null ? [`${deployment}: ${breaker.code}: ${breaker.message}`] : [],
   )
   return stopped.length === 0

@@ -6,7 +6,7 @@ import { jobId } from '../../core/jobs/keys.ts'
 import { timing } from '../../core/timing.ts'
 import type { InputImage, JobSnapshot, ModelAnswer, WorkMessage } from '../../ports.ts'
 import { noticeLostTick } from '../pacing/announce.ts'
-import { answered, poolNamed, type Darkroom } from '../darkroom.ts'
+import { answered, poolNamed, type Context } from '../context.ts'
 import { changeLedger, viewLedger } from '../pacing/ledgers.ts'
 import { tellJobEnd } from '../webhooks/webhooks.ts'
 import { cancelGivenUp } from './cancel-job.ts'
@@ -17,30 +17,30 @@ import { finish, giveBack, persist, snoozeUnsent, type RunOutcome } from './run-
 import { logRun, newTrace, type RunTrace } from './run-trace.ts'
 
 /** Runs one job at its slot: holds, claims, calls, stores, completes. What became of it is logged. */
-export async function runJob(room: Darkroom, message: WorkMessage): Promise<RunOutcome> {
-  const trace = newTrace(message, room.clock.now())
-  const outcome = await run(room, message, trace)
-  logRun(room, message, { trace, outcome })
+export async function runJob(context: Context, message: WorkMessage): Promise<RunOutcome> {
+  const trace = newTrace(message, context.clock.now())
+  const outcome = await run(context, message, trace)
+  logRun(context, message, { trace, outcome })
   return outcome
 }
 
-async function run(room: Darkroom, message: WorkMessage, trace: RunTrace): Promise<RunOutcome> {
-  const { seen } = room
-  seen.atWork = jobTaken(seen.atWork, { now: room.clock.now(), inHand: seen.running })
-  const snapshot = await room.jobs.get(message)
+async function run(context: Context, message: WorkMessage, trace: RunTrace): Promise<RunOutcome> {
+  const { seen } = context
+  seen.atWork = jobTaken(seen.atWork, { now: context.clock.now(), inHand: seen.running })
+  const snapshot = await context.jobs.get(message)
   if (snapshot === undefined || !isAtSlot(snapshot.job, message)) return { kind: 'stale' }
-  if (!isConfigured(room, message)) {
-    return giveBack(room, snapshot, 'not_configured')
+  if (!isConfigured(context, message)) {
+    return giveBack(context, snapshot, 'not_configured')
   }
   seen.running += 1
-  if (seen.running >= room.jobsAtOnce * crowdedShare) seen.crowdedAt = room.clock.now()
+  if (seen.running >= context.jobsAtOnce * crowdedShare) seen.crowdedAt = context.clock.now()
   try {
-    return await runSlotted(room, message, { snapshot, trace })
+    return await runSlotted(context, message, { snapshot, trace })
   } finally {
     seen.running -= 1
-    seen.atWork = jobEnded(seen.atWork, room.clock.now())
+    seen.atWork = jobEnded(seen.atWork, context.clock.now())
     // Whoever works notices when the pacer's tick has been lost.
-    await noticeLostTick(room, message.pool)
+    await noticeLostTick(context, message.pool)
   }
 }
 
@@ -49,16 +49,16 @@ const crowdedShare = 2 / 3
 /** Messages that waited for a full host are late for so long after it was full. */
 const crowdedForMs = 60_000
 
-function isConfigured(room: Darkroom, { pool, quota, deployment }: WorkMessage): boolean {
-  const settings = poolNamed(room, pool)?.quotas.find((each) => each.quota === quota)
+function isConfigured(context: Context, { pool, quota, deployment }: WorkMessage): boolean {
+  const settings = poolNamed(context, pool)?.quotas.find((each) => each.quota === quota)
   return settings?.deployments.some((each) => each.deployment === deployment) ?? false
 }
 
 /** The work message was given up by its queue: the job waits again, unless it has moved on. */
-export async function giveUpSlot(room: Darkroom, message: WorkMessage): Promise<void> {
-  const snapshot = await room.jobs.get(message)
+export async function giveUpSlot(context: Context, message: WorkMessage): Promise<void> {
+  const snapshot = await context.jobs.get(message)
   if (snapshot === undefined || !isAtSlot(snapshot.job, message)) return
-  await giveBack(room, snapshot, 'message_given_up')
+  await giveBack(context, snapshot, 'message_given_up')
 }
 
 function isAtSlot(job: Job, message: WorkMessage): boolean {
@@ -67,19 +67,19 @@ function isAtSlot(job: Job, message: WorkMessage): boolean {
 
 /** What an edit starts from is fetched before the slot, so that the start is punctual and nothing broken is sent. */
 async function runSlotted(
-  room: Darkroom,
+  context: Context,
   message: WorkMessage,
   { snapshot, trace }: Pick<Ready, 'snapshot' | 'trace'>,
 ): Promise<RunOutcome> {
-  const wokeAt = room.clock.now()
-  const loaded = await loadInputs(room, snapshot)
+  const wokeAt = context.clock.now()
+  const loaded = await loadInputs(context, snapshot)
   if (loaded.kind !== 'loaded') {
-    return (await completeFound(room, snapshot)) ?? endUnsent(room, snapshot, loaded)
+    return (await completeFound(context, snapshot)) ?? endUnsent(context, snapshot, loaded)
   }
-  const { seen } = room
+  const { seen } = context
   seen.inputBytes += loaded.sizeBytes
   try {
-    return await runLoaded(room, message, { snapshot, trace, wokeAt, inputs: loaded.inputs })
+    return await runLoaded(context, message, { snapshot, trace, wokeAt, inputs: loaded.inputs })
   } finally {
     seen.inputBytes -= loaded.sizeBytes
   }
@@ -93,64 +93,64 @@ type Ready = {
 }
 
 async function runLoaded(
-  room: Darkroom,
+  context: Context,
   message: WorkMessage,
   { snapshot, trace, wokeAt, inputs }: Ready,
 ): Promise<RunOutcome> {
   const { deployment } = message
-  const hold = await holdForSlot(room, message, wokeAt)
-  if (hold.kind === 'none') return giveBack(room, snapshot, hold.code)
+  const hold = await holdForSlot(context, message, wokeAt)
+  if (hold.kind === 'none') return giveBack(context, snapshot, hold.code)
   const { slotAt } = hold
-  const dearer = dearerNow(room, snapshot.job)
-  if (dearer !== undefined) return giveBack(room, snapshot, 'costs_more', dearer)
-  const found = await completeFound(room, snapshot)
+  const dearer = dearerNow(context, snapshot.job)
+  if (dearer !== undefined) return giveBack(context, snapshot, 'costs_more', dearer)
+  const found = await completeFound(context, snapshot)
   if (found !== undefined) return found
-  if (isGivenUp(snapshot.job, room.clock.now())) {
-    const { kind } = await cancelGivenUp(room, snapshot.job)
+  if (isGivenUp(snapshot.job, context.clock.now())) {
+    const { kind } = await cancelGivenUp(context, snapshot.job)
     return { kind: kind === 'cancelled' ? 'given-up' : 'stale' }
   }
-  const leaseUntil = room.clock.now() + timing.leaseMs
+  const leaseUntil = context.clock.now() + timing.leaseMs
   const running = claimed(snapshot.job, { slotAt, deployment, leaseUntil })
-  const mayWaitMs = claimMayWaitMs(room, slotAt)
-  const claimingAt = room.clock.now()
-  const claim = running && (await room.jobs.change(snapshot, running, { mayWaitMs }))
+  const mayWaitMs = claimMayWaitMs(context, slotAt)
+  const claimingAt = context.clock.now()
+  const claim = running && (await context.jobs.change(snapshot, running, { mayWaitMs }))
   if (claim === undefined) return { kind: 'stale' }
-  trace.claimMs = room.clock.now() - claimingAt
+  trace.claimMs = context.clock.now() - claimingAt
 
-  const lease = keepLease(room, claim)
+  const lease = keepLease(context, claim)
   try {
-    await room.clock.sleepUntil(slotAt, room.stopping)
-    const code = (await whyNot(room, message, slotAt)) ?? (lease.isLost() ? 'lease_lost' : undefined)
-    if (code !== undefined) return await snoozeUnsent(room, lease, code)
-    trace.slotLateMs = room.clock.now() - slotAt
-    return await call(room, message, { lease, inputs, trace })
+    await context.clock.sleepUntil(slotAt, context.stopping)
+    const code = (await whyNot(context, message, slotAt)) ?? (lease.isLost() ? 'lease_lost' : undefined)
+    if (code !== undefined) return await snoozeUnsent(context, lease, code)
+    trace.slotLateMs = context.clock.now() - slotAt
+    return await call(context, message, { lease, inputs, trace })
   } finally {
     await lease.end()
   }
 }
 
 /** A job under a cap whose model, or whose prices, are not those it came under: its slot is given anew for what it costs now. */
-function dearerNow(room: Darkroom, job: Job): number | undefined {
+function dearerNow(context: Context, job: Job): number | undefined {
   const isReserved = job.phase.kind === 'slotted' && job.phase.isReserved
   if (!isReserved || job.request === null) return undefined
-  const now = poolNamed(room, job.pool)?.costs.upperMicroUsd(job.request) ?? 0
+  const now = poolNamed(context, job.pool)?.costs.upperMicroUsd(job.request) ?? 0
   return now > job.upperMicroUsd ? now : undefined
 }
 
 /** How long a claim may wait to share a transaction; a late worker claims at once. */
-function claimMayWaitMs(room: Darkroom, slotAt: number): number {
+function claimMayWaitMs(context: Context, slotAt: number): number {
   const latestAt = slotAt - timing.claimAheadMs + timing.claimMayWaitMs
-  return Math.min(timing.claimMayWaitMs, Math.max(0, latestAt - room.clock.now()))
+  return Math.min(timing.claimMayWaitMs, Math.max(0, latestAt - context.clock.now()))
 }
 
 /** An earlier call that counted as lost may have stored its pictures since, and died before it could say so. */
-async function completeFound(room: Darkroom, snapshot: JobSnapshot): Promise<RunOutcome | undefined> {
+async function completeFound(context: Context, snapshot: JobSnapshot): Promise<RunOutcome | undefined> {
   if (snapshot.job.possiblyRepeated === 0) return undefined
-  const saved = await room.images.find(snapshot.job)
-  const done = saved && succeeded(snapshot.job, answered(room, snapshot.job, saved))
+  const saved = await context.images.find(snapshot.job)
+  const done = saved && succeeded(snapshot.job, answered(context, snapshot.job, saved))
   if (saved === undefined || done === undefined) return undefined
-  await tellJobEnd(room, done)
-  const changed = await room.jobs.change(snapshot, done)
+  await tellJobEnd(context, done)
+  const changed = await context.jobs.change(snapshot, done)
   return changed === undefined ? { kind: 'stale' } : { kind: 'succeeded', images: saved.images.length }
 }
 
@@ -162,35 +162,39 @@ type Hold =
  * limit: it takes a fresh slot when the ledger has one at once. Where others wait there is none; the job then goes back
  * to its place in line, so that nothing is held that could not start soon.
  */
-async function holdForSlot(room: Darkroom, message: WorkMessage, wokeAt: number): Promise<Hold> {
-  const { clock } = room
+async function holdForSlot(context: Context, message: WorkMessage, wokeAt: number): Promise<Hold> {
+  const { clock } = context
   const isLate = clock.now() > message.slotAt + timing.lateMs
-  const slotAt = isLate ? await freshSlot(room, message, wokeAt) : message.slotAt
+  const slotAt = isLate ? await freshSlot(context, message, wokeAt) : message.slotAt
   if (slotAt === undefined) {
     return { kind: 'none', code: wokeAt > message.slotAt + timing.lateMs ? 'message_late' : 'inputs_late' }
   }
-  await clock.sleepUntil(slotAt - timing.claimAheadMs, room.stopping)
-  const code = await whyNot(room, message, slotAt)
+  await clock.sleepUntil(slotAt - timing.claimAheadMs, context.stopping)
+  const code = await whyNot(context, message, slotAt)
   return code === undefined ? { kind: 'slot', slotAt } : { kind: 'none', code }
 }
 
 /** `wokeAt`: only a message that came late raises the lead, not images that did, nor an instance that was not there. */
-async function freshSlot(room: Darkroom, message: WorkMessage, wokeAt: number): Promise<number | undefined> {
+async function freshSlot(
+  context: Context,
+  message: WorkMessage,
+  wokeAt: number,
+): Promise<number | undefined> {
   const { slotAt, deployment } = message
-  const now = room.clock.now()
+  const now = context.clock.now()
   // A full instance fetches its messages late by itself: an earlier wake-up would only fill it further.
-  const isCrowded = now - room.seen.crowdedAt < crowdedForMs
-  const teachesNothing = isCrowded || isColdWake(room.seen.atWork, message.wakeAt)
+  const isCrowded = now - context.seen.crowdedAt < crowdedForMs
+  const teachesNothing = isCrowded || isColdWake(context.seen.atWork, message.wakeAt)
   const late = { now, wakeAt: message.wakeAt, wokeAt }
-  const seen = await viewLedger(room, message)
+  const seen = await viewLedger(context, message)
   if (seen === undefined) return undefined
   const isFree = seen.nextFreeAt <= now + timing.freshSlotMs
   if (!isFree && (teachesNothing || raisedLead(seen, late) === undefined)) return undefined
   let freshAt: number | undefined
-  await changeLedger(room, message, (ledger) => {
+  await changeLedger(context, message, (ledger) => {
     const raised = teachesNothing ? undefined : raisedLead(ledger, late)
     const fresh = takeFreshSlot(raised ?? ledger, {
-      now: room.clock.now() + timing.claimAheadMs,
+      now: context.clock.now() + timing.claimAheadMs,
       slotAt,
       deployment,
     })
@@ -202,20 +206,20 @@ async function freshSlot(room: Darkroom, message: WorkMessage, wokeAt: number): 
 }
 
 /** Why a call may not start at that slot, if it may not. */
-async function whyNot(room: Darkroom, message: WorkMessage, slotAt: number): Promise<string | undefined> {
+async function whyNot(context: Context, message: WorkMessage, slotAt: number): Promise<string | undefined> {
   const { deployment } = message
-  const ledger = await viewLedger(room, message)
+  const ledger = await viewLedger(context, message)
   if (ledger !== undefined && !mayStart(ledger, { slotAt, deployment })) {
     const isStopped = (memberOf(ledger, deployment)?.breaker ?? null) !== null
     return isStopped ? 'deployment_stopped' : 'deployment_paused'
   }
   if (ledger !== undefined && isRecalled(ledger, message)) return 'slot_recalled'
-  if (room.stopping.aborted) return 'stopping'
-  return room.clock.now() > slotAt + timing.lateMs ? 'stood_still' : undefined
+  if (context.stopping.aborted) return 'stopping'
+  return context.clock.now() > slotAt + timing.lateMs ? 'stood_still' : undefined
 }
 
 async function call(
-  room: Darkroom,
+  context: Context,
   message: WorkMessage,
   {
     lease,
@@ -230,16 +234,16 @@ async function call(
   const { request, deployment } = lease.job
   if (request === null || deployment === null) throw new Error(`job ${jobId(lease.job)} cannot be called`)
   trace.attempt = lease.job.attempts
-  const calledAt = room.clock.now()
-  const answer = await room.model.generate({ deployment, request, inputs })
-  trace.callMs = room.clock.now() - calledAt
+  const calledAt = context.clock.now()
+  const answer = await context.model.generate({ deployment, request, inputs })
+  trace.callMs = context.clock.now() - calledAt
   trace.status = answer.kind === 'images' ? 200 : answer.failure.status
   const outcome =
     answer.kind === 'images'
-      ? await complete(room, message, { lease, answer, trace })
-      : await handleFailure(room, message, lease, answer.failure)
+      ? await complete(context, message, { lease, answer, trace })
+      : await handleFailure(context, message, lease, answer.failure)
   const { limitRpm } = answer.kind === 'images' ? answer : answer.failure
-  await persist(room, async () => noteLimit(room, message, limitRpm))
+  await persist(context, async () => noteLimit(context, message, limitRpm))
   return outcome
 }
 
@@ -247,27 +251,29 @@ type Images = Extract<ModelAnswer, { kind: 'images' }>
 
 /** Images are stored before the job is completed, so that a rescue finds them and nobody pays again. */
 async function complete(
-  room: Darkroom,
+  context: Context,
   message: WorkMessage,
   { lease, answer, trace }: { readonly lease: Lease; readonly answer: Images; readonly trace: RunTrace },
 ): Promise<RunOutcome> {
   const { batch, key, output, attempts } = lease.job
   const { usage, requestId } = answer
-  const finishedAt = room.clock.now()
+  const finishedAt = context.clock.now()
   // Only another call's answer could be there before us: not for a first attempt that still holds its lease.
   if (attempts > 1 || lease.isLost()) {
-    const now = await persist(room, async () => room.jobs.get({ batch, key }))
+    const now = await persist(context, async () => context.jobs.get({ batch, key }))
     if (now === undefined || isFinal(now.job)) return { kind: 'too-late' }
   }
   const facts = { attempt: attempts, usage, requestId, finishedAt }
-  const images = await persist(room, async () =>
-    room.images.save({ job: { batch, key, output }, facts, images: answer.images }),
+  const images = await persist(context, async () =>
+    context.images.save({ job: { batch, key, output }, facts, images: answer.images }),
   )
-  trace.storeMs = room.clock.now() - finishedAt
+  trace.storeMs = context.clock.now() - finishedAt
   trace.bytes = images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
   trace.tokensOut = usage.outputTokens
-  const done = await finish(room, lease, (job) => succeeded(job, answered(room, job, { facts, images })))
+  const done = await finish(context, lease, (job) =>
+    succeeded(job, answered(context, job, { facts, images })),
+  )
   if (done?.job.phase.kind === 'succeeded') trace.microUsd = done.job.phase.costMicroUsd
-  await persist(room, async () => noteService(room, message, lease.job))
+  await persist(context, async () => noteService(context, message, lease.job))
   return done === undefined ? { kind: 'too-late' } : { kind: 'succeeded', images: images.length }
 }

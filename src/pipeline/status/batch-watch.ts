@@ -2,7 +2,7 @@ import { limits } from '../../core/limits.ts'
 import { isOver, liveId, placeOf, type LiveJob } from '../../core/batches/live.ts'
 import { errorCode } from '../../core/log-event.ts'
 import { timing } from '../../core/timing.ts'
-import type { Darkroom, Seen } from '../darkroom.ts'
+import type { Context, Seen } from '../context.ts'
 import { finishedSince } from './finished-since.ts'
 import { batchStatus, type BatchStatus } from './status.ts'
 
@@ -23,7 +23,7 @@ type Watched = {
   readonly stopping: AbortController
 }
 
-/** By what an instance has seen: one room's. */
+/** By what an instance has seen. */
 const allWatched = new WeakMap<Seen, Map<string, Watched>>()
 
 /**
@@ -31,12 +31,12 @@ const allWatched = new WeakMap<Seen, Map<string, Watched>>()
  * ends it. `onChange` is called after each look that found something.
  */
 export function watchBatch(
-  room: Darkroom,
+  context: Context,
   batch: string,
   onChange: () => void,
 ): { readonly watch: BatchWatch; readonly leave: () => void } {
-  const all = allWatched.get(room.seen) ?? new Map<string, Watched>()
-  allWatched.set(room.seen, all)
+  const all = allWatched.get(context.seen) ?? new Map<string, Watched>()
+  allWatched.set(context.seen, all)
   const known = all.get(batch)
   const watched = known ?? newWatched()
   watched.listeners.add(onChange)
@@ -45,7 +45,7 @@ export function watchBatch(
   }
   if (known === undefined) {
     all.set(batch, watched)
-    void keepLooking(room, batch, watched).finally(forget)
+    void keepLooking(context, batch, watched).finally(forget)
   }
   return {
     watch: watched.watch,
@@ -59,7 +59,7 @@ export function watchBatch(
 }
 
 /** How many follow a batch on this instance. */
-export function followers({ seen }: Darkroom): number {
+export function followers({ seen }: Context): number {
   const all = [...(allWatched.get(seen)?.values() ?? [])]
   return all.reduce((count, { listeners }) => count + listeners.size, 0)
 }
@@ -73,12 +73,12 @@ function newWatched(): Watched {
 }
 
 async function keepLooking(
-  room: Darkroom,
+  context: Context,
   batch: string,
   { watch, listeners, stopping }: Watched,
 ): Promise<void> {
-  const { clock, log } = room
-  const look = looker(room, batch, watch)
+  const { clock, log } = context
+  const look = looker(context, batch, watch)
   let faults = 0
   while (!stopping.signal.aborted && watch.state === 'on') {
     const lookedAt = clock.now()
@@ -101,7 +101,7 @@ async function keepLooking(
 }
 
 /** A look that comes to nothing in time is left alone. */
-async function unlessLate<T>(clock: Darkroom['clock'], look: Promise<T>): Promise<T | 'late'> {
+async function unlessLate<T>(clock: Context['clock'], look: Promise<T>): Promise<T | 'late'> {
   const over = new AbortController()
   const late = clock.sleepUntil(clock.now() + timing.watchLookMs, over.signal).then(() => 'late' as const)
   return Promise.race([look, late]).finally(() => over.abort())
@@ -112,14 +112,14 @@ async function unlessLate<T>(clock: Darkroom['clock'], look: Promise<T>): Promis
  * each look goes back a little, and now and then further. The counters change with the rows: while they stand still
  * there is nothing to look for.
  */
-function looker(room: Darkroom, batch: string, watch: BatchWatch): () => Promise<boolean> {
+function looker(context: Context, batch: string, watch: BatchWatch): () => Promise<boolean> {
   const seen = new Map<string, number>()
   let counted = ''
   let farAt = -Infinity
   return async () => {
-    const now = room.clock.now()
+    const now = context.clock.now()
     // Before the rows: what is written after the counters were read is found by the next look.
-    const status = await batchStatus(room, batch)
+    const status = await batchStatus(context, batch)
     if (status === undefined) throw new Error(`batch ${batch} does not exist any more`)
     const isFirst = watch.status === undefined
     const isEnd = isOver(status.status)
@@ -130,7 +130,7 @@ function looker(room: Darkroom, batch: string, watch: BatchWatch): () => Promise
     const found: LiveJob[] = []
     if (isMoved || isFar) {
       const from = now - (isFar ? timing.finishedLateMs : timing.watchBackMs)
-      for await (const page of finishedSince(room, { batch, from })) {
+      for await (const page of finishedSince(context, { batch, from })) {
         for (const job of page) {
           const id = liveId(placeOf(job))
           if (!seen.has(id)) found.push(job)

@@ -1,7 +1,7 @@
 import { finalKinds, type FinalKind } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import { mergeable, type LiveJob } from '../../core/batches/live.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 
 type Reading = {
   readonly kind: FinalKind
@@ -12,12 +12,12 @@ type Reading = {
 
 /** The jobs of a batch that finished from a time on, in order, a page at a time. */
 export async function* finishedSince(
-  room: Darkroom,
+  context: Context,
   { batch, from }: { readonly batch: string; readonly from: number },
 ): AsyncGenerator<readonly LiveJob[]> {
   const readings = finalKinds.map((kind): Reading => ({ kind, jobs: [], last: undefined, isWhole: false }))
   for (;;) {
-    await Promise.all(readings.map(async (reading) => readOn(room, batch, from, reading)))
+    await Promise.all(readings.map(async (reading) => readOn(context, batch, from, reading)))
     const page = mergeable(readings)
     if (page.length > 0) yield page
     const taken = new Set(page)
@@ -26,12 +26,12 @@ export async function* finishedSince(
   }
 }
 
-async function readOn(room: Darkroom, batch: string, from: number, reading: Reading): Promise<void> {
+async function readOn(context: Context, batch: string, from: number, reading: Reading): Promise<void> {
   if (reading.jobs.length > 0 || reading.isWhole) return
   const limit = limits.finishedRowsAtOnce
   const { kind, last } = reading
   const after = last && { ...last, priority: null }
-  const rows = await room.jobs.indexed({ batch, kind, after, from, limit })
+  const rows = await context.jobs.indexed({ batch, kind, after, from, limit })
   reading.jobs = rows.map(({ key, at, failure }) => ({ key, kind, finishedAt: at, failure }))
   reading.last = rows.at(-1) ?? last
   reading.isWhole = rows.length < limit

@@ -7,7 +7,7 @@ import { isHalted } from '../../core/budget/fairness.ts'
 import { limits } from '../../core/limits.ts'
 import type { Submission } from '../../core/requests/submission.ts'
 import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
-import { poolNamed, type Darkroom } from '../darkroom.ts'
+import { poolNamed, type Context } from '../context.ts'
 import { linesOf } from '../lines.ts'
 import { mayReach } from '../intake/owners.ts'
 import { flowOf, viewPool } from '../pacing/pool-view.ts'
@@ -33,7 +33,7 @@ export type Forecasted =
  * now and then. A batch that is none of the caller's is as one that does not exist yet.
  */
 export async function forecast(
-  room: Darkroom,
+  context: Context,
   text: string,
   breathe: () => Promise<unknown> = async () => undefined,
   caller: Caller = localCaller,
@@ -44,7 +44,7 @@ export async function forecast(
       const message = `more than ${limits.estimateLinesMax} lines; estimate a part of them`
       return { kind: 'invalid', fault: { param: null, code: 'too_many_tasks', message } }
     }
-    const parsed = room.parse(line.text)
+    const parsed = context.parse(line.text)
     if (parsed.kind === 'invalid') {
       const { fault } = parsed
       const message = line.number === null ? fault.message : `line ${line.number}: ${fault.message}`
@@ -54,7 +54,7 @@ export async function forecast(
     // Jobs that are held on this instance must not miss their slots.
     if (index % linesAtOnce === linesAtOnce - 1) await breathe()
   }
-  return { kind: 'forecast', forecast: await forecastOf(room, submissions, caller) }
+  return { kind: 'forecast', forecast: await forecastOf(context, submissions, caller) }
 }
 
 /** Read within some milliseconds. */
@@ -78,7 +78,7 @@ async function* once<T>(item: T): AsyncIterable<T> {
 }
 
 async function forecastOf(
-  room: Darkroom,
+  context: Context,
   submissions: readonly Submission[],
   caller: Caller,
 ): Promise<Forecast> {
@@ -87,7 +87,7 @@ async function forecastOf(
   const starts: (number | null)[] = []
   const finishes: (number | null)[] = []
   for (const [pool, asked] of Map.groupBy(submissions, (submission) => submission.pool)) {
-    const costs = poolNamed(room, pool)?.costs
+    const costs = poolNamed(context, pool)?.costs
     if (costs === undefined) continue
     for (const { request } of asked) {
       const { images, inputTokens, outputTokens, microUsd } = costs.expected(request)
@@ -98,7 +98,7 @@ async function forecastOf(
       total.upperMicroUsd += costs.upperMicroUsd(request)
     }
     prices.push(costs.prices)
-    const { startAt, finishAt } = await timesOf(room, { pool, asked, caller })
+    const { startAt, finishAt } = await timesOf(context, { pool, asked, caller })
     starts.push(startAt)
     finishes.push(finishAt)
   }
@@ -113,19 +113,19 @@ async function forecastOf(
 
 /** As a batch of their own beside those that wait, or behind what waits in theirs. */
 async function timesOf(
-  room: Darkroom,
+  context: Context,
   { pool, asked, caller }: { pool: string; asked: readonly Submission[]; caller: Caller },
 ): Promise<{ readonly startAt: number | null; readonly finishAt: number | null }> {
   const [first] = asked
   const named = first?.batch ?? ''
-  const batch = (await mayReach(room, caller, named)) ? named : ''
+  const batch = (await mayReach(context, caller, named)) ? named : ''
   const priority = first?.priority ?? null
   const [view, flow, stored] = await Promise.all([
-    viewPool(room, pool),
-    flowOf(room, { pool, batch }, { owner: caller.key }),
-    room.jobs.getBatch(batch),
+    viewPool(context, pool),
+    flowOf(context, { pool, batch }, { owner: caller.key }),
+    context.jobs.getBatch(batch),
   ])
-  const expected = isHalted(flow) ? undefined : outlook(view, batch, room.clock.now())
+  const expected = isHalted(flow) ? undefined : outlook(view, batch, context.clock.now())
   if (expected === undefined) return { startAt: null, finishAt: null }
   const waiting = stored === undefined ? 0 : jobCounts(stored.counters).waiting
   const startAt = estimateStartAt(expected, { flow, priority, before: waiting })

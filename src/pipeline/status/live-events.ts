@@ -2,7 +2,7 @@ import { limits } from '../../core/limits.ts'
 import { isOver, liveId, placeOf, type LiveJob, type LivePlace } from '../../core/batches/live.ts'
 import { timing } from '../../core/timing.ts'
 import { watchBatch, type BatchWatch } from './batch-watch.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import { finishedSince } from './finished-since.ts'
 import type { BatchStatus } from './status.ts'
 
@@ -34,16 +34,16 @@ export type LiveQuery = {
  * again. Ends when `gone` is aborted.
  */
 export async function* liveEvents(
-  room: Darkroom,
+  context: Context,
   query: LiveQuery,
   gone: AbortSignal | undefined,
 ): AsyncGenerator<readonly LiveEvent[]> {
-  const sleeper = newSleeper(room, [room.stopping, ...(gone === undefined ? [] : [gone])])
-  const { watch, leave } = watchBatch(room, query.batch, sleeper.wake)
+  const sleeper = newSleeper(context, [context.stopping, ...(gone === undefined ? [] : [gone])])
+  const { watch, leave } = watchBatch(context, query.batch, sleeper.wake)
   // Not only at the end: a reader that leaves while it is being sent to is never asked again.
   gone?.addEventListener('abort', leave, { once: true })
   try {
-    for await (const events of follow(room, query, watch, sleeper)) {
+    for await (const events of follow(context, query, watch, sleeper)) {
       if (gone?.aborted === true) return
       yield events
     }
@@ -55,12 +55,12 @@ export async function* liveEvents(
 }
 
 async function* follow(
-  room: Darkroom,
+  context: Context,
   { batch, after, isNewOnly }: LiveQuery,
   watch: BatchWatch,
   sleeper: Sleeper,
 ): AsyncGenerator<readonly LiveEvent[]> {
-  const { clock, stopping } = room
+  const { clock, stopping } = context
   const joinedAt = clock.now()
   const closesAt = joinedAt + timing.liveStreamMs
   while (watch.status === undefined && watch.state === 'on' && !sleeper.isCalledOff()) {
@@ -82,7 +82,7 @@ async function* follow(
   const sent = new Set<string>()
   if (!isFromNow) {
     const from = after === undefined ? 0 : Math.max(0, after.at - timing.finishedLateMs)
-    for await (const page of finishedSince(room, { batch, from })) {
+    for await (const page of finishedSince(context, { batch, from })) {
       for (const job of page) {
         // Only these may stand in the log as well.
         if (job.finishedAt > joinedAt - 2 * timing.finishedLateMs) sent.add(liveId(placeOf(job)))
@@ -133,7 +133,7 @@ type Sleeper = {
   end(): void
 }
 
-function newSleeper({ clock }: Darkroom, signals: readonly AbortSignal[]): Sleeper {
+function newSleeper({ clock }: Context, signals: readonly AbortSignal[]): Sleeper {
   let woken = new AbortController()
   const wake = (): void => woken.abort()
   for (const signal of signals) signal.addEventListener('abort', wake, { once: true })

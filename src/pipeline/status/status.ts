@@ -19,18 +19,18 @@ import { isHalted, termsOf, type Terms } from '../../core/budget/fairness.ts'
 import type { Image, Job } from '../../core/jobs/job.ts'
 import { limits } from '../../core/limits.ts'
 import type { Batch, JobRef } from '../../ports.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import { flowOf, ledgersNow, viewPool } from '../pacing/pool-view.ts'
 
 export type JobStatus = { readonly job: Job; readonly estimatedStartAt: number | null }
 
-export async function jobStatus(room: Darkroom, ref: JobRef): Promise<JobStatus | undefined> {
-  const stored = await room.jobs.get(ref)
-  return stored && { job: stored.job, estimatedStartAt: await estimateStart(room, stored.job) }
+export async function jobStatus(context: Context, ref: JobRef): Promise<JobStatus | undefined> {
+  const stored = await context.jobs.get(ref)
+  return stored && { job: stored.job, estimatedStartAt: await estimateStart(context, stored.job) }
 }
 
 /** When the job starts; null when it has started or is done, or when nothing starts until a person acts. */
-export async function estimateStart(room: Darkroom, job: Job): Promise<number | null> {
+export async function estimateStart(context: Context, job: Job): Promise<number | null> {
   if (job.phase.kind === 'slotted') return job.phase.slotAt
   if (job.phase.kind !== 'waiting') return null
   const { batch, priority, upperMicroUsd } = job
@@ -38,18 +38,18 @@ export async function estimateStart(room: Darkroom, job: Job): Promise<number | 
   const limit = limits.placeInLineMax
   const waiting = { batch, key: job.key, priority, dueAt, upperMicroUsd }
   const [pool, flow, counted] = await Promise.all([
-    viewPool(room, job.pool),
-    flowOf(room, job),
-    room.jobs.countBefore({ waiting, limit }),
+    viewPool(context, job.pool),
+    flowOf(context, job),
+    context.jobs.countBefore({ waiting, limit }),
   ])
-  const expected = isHalted(flow) ? undefined : outlook(pool, batch, room.clock.now())
+  const expected = isHalted(flow) ? undefined : outlook(pool, batch, context.clock.now())
   if (expected === undefined) return null
-  const before = counted < limit ? counted : await waitingIn(room, batch)
+  const before = counted < limit ? counted : await waitingIn(context, batch)
   return Math.max(dueAt, estimateStartAt(expected, { flow, priority, before }))
 }
 
-async function waitingIn(room: Darkroom, batch: string): Promise<number> {
-  const stored = await room.jobs.getBatch(batch)
+async function waitingIn(context: Context, batch: string): Promise<number> {
+  const stored = await context.jobs.getBatch(batch)
   return stored === undefined ? 0 : jobCounts(stored.counters).waiting
 }
 
@@ -96,20 +96,20 @@ export function newBatchStatus({
 }
 
 /** Reads the batch's row, its counters and its flow, whatever the batch's size. */
-export async function batchStatus(room: Darkroom, batch: string): Promise<BatchStatus | undefined> {
-  const now = room.clock.now()
-  const stored = await room.jobs.getBatch(batch)
+export async function batchStatus(context: Context, batch: string): Promise<BatchStatus | undefined> {
+  const now = context.clock.now()
+  const stored = await context.jobs.getBatch(batch)
   if (stored === undefined) return undefined
   const { counters } = stored
   const { pool, createdAt } = stored.batch
   const { owner, order, progress } = stored.batch
-  const flow = await flowOf(room, { pool, batch }, stored.batch)
+  const flow = await flowOf(context, { pool, batch }, stored.batch)
   const counts = countsOfLines(jobCounts(counters), { progress, decision: flow.decision })
   const isFinished = counts.waiting + counts.running === 0
   const expected =
     isFinished || (isHalted(flow) && counts.waiting > 0)
       ? undefined
-      : outlook(await viewPool(room, pool), batch, now)
+      : outlook(await viewPool(context, pool), batch, now)
   return {
     batch,
     pool,
@@ -135,11 +135,11 @@ export type DeploymentStatus = {
   readonly startsLastMinute: number
 }
 
-export async function budgetStatus(room: Darkroom): Promise<readonly DeploymentStatus[]> {
-  const now = room.clock.now()
+export async function budgetStatus(context: Context): Promise<readonly DeploymentStatus[]> {
+  const now = context.clock.now()
   const pools = await Promise.all(
-    room.pools.map(async ({ name }) => {
-      const ledgers = ledgersNow(room, name, await room.budgets.readLedgers(name))
+    context.pools.map(async ({ name }) => {
+      const ledgers = ledgersNow(context, name, await context.budgets.readLedgers(name))
       return ledgers.flatMap((ledger) =>
         ledger.deployments.map((member) => ({
           pool: name,
@@ -155,7 +155,7 @@ export async function budgetStatus(room: Darkroom): Promise<readonly DeploymentS
 }
 
 /** Undefined when the job, or that image of it, does not exist. */
-export async function imageOfJob(room: Darkroom, ref: JobRef, index: number): Promise<Image | undefined> {
-  const stored = await room.jobs.get(ref)
+export async function imageOfJob(context: Context, ref: JobRef, index: number): Promise<Image | undefined> {
+  const stored = await context.jobs.get(ref)
   return stored?.job.phase.kind === 'succeeded' ? stored.job.phase.images[index] : undefined
 }

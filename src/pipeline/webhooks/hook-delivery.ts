@@ -14,7 +14,7 @@ import {
   type WebhookAnswer,
 } from '../../core/batches/webhook.ts'
 import type { HookMessage, WebhookSender } from '../../ports.ts'
-import type { Darkroom } from '../darkroom.ts'
+import type { Context } from '../context.ts'
 import { webhookOf } from './webhooks.ts'
 
 export type HookOutcome =
@@ -31,21 +31,22 @@ export type HookOutcome =
  * Delivers one event, or sees to its next try. A message that comes twice may deliver its event twice, under the same
  * id: receivers compare it.
  */
-export async function deliverHook(room: Darkroom, message: HookMessage): Promise<HookOutcome> {
-  const webhook = await webhookOf(room, message.batch)
+export async function deliverHook(context: Context, message: HookMessage): Promise<HookOutcome> {
+  const webhook = await webhookOf(context, message.batch)
   if (webhook === null) return { kind: 'dropped', why: 'its batch has no webhook' }
   if (message.kind === 'event') {
     return (
-      (message.tries === 1 ? await untrueEnd(room, message) : undefined) ?? deliver(room, webhook, message)
+      (message.tries === 1 ? await untrueEnd(context, message) : undefined) ??
+      deliver(context, webhook, message)
     )
   }
   const { batch } = message
-  const stored = await room.jobs.get(message)
+  const stored = await context.jobs.get(message)
   const ended = stored && endOf(stored.job, message)
-  if (ended === undefined) return lookAgain(room, message)
+  if (ended === undefined) return lookAgain(context, message)
   const event = ended === 'another' ? undefined : jobEvent(ended, webhook.origin)
   if (event === undefined) return { kind: 'dropped', why: 'the job ended in another way, which was told' }
-  return deliver(room, webhook, { kind: 'event', batch, event, tries: 1 })
+  return deliver(context, webhook, { kind: 'event', batch, event, tries: 1 })
 }
 
 /**
@@ -53,14 +54,14 @@ export async function deliverHook(room: Darkroom, message: HookMessage): Promise
  * its next end is told by itself.
  */
 async function untrueEnd(
-  room: Darkroom,
+  context: Context,
   message: Extract<HookMessage, { kind: 'event' }>,
 ): Promise<HookOutcome | undefined> {
   const { batch, event } = message
-  const progress = (await room.jobs.readBatch(batch))?.progress
+  const progress = (await context.jobs.readBatch(batch))?.progress
   if (progress?.kind === 'finalizing') {
-    const dueAt = room.clock.now() + timing.hookSettleMs
-    await room.messages.sendHook(message, dueAt)
+    const dueAt = context.clock.now() + timing.hookSettleMs
+    await context.messages.sendHook(message, dueAt)
     return { kind: 'unfinished', dueAt }
   }
   const wentOn = progress?.kind === 'registering' || progress?.kind === 'registered'
@@ -72,20 +73,20 @@ async function untrueEnd(
  * The queue could not have the message dealt with: storage was away, as a rule. That must not be the end of an event
  * which is to be tried for a day: it comes again as after a try that failed, and a job is looked at again for as long.
  */
-export async function putOffHook(room: Darkroom, message: HookMessage): Promise<HookOutcome> {
-  const now = room.clock.now()
+export async function putOffHook(context: Context, message: HookMessage): Promise<HookOutcome> {
+  const now = context.clock.now()
   if (message.kind === 'job') {
     if (now - message.finishedAt > lookedForMs) return { kind: 'dropped', why: 'nobody could look for a day' }
     const dueAt = now + putOffMs
-    await room.messages.sendHook(message, dueAt)
+    await context.messages.sendHook(message, dueAt)
     return { kind: 'unfinished', dueAt }
   }
   const { event, tries } = message
   const answer: WebhookAnswer = { kind: 'failed', code: 'not_sent' }
-  const delayMs = nextTryMs(tries, { answer, chance: room.chance() })
+  const delayMs = nextTryMs(tries, { answer, chance: context.chance() })
   if (delayMs === undefined) return { kind: 'given-up', eventId: event.eventId, answer: answer.code }
   const dueAt = now + delayMs
-  await room.messages.sendHook({ ...message, tries: tries + 1 }, dueAt)
+  await context.messages.sendHook({ ...message, tries: tries + 1 }, dueAt)
   return { kind: 'again', eventId: event.eventId, answer: answer.code, dueAt }
 }
 
@@ -105,36 +106,36 @@ function endOf(job: Job, { finishedAt, failure }: JobMessage): Job | 'another' |
 type JobMessage = Extract<HookMessage, { kind: 'job' }>
 
 /** Its last change is still on its way, or was never made; then whoever ends the job tells of it. */
-async function lookAgain(room: Darkroom, message: JobMessage): Promise<HookOutcome> {
+async function lookAgain(context: Context, message: JobMessage): Promise<HookOutcome> {
   const delayMs = nextLookMs(message.looks)
   if (delayMs === undefined) return { kind: 'dropped', why: 'the job did not end so' }
-  const dueAt = room.clock.now() + delayMs
-  await room.messages.sendHook({ ...message, looks: message.looks + 1 }, dueAt)
+  const dueAt = context.clock.now() + delayMs
+  await context.messages.sendHook({ ...message, looks: message.looks + 1 }, dueAt)
   return { kind: 'unfinished', dueAt }
 }
 
 async function deliver(
-  room: Darkroom,
+  context: Context,
   { url }: Webhook,
   message: Extract<HookMessage, { kind: 'event' }>,
 ): Promise<HookOutcome> {
   const { batch, event, tries } = message
   const { eventId, body } = event
-  if ((await room.jobs.readHookLog(batch))?.isGone === true) {
+  if ((await context.jobs.readHookLog(batch))?.isGone === true) {
     return { kind: 'dropped', why: 'the receiver wants no more events' }
   }
-  const sentAt = room.clock.now()
-  const answer = await sendInTurn(room, { url, eventId, body, sentAt })
+  const sentAt = context.clock.now()
+  const answer = await sendInTurn(context, { url, eventId, body, sentAt })
   if (answer === 'busy') {
-    const dueAt = sentAt + timing.receiverBusyMs * (0.5 + room.chance())
-    await room.messages.sendHook(message, dueAt)
+    const dueAt = sentAt + timing.receiverBusyMs * (0.5 + context.chance())
+    await context.messages.sendHook(message, dueAt)
     return { kind: 'busy', dueAt }
   }
   const verdict = verdictOf(answer)
-  const delayMs = verdict === 'again' ? nextTryMs(tries, { answer, chance: room.chance() }) : undefined
-  const nextAt = delayMs === undefined ? null : room.clock.now() + delayMs
-  if (nextAt !== null) await room.messages.sendHook({ ...message, tries: tries + 1 }, nextAt)
-  await keep(room, { batch, event, tries, answer, at: sentAt, nextAt })
+  const delayMs = verdict === 'again' ? nextTryMs(tries, { answer, chance: context.chance() }) : undefined
+  const nextAt = delayMs === undefined ? null : context.clock.now() + delayMs
+  if (nextAt !== null) await context.messages.sendHook({ ...message, tries: tries + 1 }, nextAt)
+  await keep(context, { batch, event, tries, answer, at: sentAt, nextAt })
   if (verdict === 'delivered') return { kind: 'delivered', eventId }
   const said =
     answer.kind === 'status' ? String(answer.status) : answer.kind === 'failed' ? answer.code : answer.why
@@ -145,16 +146,16 @@ async function deliver(
 
 /** One receiver that is slow to answer must not have all the hands of an instance, and keep the others' events. */
 async function sendInTurn(
-  room: Darkroom,
+  context: Context,
   delivery: Parameters<WebhookSender['send']>[0],
 ): Promise<WebhookAnswer | 'busy'> {
-  const { deliveries } = room.seen
+  const { deliveries } = context.seen
   const receiver = URL.parse(delivery.url)?.host ?? delivery.url
   const inHand = deliveries.get(receiver) ?? 0
   if (inHand >= limits.deliveriesAtOnce) return 'busy'
   deliveries.set(receiver, inHand + 1)
   try {
-    return await room.webhooks.send(delivery)
+    return await context.webhooks.send(delivery)
   } finally {
     const left = (deliveries.get(receiver) ?? 1) - 1
     if (left > 0) deliveries.set(receiver, left)
@@ -164,7 +165,7 @@ async function sendInTurn(
 
 /** What was tried is only shown, and the next try is on its way: a message that came again for it would start another row of tries. */
 async function keep(
-  room: Darkroom,
+  context: Context,
   tried: {
     readonly batch: string
     readonly event: HookEvent
@@ -178,10 +179,10 @@ async function keep(
   const { eventId, type } = event
   const delivery = deliveryOf(answer, { eventId, type, ...rest })
   try {
-    await room.jobs.changeHookLog(batch, (log) => logged(log, delivery))
+    await context.jobs.changeHookLog(batch, (log) => logged(log, delivery))
   } catch (error) {
     // Storage is away. That a receiver wants no more is more than shown: it is asked again.
     if (verdictOf(answer) === 'gone') throw error
-    room.log.event('storage_failed', { doing: 'webhook', batch, eventId, code: errorCode(error) })
+    context.log.event('storage_failed', { doing: 'webhook', batch, eventId, code: errorCode(error) })
   }
 }

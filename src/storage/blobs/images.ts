@@ -36,14 +36,14 @@ export function azureImageStore(connection: StorageConnection, clock: Pick<Clock
           }
           for (const blob of imageBlobNames(job, index, extension)) {
             const image: Image = { blob, ...properties }
-            const darkroom = JSON.stringify({
+            const openContext = JSON.stringify({
               ...facts,
               job: jobId(job),
               requestId: facts.requestId ?? null,
               count: images.length,
               image,
             })
-            if (await put(container.getBlockBlobClient(blob), { job, bytes, contentType, darkroom })) {
+            if (await put(container.getBlockBlobClient(blob), { job, bytes, contentType, openContext })) {
               return image
             }
           }
@@ -116,8 +116,8 @@ async function put(
     job,
     bytes,
     contentType,
-    darkroom,
-  }: { job: ImageOwner; bytes: Uint8Array; contentType: string; darkroom: string },
+    openContext,
+  }: { job: ImageOwner; bytes: Uint8Array; contentType: string; openContext: string },
 ): Promise<boolean> {
   let conditions: BlobRequestConditions = { ifNoneMatch: '*' }
   for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
@@ -128,7 +128,7 @@ async function put(
           blobContentType: contentType,
           blobCacheControl: 'private, max-age=31536000, immutable',
         },
-        metadata: { darkroom },
+        metadata: { openContext },
       })
       return true
     } catch (error) {

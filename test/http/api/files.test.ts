@@ -5,8 +5,8 @@ import type { Caller } from '../../../src/core/caller.ts'
 import { limits } from '../../../src/core/limits.ts'
 import { deleteFile, getFile, getFileContent, listFiles, postFile } from '../../../src/http/api/files.ts'
 import type { Call, Reply } from '../../../src/http/reply.ts'
-import type { Darkroom } from '../../../src/pipeline/darkroom.ts'
-import { newWorld, roomIn, type World } from '../../support/room.ts'
+import type { Context } from '../../../src/pipeline/context.ts'
+import { newWorld, contextIn, type World } from '../../support/context.ts'
 
 const startAt = Date.UTC(2026, 10, 23, 12, 0, 0)
 const daySeconds = 86_400
@@ -15,11 +15,11 @@ const other: Caller = { key: 'other', isAdmin: false, isReadOnly: false }
 const admin: Caller = { key: 'boss', isAdmin: true, isReadOnly: false }
 
 let world: World
-let room: Darkroom
+let context: Context
 
 beforeEach(() => {
   world = newWorld(startAt)
-  room = roomIn(world)
+  context = contextIn(world)
 })
 
 async function ask(
@@ -47,7 +47,7 @@ async function ask(
     headers: type === null ? headers : { 'content-type': type, ...headers },
     ...(form === undefined ? {} : { body: { bytes: new Uint8Array(await encoded.arrayBuffer()) } }),
   })
-  const reply = await handle({ request, room, id: 'request-1', caller })
+  const reply = await handle({ request, context, id: 'request-1', caller })
   return { ...reply, json: reply.jsonBody, isRead: request.bodyUsed }
 }
 
@@ -92,7 +92,7 @@ describe('POST /v1/files', () => {
         status: 'processed',
       },
     ])
-    expect(await room.files.get(json.id)).toMatchObject({ owner: 'shop' })
+    expect(await context.files.get(json.id)).toMatchObject({ owner: 'shop' })
   })
 
   test('keeps an image until it is deleted, and any file as long as is asked for', async () => {
@@ -204,15 +204,15 @@ describe('POST /v1/files', () => {
 
   test('takes memory for blocks while it comes, and answers 503 where there is none left', async () => {
     const left = limits.uploadsInHandBytesMax - 3 * limits.fileBlockBytes
-    room.seen.uploadBytes = left
+    context.seen.uploadBytes = left
     expect((await post(formOf(['purpose', 'batch'], ['file', lines]))).status).toBe(200)
     expect((await post(formOf(['file', lines]))).status).toBe(400)
-    expect(room.seen.uploadBytes).toBe(left)
-    room.seen.uploadBytes += 1
+    expect(context.seen.uploadBytes).toBe(left)
+    context.seen.uploadBytes += 1
     const { status, json, headers, isRead } = await post(formOf(['purpose', 'batch'], ['file', lines]))
     expect([status, json.error.code, headers['retry-after']]).toEqual([503, 'instance_full', '20'])
     expect(isRead).toBe(true)
-    expect(room.seen.uploadBytes).toBe(left + 1)
+    expect(context.seen.uploadBytes).toBe(left + 1)
   })
 
   test('answers 415 to JSON, and 400 to a form without an end', async () => {
@@ -338,7 +338,7 @@ describe('a file', () => {
     async function* once() {
       yield Buffer.from('x')
     }
-    const saved = await room.files.save({
+    const saved = await context.files.save({
       owner: 'shop',
       filename,
       purpose: purpose === 'batch' ? 'batch' : 'vision',

@@ -8,9 +8,9 @@ import { getJob } from '../../../src/http/api/jobs.ts'
 import type { Call, Reply } from '../../../src/http/reply.ts'
 import { cancelJob } from '../../../src/pipeline/running/cancel-job.ts'
 import { changeLedger } from '../../../src/pipeline/pacing/ledgers.ts'
-import type { Darkroom } from '../../../src/pipeline/darkroom.ts'
+import type { Context } from '../../../src/pipeline/context.ts'
 import { play } from '../../pipeline/play.ts'
-import { deployment, newWorld, roomIn, type World } from '../../support/room.ts'
+import { deployment, newWorld, contextIn, type World } from '../../support/context.ts'
 import { dataUrl, png } from '../../support/png.ts'
 import { fails, scriptedModel } from '../../support/scripted-model.ts'
 
@@ -18,11 +18,11 @@ const startAt = Date.UTC(2026, 10, 23, 12)
 const shop: Caller = { key: 'shop', isAdmin: false, isReadOnly: false }
 
 let world: World
-let room: Darkroom
+let context: Context
 
 beforeEach(() => {
   world = newWorld(startAt)
-  room = roomIn(world)
+  context = contextIn(world)
 })
 
 type Answer = Reply & { readonly json: any }
@@ -42,10 +42,10 @@ async function ask(
     headers,
     ...(body === undefined ? {} : { body: typeof body === 'string' ? { string: body } : { bytes: body } }),
   })
-  const work = handle({ request, room, id: `request-${(requests += 1)}`, caller: shop })
+  const work = handle({ request, context, id: `request-${(requests += 1)}`, caller: shop })
   // Looked at when the time has passed.
   work.catch(() => {})
-  await play(world, [room], world.clock.now() + 300_000)
+  await play(world, [context], world.clock.now() + 300_000)
   const reply = await work
   const { body: content } = reply
   const isStream = typeof content === 'object' && !(content instanceof Uint8Array)
@@ -163,7 +163,7 @@ describe('POST /v1/images/generations', () => {
   test('answers 429 with a true Retry-After when its turn is too far away', async () => {
     await generate({ prompt: 'a fox' })
     const until = world.clock.now() + 500_000
-    await changeLedger(room, { pool: 'pool', quota: deployment }, (ledger) => ({
+    await changeLedger(context, { pool: 'pool', quota: deployment }, (ledger) => ({
       ...ledger,
       pausedUntil: until,
     }))
@@ -176,21 +176,21 @@ describe('POST /v1/images/generations', () => {
   })
 
   test('answers 504 when the call takes too long, and tells where its images will be', async () => {
-    room = roomIn(world, { model: scriptedModel(world.clock, 400_000) })
+    context = contextIn(world, { model: scriptedModel(world.clock, 400_000) })
     const { status, headers, json } = await generate({ prompt: 'a fox' })
     expect([status, headers['x-should-retry']]).toEqual([504, 'false'])
     const id = headers['x-darkroom-job'] ?? ''
     expect(json.error.message).toContain(`/v1/jobs/${id}`)
-    await play(world, [room], world.clock.now() + 300_000)
+    await play(world, [context], world.clock.now() + 300_000)
     expect((await ask(getJob, { params: { id } })).json.status).toBe('succeeded')
   })
 
   test('answers a job that somebody cancelled so that no client sends it again', async () => {
     const work = generate({ prompt: 'a fox' })
     world.clock.at(world.clock.now() + 300, () => {
-      void room.jobs
+      void context.jobs
         .list({ batch: 'sync-2026-11-23__shop', limit: 1 })
-        .then(async ([job]) => job && cancelJob(room, job))
+        .then(async ([job]) => job && cancelJob(context, job))
     })
     const { status, headers, json } = await work
     expect([status, json.error.code, headers['x-should-retry']]).toEqual([409, 'job_cancelled', 'false'])
@@ -199,11 +199,11 @@ describe('POST /v1/images/generations', () => {
 
   test('answers images that cannot be read now so that no client pays for them again', async () => {
     let faults = 3
-    const open: typeof room.images.open = async (image) => {
+    const open: typeof context.images.open = async (image) => {
       faults -= 1
       return faults < 0 ? world.images.open(image) : Promise.reject(new Error('503'))
     }
-    room = { ...room, images: { ...room.images, open } }
+    context = { ...context, images: { ...context.images, open } }
     expect((await generate({ prompt: 'a fox' })).status).toBe(200)
     faults = 100
     const { status, headers, json } = await generate({ prompt: 'a fox' })
@@ -214,8 +214,8 @@ describe('POST /v1/images/generations', () => {
 
   test('answers 503, and names the job, when storage fails so that nobody knows', async () => {
     const away = async (): Promise<never> => Promise.reject(new Error('503'))
-    const jobs = room.jobs
-    room = { ...room, jobs: { ...jobs, add: away, get: away } }
+    const jobs = context.jobs
+    context = { ...context, jobs: { ...jobs, add: away, get: away } }
     const { status, headers, json } = await generate({ prompt: 'a fox' })
     expect([status, json.error.code, headers['x-should-retry']]).toEqual([503, 'unknown_outcome', 'false'])
     expect(headers['x-darkroom-job']).toMatch(/^sync-2026-11-23__shop\.msg~request-/)
@@ -224,7 +224,7 @@ describe('POST /v1/images/generations', () => {
   test('answers 404 when the images of a call that was made before are gone', async () => {
     const key = { 'idempotency-key': 'order 17' }
     await generate({ prompt: 'a fox' }, key)
-    room = { ...room, images: { ...room.images, open: async () => undefined } }
+    context = { ...context, images: { ...context.images, open: async () => undefined } }
     expect((await generate({ prompt: 'a fox' }, key)).status).toBe(404)
   })
 })
@@ -277,8 +277,8 @@ describe('POST /v1/images/edits', () => {
       ['0', upload(image)],
       ['1', upload(mask)],
     ])
-    expect(room.seen.uploadBytes).toBe(0)
-    expect(room.seen.syncCalls).toBe(0)
+    expect(context.seen.uploadBytes).toBe(0)
+    expect(context.seen.syncCalls).toBe(0)
   })
 
   test('takes several images as image[], in their order', async () => {
@@ -301,7 +301,7 @@ describe('POST /v1/images/edits', () => {
     })
     expect(answer.status).toBe(200)
     expect(world.inputs.blobs.size).toBe(2)
-    expect(room.seen.uploadBytes).toBe(0)
+    expect(context.seen.uploadBytes).toBe(0)
   })
 
   test('takes an Idempotency-Key with the same images again, and refuses it with others', async () => {
@@ -340,14 +340,14 @@ describe('POST /v1/images/edits', () => {
     expect([answer.json.error.param, answer.json.error.code]).toEqual([param, code])
     expect(world.jobs.partitions()).toEqual([])
     expect(world.inputs.blobs.size).toBe(0)
-    expect(room.seen.uploadBytes).toBe(0)
+    expect(context.seen.uploadBytes).toBe(0)
   })
 
   test('answers 413 to an image that passes its bound', async () => {
     const large = new Uint8Array(limits.inputImageBytesMax + 1)
     const answer = await edit([prompt, ['image', large]])
     expect([answer.status, answer.json.error.code]).toEqual([413, 'image_too_large'])
-    expect(room.seen.uploadBytes).toBe(0)
+    expect(context.seen.uploadBytes).toBe(0)
   })
 
   test('answers 413 to images that pass its bound together, and says how more can be sent', async () => {
@@ -364,18 +364,18 @@ describe('POST /v1/images/edits', () => {
     // As many are looked at: these are no pictures.
     const all = await edit([prompt, ['image[]', half], ['image[]', half]])
     expect([all.status, all.json.error.code]).toEqual([400, 'invalid_image'])
-    expect(room.seen.uploadBytes).toBe(0)
+    expect(context.seen.uploadBytes).toBe(0)
   })
 
   test('answers 429 while the instance has its hands full of calls', async () => {
-    room.seen.syncCalls = limits.syncCallsMax
+    context.seen.syncCalls = limits.syncCallsMax
     const answer = await edit([prompt, ['image', upload(image)]])
     expect([answer.status, answer.headers['retry-after']]).toEqual([429, '20'])
     expect(world.jobs.partitions()).toEqual([])
   })
 
   test('answers 503 while the instance has its hands full of what comes', async () => {
-    room.seen.uploadBytes = limits.uploadsInHandBytesMax - 10
+    context.seen.uploadBytes = limits.uploadsInHandBytesMax - 10
     const headers = { 'retry-after': '20', 'retry-after-ms': '20000' }
     expect(await edit([prompt, ['image', upload(image)]])).toMatchObject({ status: 503, headers })
     const body = JSON.stringify({
@@ -385,7 +385,7 @@ describe('POST /v1/images/edits', () => {
     await expect(ask(postEdit, { body })).rejects.toMatchObject({
       answer: { status: 503, code: 'instance_full' },
     })
-    expect(room.seen.uploadBytes).toBe(limits.uploadsInHandBytesMax - 10)
+    expect(context.seen.uploadBytes).toBe(limits.uploadsInHandBytesMax - 10)
     expect(world.jobs.partitions()).toEqual([])
     // What is small is taken all the same.
     const small = JSON.stringify({ prompt: 'add a hat', image: dataUrl(image) })
@@ -393,10 +393,10 @@ describe('POST /v1/images/edits', () => {
   })
 
   test('of what comes the workers’ memory is left alone', async () => {
-    room.seen.inputBytes = limits.inputsInHandBytesMax
+    context.seen.inputBytes = limits.inputsInHandBytesMax
     const work = edit([prompt, ['image', upload(png({ width: 512, height: 512 }))]])
-    room.seen.inputBytes = 0
+    context.seen.inputBytes = 0
     expect((await work).status).toBe(200)
-    expect([room.seen.inputBytes, room.seen.uploadBytes]).toEqual([0, 0])
+    expect([context.seen.inputBytes, context.seen.uploadBytes]).toEqual([0, 0])
   })
 })

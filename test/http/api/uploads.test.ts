@@ -7,8 +7,8 @@ import { limits } from '../../../src/core/limits.ts'
 import { getFile } from '../../../src/http/api/files.ts'
 import type { Call, Reply } from '../../../src/http/reply.ts'
 import { cancelUpload, completeUpload, postUpload, postUploadPart } from '../../../src/http/api/uploads.ts'
-import type { Darkroom } from '../../../src/pipeline/darkroom.ts'
-import { newWorld, roomIn, type World } from '../../support/room.ts'
+import type { Context } from '../../../src/pipeline/context.ts'
+import { newWorld, contextIn, type World } from '../../support/context.ts'
 
 const startAt = Date.UTC(2026, 10, 23, 12)
 const hourMs = 3_600_000
@@ -17,11 +17,11 @@ const other: Caller = { key: 'other', isAdmin: false, isReadOnly: false }
 const admin: Caller = { key: 'boss', isAdmin: true, isReadOnly: false }
 
 let world: World
-let room: Darkroom
+let context: Context
 
 beforeEach(() => {
   world = newWorld(startAt)
-  room = roomIn(world)
+  context = contextIn(world)
 })
 
 type Asked = {
@@ -45,7 +45,7 @@ async function ask(
     headers: { 'content-type': type, ...headers },
     body: { bytes: new Uint8Array(await encoded.arrayBuffer()) },
   })
-  const reply = await handle({ request, room, id: 'request-1', caller })
+  const reply = await handle({ request, context, id: 'request-1', caller })
   return { ...reply, json: reply.jsonBody, isRead: request.bodyUsed }
 }
 
@@ -115,7 +115,7 @@ test('an upload is made, gets parts, and is completed, all in OpenAI’s shapes'
   expect([completed.status, completed.json]).toEqual([200, { ...shape, status: 'completed', file }])
   const { id } = completed.json.file
   expect((await ask(getFile, { id })).json).toEqual(completed.json.file)
-  expect(await textOf((await room.files.read(id))!)).toBe('abcdefgh')
+  expect(await textOf((await context.files.read(id))!)).toBe('abcdefgh')
 })
 
 describe('POST /v1/uploads', () => {
@@ -127,7 +127,7 @@ describe('POST /v1/uploads', () => {
   ])('takes %j', async (own, expiresAfterSeconds) => {
     const { status, json } = await ask(postUpload, { json: { ...order, ...own } })
     expect(status).toBe(200)
-    expect((await room.uploads.get(json.id))?.fileExpiresAfterMs).toBe(
+    expect((await context.uploads.get(json.id))?.fileExpiresAfterMs).toBe(
       expiresAfterSeconds === null ? null : expiresAfterSeconds * 1_000,
     )
   })
@@ -235,9 +235,9 @@ describe('POST /v1/uploads/{id}/parts', () => {
   })
 
   test('answers 400 when the upload has as much as it may have', async () => {
-    const uploads = { ...room.uploads, stage: async () => ({ kind: 'full' as const }) }
+    const uploads = { ...context.uploads, stage: async () => ({ kind: 'full' as const }) }
     const id = await opened()
-    room = { ...room, uploads }
+    context = { ...context, uploads }
     const { status, json } = await sent(id, 'x')
     expect([status, json.error.code, json.error.message]).toEqual([
       400,
@@ -258,14 +258,14 @@ describe('POST /v1/uploads/{id}/parts', () => {
       const headers: Record<string, string> = length === undefined ? {} : { 'content-length': length }
       const part = async () => ask(postUploadPart, { id, form: formOf(['data', ['x', 'x']]), headers })
       const left = limits.uploadsInHandBytesMax - bytes
-      room.seen.uploadBytes = left
+      context.seen.uploadBytes = left
       expect((await part()).status).toBe(200)
-      expect(room.seen.uploadBytes).toBe(left)
-      room.seen.uploadBytes = left + 1
+      expect(context.seen.uploadBytes).toBe(left)
+      context.seen.uploadBytes = left + 1
       const full = await part()
       expect([full.status, full.json.error.code, full.isRead]).toEqual([503, 'instance_full', true])
       expect(full.headers['retry-after']).toBe('20')
-      expect(room.seen.uploadBytes).toBe(left + 1)
+      expect(context.seen.uploadBytes).toBe(left + 1)
     },
   )
 })
@@ -347,8 +347,8 @@ describe('POST /v1/uploads/{id}/complete', () => {
     const id = await opened()
     const a = await added(id, 'abcdefgh')
     const closed = async () => ({ kind: 'closed' as const, why: 'completing' as const })
-    const { uploads } = room
-    room = { ...room, uploads: { ...uploads, stage: closed, complete: closed, cancel: closed } }
+    const { uploads } = context
+    context = { ...context, uploads: { ...uploads, stage: closed, complete: closed, cancel: closed } }
     for (const reply of [
       await complete(id, [a]),
       await sent(id, 'x'),
@@ -392,7 +392,7 @@ test('an upload that nobody completes answers 400 after an hour, and 404 when it
     expect([status, json.error.code, json.error.param]).toEqual([400, 'upload_expired', 'upload_id'])
   }
   await world.clock.runUntil(startAt + 3 * hourMs)
-  expect(await room.uploads.removeExpired()).toBe(1)
+  expect(await context.uploads.removeExpired()).toBe(1)
   for (const { status, json } of await asked()) {
     expect([status, json.error.code]).toEqual([404, 'not_found'])
   }

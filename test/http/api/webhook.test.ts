@@ -3,14 +3,14 @@ import { expect, test } from 'vitest'
 import { localCaller } from '../../../src/core/caller.ts'
 import { getBatch, getBatches, postBatch } from '../../../src/http/api/batches.ts'
 import type { Call, Reply } from '../../../src/http/reply.ts'
-import type { Darkroom } from '../../../src/pipeline/darkroom.ts'
+import type { Context } from '../../../src/pipeline/context.ts'
 import { deliverHook } from '../../../src/pipeline/webhooks/hook-delivery.ts'
 import { registerBatch } from '../../../src/pipeline/batches/register.ts'
-import { newWorld, roomIn } from '../../support/room.ts'
+import { newWorld, contextIn } from '../../support/context.ts'
 
 async function ask(
   handle: (call: Call) => Promise<Reply>,
-  room: Darkroom,
+  context: Context,
   { params = {}, body }: { params?: Record<string, string>; body?: object } = {},
 ): Promise<{ status: number; json: any }> {
   const request = new functions.HttpRequest({
@@ -19,12 +19,12 @@ async function ask(
     params,
     ...(body === undefined ? {} : { body: { string: JSON.stringify(body) } }),
   })
-  const { status, jsonBody } = await handle({ request, room, id: 'request', caller: localCaller })
+  const { status, jsonBody } = await handle({ request, context, id: 'request', caller: localCaller })
   return { status, json: jsonBody }
 }
 
-async function orderIn(room: Darkroom, webhook: unknown): Promise<object> {
-  const saved = await room.files.save({
+async function orderIn(context: Context, webhook: unknown): Promise<object> {
+  const saved = await context.files.save({
     owner: null,
     filename: 'in.jsonl',
     purpose: 'batch',
@@ -44,19 +44,25 @@ const url = 'https://hooks.example.com/darkroom?token=1'
 
 test('a batch shows its webhook, and what became of its events', async () => {
   const world = newWorld()
-  const room = roomIn(world)
-  const { status, json } = await ask(postBatch, room, { body: await orderIn(room, { url, per_job: true }) })
+  const context = contextIn(world)
+  const { status, json } = await ask(postBatch, context, {
+    body: await orderIn(context, { url, per_job: true }),
+  })
   expect(status).toBe(200)
   expect(json.webhook).toEqual({ url, per_job: true })
   const params = { name: json.id }
-  expect((await ask(getBatch, room, { params })).json.webhook).toEqual({ url, per_job: true, deliveries: [] })
+  expect((await ask(getBatch, context, { params })).json.webhook).toEqual({
+    url,
+    per_job: true,
+    deliveries: [],
+  })
 
   world.webhooks.script.push({ kind: 'failed', code: 'timeout' })
-  await world.clock.run(registerBatch(room, json.id))
+  await world.clock.run(registerBatch(context, json.id))
   const { message, visibleAt } = world.messages.hooks[0]!
   await world.clock.runUntil(visibleAt)
-  await deliverHook(room, message)
-  expect((await ask(getBatch, room, { params })).json.webhook.deliveries).toEqual([
+  await deliverHook(context, message)
+  expect((await ask(getBatch, context, { params })).json.webhook.deliveries).toEqual([
     {
       at: Math.floor(visibleAt / 1_000),
       event: world.webhooks.sent[0]?.eventId,
@@ -67,12 +73,12 @@ test('a batch shows its webhook, and what became of its events', async () => {
       next_try_at: Math.floor(visibleAt / 1_000) + 5,
     },
   ])
-  expect((await ask(getBatches, room)).json.data[0].webhook).toEqual({ url, per_job: true })
+  expect((await ask(getBatches, context)).json.data[0].webhook).toEqual({ url, per_job: true })
 })
 
 test('a batch without one shows none', async () => {
-  const room = roomIn(newWorld())
-  const { json } = await ask(postBatch, room, { body: await orderIn(room, null) })
+  const context = contextIn(newWorld())
+  const { json } = await ask(postBatch, context, { body: await orderIn(context, null) })
   expect(json.webhook).toBeNull()
 })
 
@@ -80,13 +86,13 @@ test('a webhook that cannot be sent, or signed, is refused before the batch is t
   const world = newWorld()
   const fault = (asked: string): string | undefined =>
     asked === url ? 'the address is not a public one' : undefined
-  const room = roomIn(world, { webhooks: { ...world.webhooks, fault } })
-  const { status, json } = await ask(postBatch, room, { body: await orderIn(room, url) })
+  const context = contextIn(world, { webhooks: { ...world.webhooks, fault } })
+  const { status, json } = await ask(postBatch, context, { body: await orderIn(context, url) })
   expect(status).toBe(400)
   expect(json.error).toMatchObject({
     param: 'webhook',
     code: 'invalid_value',
     message: 'webhook: the address is not a public one',
   })
-  expect((await ask(getBatches, room)).json.data).toEqual([])
+  expect((await ask(getBatches, context)).json.data).toEqual([])
 })

@@ -7,7 +7,7 @@ import { profileOfDeployment } from '../../../src/core/requests/profiles.ts'
 import { submissionParser } from '../../../src/core/requests/submission-parser.ts'
 import { decodeBase64 } from '../../../src/model/base64.ts'
 import { timing } from '../../../src/core/timing.ts'
-import type { Darkroom } from '../../../src/pipeline/darkroom.ts'
+import type { Context } from '../../../src/pipeline/context.ts'
 import { checkInputs, type InputsSeen } from '../../../src/pipeline/intake/inputs.ts'
 import {
   takeMessage,
@@ -28,10 +28,10 @@ import {
   messageOf,
   newWorld,
   phaseOf,
-  roomIn,
+  contextIn,
   workOf,
   type World,
-} from '../../support/room.ts'
+} from '../../support/context.ts'
 
 const hosts = readHostPatterns('img.example.com')
 const parse = submissionParser({
@@ -44,24 +44,24 @@ const fox = png()
 const hat = png({ colourType: 4 })
 
 let world: World
-let room: Darkroom
+let context: Context
 
 beforeEach(async () => {
   world = newWorld(Date.UTC(2026, 10, 23, 23, 59, 0))
-  room = roomIn(world, { parse })
+  context = contextIn(world, { parse })
   await world.inputs.keep('fox.png', fox)
   await world.inputs.keep('hat.png', hat)
 })
 
 async function take(fields: object, key = 'cat'): Promise<Accepted> {
-  return world.clock.run(takeMessage(room, messageOf(key, fields)))
+  return world.clock.run(takeMessage(context, messageOf(key, fields)))
 }
 
 async function ask(body: object, own: { filesOf?: string; key?: string } = {}): Promise<TakenRequest> {
   const { filesOf, key: idempotencyKey } = own
   const caller = filesOf === undefined ? localCaller : { key: filesOf, isAdmin: false, isReadOnly: false }
   const text = JSON.stringify({ prompt: 'a hat', ...body })
-  return world.clock.run(takeRequest(room, { text, idempotencyKey, requestId: 'r', caller }))
+  return world.clock.run(takeRequest(context, { text, idempotencyKey, requestId: 'r', caller }))
 }
 
 async function upload(owner: string | null, bytes: Buffer): Promise<string> {
@@ -70,18 +70,18 @@ async function upload(owner: string | null, bytes: Buffer): Promise<string> {
     yield bytes.subarray(10)
   })()
   const facts = { owner, filename: 'a.png', purpose: 'vision', expiresAfterMs: null } as const
-  const saved = await world.clock.run(room.files.save({ ...facts, sizeBytesMax: 1e9, content }))
+  const saved = await world.clock.run(context.files.save({ ...facts, sizeBytesMax: 1e9, content }))
   if (saved.kind !== 'saved') throw new Error('it was not saved')
   return saved.file.id
 }
 
 /** Runs the job at the slot that it has, or gets. */
-async function run(key = 'cat', on = room): Promise<RunOutcome> {
-  for (let ticks = 0; (await jobIn(room, key)).phase.kind !== 'slotted'; ticks += 1) {
+async function run(key = 'cat', on = context): Promise<RunOutcome> {
+  for (let ticks = 0; (await jobIn(context, key)).phase.kind !== 'slotted'; ticks += 1) {
     if (ticks === 100) throw new Error(`job ${key} got no slot`)
-    const { epoch, dueAt } = (await room.budgets.readTick('pool'))!
+    const { epoch, dueAt } = (await context.budgets.readTick('pool'))!
     await world.clock.runUntil(dueAt ?? world.clock.now())
-    await world.clock.run(runTick(room, { pool: 'pool', epoch }))
+    await world.clock.run(runTick(context, { pool: 'pool', epoch }))
   }
   const message = workOf(world, key)
   await world.clock.runUntil(message.wakeAt)
@@ -104,24 +104,24 @@ describe('an edit', () => {
       ],
       mask: { bytes: new Uint8Array(hat), format: 'png' },
     })
-    expect(room.seen.inputBytes).toBe(0)
+    expect(context.seen.inputBytes).toBe(0)
   })
 
   test('that brings its images keeps them as blobs of its own before it is written', async () => {
     const order: string[] = []
-    room = {
-      ...room,
+    context = {
+      ...context,
       inputs: {
-        ...room.inputs,
+        ...context.inputs,
         async keep(name, bytes) {
-          order.push((await room.jobs.get({ batch, key: 'cat' })) === undefined ? 'before' : 'after')
+          order.push((await context.jobs.get({ batch, key: 'cat' })) === undefined ? 'before' : 'after')
           return world.inputs.keep(name, bytes)
         },
       },
     }
     await take({ image: [dataUrl(fox), 'hat.png'], mask: dataUrl(hat) })
     expect(order).toEqual(['before', 'before'])
-    const { request } = await jobIn(room, 'cat')
+    const { request } = await jobIn(context, 'cat')
     const names = [0, 2].map((index) =>
       expect.stringMatching(new RegExp(`^~kept/${batch}/cat-in-${index}-[0-9a-f]{32}$`)),
     )
@@ -193,7 +193,7 @@ describe('at intake', () => {
     [{ image: dataUrl(Buffer.from('text')) }, { param: 'image', code: 'invalid_image' }],
   ])('%j is refused', async (fields, fault) => {
     expect(await ask(fields)).toMatchObject({ kind: 'invalid', fault })
-    expect(await room.jobs.getBatch('inbox-2026-11-23')).toBeUndefined()
+    expect(await context.jobs.getBatch('inbox-2026-11-23')).toBeUndefined()
     const { job } = await take(fields)
     expect(job.phase).toMatchObject({ kind: 'failed', failure: { kind: 'invalid' } })
     expect(world.model.calls).toEqual([])
@@ -202,10 +202,10 @@ describe('at intake', () => {
   test('the mask that many jobs share is looked at once, and again when storage was away', async () => {
     let reads = 0
     let isAway = true
-    const watched: Darkroom = {
-      ...room,
+    const watched: Context = {
+      ...context,
       inputs: {
-        ...room.inputs,
+        ...context.inputs,
         async read(name, bytesMax) {
           reads += 1
           if (isAway) throw new Error('storage is away')
@@ -238,9 +238,9 @@ describe('at its slot', () => {
       await take({ image: 'fox.png', mask: 'hat.png' })
       await spoil(world.inputs)
       expect(await run()).toEqual({ kind: 'failed', code })
-      const { failure } = await phaseOf(room, { key: 'cat' }, 'failed')
+      const { failure } = await phaseOf(context, { key: 'cat' }, 'failed')
       expect(failure).toMatchObject({ kind: 'invalid', code, message: expect.stringMatching(/^mask: /) })
-      expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 0, startedAt: null, unsureMicroUsd: 0 })
+      expect(await jobIn(context, 'cat')).toMatchObject({ attempts: 0, startedAt: null, unsureMicroUsd: 0 })
       expect(world.model.calls).toEqual([])
       // The next one is not held up.
       await take({ image: 'fox.png' }, 'dog')
@@ -250,19 +250,19 @@ describe('at its slot', () => {
 
   test('images that come too late cost the slot, and do not raise the lead', async () => {
     await take({ image: 'fox.png' })
-    const slow: Darkroom = {
-      ...room,
+    const slow: Context = {
+      ...context,
       inputs: {
-        ...room.inputs,
+        ...context.inputs,
         async read(name, bytesMax) {
           await world.clock.sleepUntil(world.clock.now() + timing.leadMs + 1_000)
           return world.inputs.read(name, bytesMax)
         },
       },
     }
-    const { leadMs } = (await room.budgets.readLedger({ pool: 'pool', quota: deployment }))!.value
+    const { leadMs } = (await context.budgets.readLedger({ pool: 'pool', quota: deployment }))!.value
     const outcome = await run('cat', slow)
-    const ledger = (await room.budgets.readLedger({ pool: 'pool', quota: deployment }))!.value
+    const ledger = (await context.budgets.readLedger({ pool: 'pool', quota: deployment }))!.value
     expect(ledger.leadMs).toBe(leadMs)
     // The ledger had a slot at once: nobody else waits.
     expect(outcome.kind).toBe('succeeded')
@@ -271,10 +271,10 @@ describe('at its slot', () => {
 
   test('an instance with its hands full of images gives the slot back', async () => {
     await take({ image: 'fox.png' })
-    room.seen.inputBytes = limits.inputsInHandBytesMax
+    context.seen.inputBytes = limits.inputsInHandBytesMax
     expect(await run()).toMatchObject({ kind: 'snoozed' })
-    expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 0 })
-    room.seen.inputBytes = 0
+    expect(await jobIn(context, 'cat')).toMatchObject({ attempts: 0 })
+    context.seen.inputBytes = 0
     expect((await run()).kind).toBe('succeeded')
   })
 })
@@ -283,10 +283,10 @@ describe('an image at another host', () => {
   const url = 'https://img.example.com/fox.png?sig=secret'
   let asked: { url: string; redirectsMax: number }[]
 
-  function answering(...answers: OutgoingAnswer[]): Darkroom {
+  function answering(...answers: OutgoingAnswer[]): Context {
     asked = []
     return {
-      ...room,
+      ...context,
       async fetchInput(request) {
         asked.push(request)
         return answers.length > 1 ? answers.shift()! : answers[0]!
@@ -327,12 +327,12 @@ describe('an image at another host', () => {
     await take({ image: url })
     const on = answering({ kind: 'failed', code: 'timeout' }, answer(503))
     expect(await run('cat', on)).toMatchObject({ kind: 'retried', code: 'input_unreachable' })
-    expect(await jobIn(room, 'cat')).toMatchObject({ attempts: 0, postponements: 1 })
+    expect(await jobIn(context, 'cat')).toMatchObject({ attempts: 0, postponements: 1 })
     expect((await run('cat', on)).kind).toBe('retried')
     expect(await run('cat', on)).toEqual({ kind: 'failed', code: 'input_unreachable' })
-    const { failure } = await phaseOf(room, { key: 'cat' }, 'failed')
+    const { failure } = await phaseOf(context, { key: 'cat' }, 'failed')
     expect(failure.message).toBe('image: img.example.com answered 503')
-    expect((await jobIn(room, 'cat')).attempts).toBe(0)
+    expect((await jobIn(context, 'cat')).attempts).toBe(0)
     expect(world.model.calls).toEqual([])
   })
 
@@ -358,7 +358,7 @@ describe('an image at another host', () => {
   ])('that %s fails the job, and its address is not told', async (_, given, code) => {
     await take({ image: url, mask: 'hat.png' })
     expect(await run('cat', answering(given))).toEqual({ kind: 'failed', code })
-    const { failure } = await phaseOf(room, { key: 'cat' }, 'failed')
+    const { failure } = await phaseOf(context, { key: 'cat' }, 'failed')
     expect(failure.kind).toBe('invalid')
     expect(failure.message).not.toContain('secret')
     expect(world.model.calls).toEqual([])

@@ -1,28 +1,28 @@
 import { expect, test } from 'vitest'
 import { horizonMs, spacingMs } from '../../../src/core/budget/ledger.ts'
 import { timing } from '../../../src/core/timing.ts'
-import type { Darkroom } from '../../../src/pipeline/darkroom.ts'
+import type { Context } from '../../../src/pipeline/context.ts'
 import { runTick } from '../../../src/pipeline/pacing/pacer.ts'
-import { ledgerIn, newWorld, roomIn, type World } from '../../support/room.ts'
+import { ledgerIn, newWorld, contextIn, type World } from '../../support/context.ts'
 import { addQuietly, tickOnce } from '../play.ts'
 
 /** How far ahead an instance looks in a tick, which is the first that it runs unless it does something first. */
 async function looksAhead(
   lateMs: number,
-  first: (world: World, room: Darkroom) => Promise<unknown> = async () => {},
+  first: (world: World, context: Context) => Promise<unknown> = async () => {},
   own: { readonly isSame?: boolean } = {},
 ): Promise<{ lookMs: number; wakeMs: number; coldMs: number; warmMs: number }> {
   const world = newWorld()
-  const setUp = roomIn(world)
+  const setUp = contextIn(world)
   await addQuietly(world, setUp, { count: 100 })
   await world.clock.run(runTick(setUp, { pool: 'pool', epoch: 0 }))
-  const room = own.isSame === true ? setUp : roomIn(world)
+  const context = own.isSame === true ? setUp : contextIn(world)
   await world.clock.runUntil((await setUp.budgets.readTick('pool'))!.dueAt! + lateMs)
-  await first(world, room)
+  await first(world, context)
   const { epoch, dueAt } = (await setUp.budgets.readTick('pool'))!
   await world.clock.runUntil(dueAt!)
   const sent = world.messages.work.length
-  await world.clock.run(runTick(room, { pool: 'pool', epoch }))
+  await world.clock.run(runTick(context, { pool: 'pool', epoch }))
   const { message, visibleAt } = world.messages.work.slice(sent).at(-1)!
   const ledger = await ledgerIn(setUp)
   return {
@@ -57,39 +57,39 @@ test('one that no rescue had run either does not: there was no app', async () =>
 })
 
 const runsByAnother = async (world: World): Promise<number> => {
-  const another = roomIn(world)
+  const another = contextIn(world)
   const { epoch } = (await another.budgets.readTick('pool'))!
   await world.clock.run(runTick(another, { pool: 'pool', epoch }))
   return epoch
 }
 
 test('an instance that is started for a tick, which somebody else had to run, looks further as well', async () => {
-  const found = await looksAhead(0, async (world, room) => {
+  const found = await looksAhead(0, async (world, context) => {
     const epoch = await runsByAnother(world)
-    expect(await world.clock.run(runTick(room, { pool: 'pool', epoch }))).toBe('stale')
+    expect(await world.clock.run(runTick(context, { pool: 'pool', epoch }))).toBe('stale')
   })
   expect(found.lookMs).toBeGreaterThan(found.coldMs)
 })
 
 test('one that has run ticks does not, when another was faster', async () => {
-  const found = await looksAhead(0, async (world, room) => {
-    const { epoch } = (await room.budgets.readTick('pool'))!
-    await world.clock.run(runTick(room, { pool: 'pool', epoch }))
-    await world.clock.runUntil((await room.budgets.readTick('pool'))!.dueAt!)
+  const found = await looksAhead(0, async (world, context) => {
+    const { epoch } = (await context.budgets.readTick('pool'))!
+    await world.clock.run(runTick(context, { pool: 'pool', epoch }))
+    await world.clock.runUntil((await context.budgets.readTick('pool'))!.dueAt!)
     const next = await runsByAnother(world)
-    expect(await world.clock.run(runTick(room, { pool: 'pool', epoch: next }))).toBe('stale')
+    expect(await world.clock.run(runTick(context, { pool: 'pool', epoch: next }))).toBe('stale')
   })
   expect(found.lookMs).toBeLessThan(found.warmMs + 2_000)
 })
 
 test('it is forgotten after some minutes', async () => {
-  const found = await looksAhead(timing.tickOverdueMs, async (world, room) => {
-    const { epoch } = (await room.budgets.readTick('pool'))!
-    await world.clock.run(runTick(room, { pool: 'pool', epoch }))
+  const found = await looksAhead(timing.tickOverdueMs, async (world, context) => {
+    const { epoch } = (await context.budgets.readTick('pool'))!
+    await world.clock.run(runTick(context, { pool: 'pool', epoch }))
     // What was given until then lies beyond the horizon for as long as that is shorter.
     const until = world.clock.now() + timing.coldKnownMs + timing.coldMs + timing.tickMs
-    await addQuietly(world, roomIn(world), { count: 300, name: 'batch-b' })
-    while (await tickOnce(world, room, until));
+    await addQuietly(world, contextIn(world), { count: 300, name: 'batch-b' })
+    while (await tickOnce(world, context, until));
   })
   expect(found.lookMs).toBeLessThan(found.warmMs + 2_000)
 })

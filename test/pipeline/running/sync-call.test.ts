@@ -5,7 +5,7 @@ import { limits } from '../../../src/core/limits.ts'
 import { timing } from '../../../src/core/timing.ts'
 import { cancelBatch, pauseBatch } from '../../../src/pipeline/batches/batches.ts'
 import { cancelJob } from '../../../src/pipeline/running/cancel-job.ts'
-import type { Darkroom } from '../../../src/pipeline/darkroom.ts'
+import type { Context } from '../../../src/pipeline/context.ts'
 import { changeLedger } from '../../../src/pipeline/pacing/ledgers.ts'
 import {
   endOfSyncCall,
@@ -18,7 +18,7 @@ import {
 } from '../../../src/pipeline/running/sync-call.ts'
 import { rescue } from '../../../src/pipeline/running/rescue.ts'
 import { batchStatus } from '../../../src/pipeline/status/status.ts'
-import { costs, deployment, newWorld, quota, roomIn, type World } from '../../support/room.ts'
+import { costs, deployment, newWorld, quota, contextIn, type World } from '../../support/context.ts'
 import { fails, scriptedModel } from '../../support/scripted-model.ts'
 import { play, takeMany } from '../play.ts'
 
@@ -26,11 +26,11 @@ const startAt = Date.UTC(2026, 10, 23, 12)
 const day = 'sync-2026-11-23'
 
 let world: World
-let room: Darkroom
+let context: Context
 
 beforeEach(() => {
   world = newWorld(startAt)
-  room = roomIn(world)
+  context = contextIn(world)
 })
 
 let requests = 0
@@ -39,7 +39,7 @@ type Whole = SyncCall & SyncWait
 
 /** As the handler does it. */
 async function syncCall(
-  place: Darkroom,
+  place: Context,
   { gone, ...call }: Whole,
 ): Promise<SyncEnd | Exclude<TakenCall, { kind: 'taken' }>> {
   const taken = await takeSyncCall(place, call)
@@ -67,14 +67,14 @@ async function ended<End extends object>(
 ): Promise<End & { readonly tookMs: number }> {
   const from = world.clock.now()
   const end = work.then((done) => ({ ...done, tookMs: world.clock.now() - from }))
-  await play(world, [room], from + withinMs)
+  await play(world, [context], from + withinMs)
   return end
 }
 
 describe('a call', () => {
   test('gets its images some seconds after its turn, and goes before batches', async () => {
-    await takeMany(world, room, { count: 500, name: 'backlog' })
-    const end = await ended(syncCall(room, callOf('a fox')))
+    await takeMany(world, context, { count: 500, name: 'backlog' })
+    const end = await ended(syncCall(context, callOf('a fox')))
     expect(end).toMatchObject({ kind: 'finished', isNew: true, job: { batch: day, priority: 'high' } })
     if (end.kind !== 'finished') return
     expect(end.job.phase).toMatchObject({
@@ -90,7 +90,7 @@ describe('a call', () => {
     ['invalid', 'invalid_value'],
   ] as const)('that is %s ends as failed, at once', async (kind, code) => {
     world.model.script.push(fails(kind, { code }))
-    const end = await ended(syncCall(room, callOf('a fox')))
+    const end = await ended(syncCall(context, callOf('a fox')))
     expect(end).toMatchObject({
       kind: 'finished',
       job: { phase: { kind: 'failed', failure: { kind, code } } },
@@ -99,13 +99,13 @@ describe('a call', () => {
 
   test('that fails in passing is tried again while there is time', async () => {
     world.model.script.push(fails('transient'))
-    const end = await ended(syncCall(room, callOf('a fox')))
+    const end = await ended(syncCall(context, callOf('a fox')))
     expect(end).toMatchObject({ kind: 'finished', job: { attempts: 2, phase: { kind: 'succeeded' } } })
   })
 
   test('that is cancelled by somebody ends as cancelled', async () => {
-    const work = syncCall(room, callOf('a fox', { requestId: 'mine' }))
-    world.clock.at(startAt + 100, () => void cancelJob(room, { batch: day, key: 'msg~mine' }))
+    const work = syncCall(context, callOf('a fox', { requestId: 'mine' }))
+    world.clock.at(startAt + 100, () => void cancelJob(context, { batch: day, key: 'msg~mine' }))
     expect(await ended(work)).toMatchObject({ kind: 'finished', job: { phase: { kind: 'cancelled' } } })
   })
 })
@@ -114,7 +114,7 @@ describe('a turn too far away', () => {
   test('is taken back at once, and says when a call would be worth it', async () => {
     await served('first')
     await changeLedgerTo((ledger) => ({ ...ledger, pausedUntil: world.clock.now() + 1_000_000 }))
-    const end = await ended(syncCall(room, callOf('a fox')))
+    const end = await ended(syncCall(context, callOf('a fox')))
     if (end.kind !== 'busy') throw new Error(`it ended as ${end.kind}`)
     expect(end.tookMs).toBeLessThan(1_000)
     expect(Math.abs(end.retryAfterMs - 800_000)).toBeLessThan(5_000)
@@ -123,8 +123,8 @@ describe('a turn too far away', () => {
   })
 
   test('behind others is told to those whom it meets; all others are served in time', async () => {
-    room = roomIn(world, { pools: [{ name: 'pool', quotas: [{ ...quota, rpm: 6 }], costs }] })
-    const works = Array.from({ length: 30 }, async (_, index) => syncCall(room, callOf(`fox ${index}`)))
+    context = contextIn(world, { pools: [{ name: 'pool', quotas: [{ ...quota, rpm: 6 }], costs }] })
+    const works = Array.from({ length: 30 }, async (_, index) => syncCall(context, callOf(`fox ${index}`)))
     const ends = await Promise.all(works.map(async (work) => ended(work)))
     const served = ends.filter(({ kind }) => kind === 'finished')
     const sentAway = ends.filter(({ kind }) => kind === 'busy')
@@ -140,7 +140,7 @@ describe('a turn too far away', () => {
     await served('first')
     const from = world.clock.now()
     await changeLedgerTo((ledger) => ({ ...ledger, pausedUntil: from + 100_000 }))
-    const work = syncCall(room, callOf('a fox'))
+    const work = syncCall(context, callOf('a fox'))
     world.clock.at(from + 50_000, () => {
       void changeLedgerTo((ledger) => ({ ...ledger, pausedUntil: from + 900_000 }))
     })
@@ -154,24 +154,24 @@ describe('a turn too far away', () => {
 
 describe('at the end of the time', () => {
   test('a call that is under way goes on', async () => {
-    room = roomIn(world, { model: scriptedModel(world.clock, 400_000) })
-    const end = await ended(syncCall(room, callOf('a fox')))
+    context = contextIn(world, { model: scriptedModel(world.clock, 400_000) })
+    const end = await ended(syncCall(context, callOf('a fox')))
     expect(end).toMatchObject({ kind: 'running', job: { phase: { kind: 'running' } } })
     expect(end.tookMs).toBe(timing.syncTotalMs)
-    await play(world, [room], world.clock.now() + 300_000)
+    await play(world, [context], world.clock.now() + 300_000)
     expect(await counts()).toMatchObject({ total: 1, succeeded: 1 })
   })
 
   test('what the request took to come counts as well', async () => {
     const arrivedAt = world.clock.now() - 215_000
-    const end = await ended(syncCall(room, callOf('a fox', { arrivedAt })))
+    const end = await ended(syncCall(context, callOf('a fox', { arrivedAt })))
     expect(end.kind).toBe('running')
     expect(end.tookMs).toBe(5_000)
   })
 
   test('one that still waits is taken back', async () => {
     const arrivedAt = world.clock.now() - timing.syncTotalMs
-    expect(await ended(syncCall(room, callOf('a fox', { arrivedAt })))).toMatchObject({
+    expect(await ended(syncCall(context, callOf('a fox', { arrivedAt })))).toMatchObject({
       kind: 'busy',
       tookMs: timing.intakeMayWaitMs,
     })
@@ -183,15 +183,15 @@ describe('storage that fails', () => {
   const away = async (): Promise<never> => Promise.reject(new Error('503'))
 
   /** The room, whose storage fails on some of what is asked of it from a time on. */
-  function faulty(fails: (keyof Darkroom['jobs'])[], from: number, until = Infinity): Darkroom {
+  function faulty(fails: (keyof Context['jobs'])[], from: number, until = Infinity): Context {
     const isAway = () => world.clock.now() >= from && world.clock.now() < until
     const wrapped = Object.fromEntries(
       fails.map((name) => {
-        const real: (...given: any[]) => Promise<any> = room.jobs[name]
+        const real: (...given: any[]) => Promise<any> = context.jobs[name]
         return [name, async (...given: any[]) => (isAway() ? away() : real(...given))]
       }),
     )
-    return { ...room, jobs: { ...room.jobs, ...wrapped } }
+    return { ...context, jobs: { ...context.jobs, ...wrapped } }
   }
 
   test('for a while, when its job is looked at, changes nothing', async () => {
@@ -215,7 +215,7 @@ describe('storage that fails', () => {
 
   test('when the job was written, but the pacer could not be told, takes it back', async () => {
     const error = new Error('503')
-    const place = { ...room, budgets: { ...room.budgets, readTick: async () => Promise.reject(error) } }
+    const place = { ...context, budgets: { ...context.budgets, readTick: async () => Promise.reject(error) } }
     const work = syncCall(place, callOf('a fox')).catch((thrown: unknown) => ({ kind: 'thrown', thrown }))
     expect(await ended(work)).toMatchObject({ kind: 'thrown', thrown: error })
     expect(await counts()).toMatchObject({ total: 1, cancelled: 1 })
@@ -241,30 +241,30 @@ describe('an instance that dies while a sender waits', () => {
 
   test('leaves a job that is called in its time, but no later', async () => {
     await served('first')
-    const taken = await world.clock.run(takeSyncCall(room, callOf('a fox')))
+    const taken = await world.clock.run(takeSyncCall(context, callOf('a fox')))
     if (taken.kind !== 'taken') throw new Error(taken.kind)
     await changeLedgerTo((ledger) => ({ ...ledger, pausedUntil: world.clock.now() + 400_000 }))
-    await play(world, [room], world.clock.now() + 900_000)
-    expect((await room.jobs.get(taken.job))?.job.phase).toMatchObject({ kind: 'cancelled', reason })
+    await play(world, [context], world.clock.now() + 900_000)
+    expect((await context.jobs.get(taken.job))?.job.phase).toMatchObject({ kind: 'cancelled', reason })
     expect(world.model.calls).toHaveLength(1)
   })
 
   test('leaves a job that is found while all starts are paused', async () => {
     await served('first')
     await changeLedgerTo((ledger) => ({ ...ledger, pausedUntil: world.clock.now() + 40_000_000 }))
-    const taken = await world.clock.run(takeSyncCall(room, callOf('a fox')))
+    const taken = await world.clock.run(takeSyncCall(context, callOf('a fox')))
     if (taken.kind !== 'taken') throw new Error(taken.kind)
     await world.clock.runUntil(world.clock.now() + timing.syncTotalMs - 1_000)
-    expect((await world.clock.run(rescue(room))).givenUp).toBe(0)
+    expect((await world.clock.run(rescue(context))).givenUp).toBe(0)
     await world.clock.runUntil(world.clock.now() + 2_000)
-    expect((await world.clock.run(rescue(room))).givenUp).toBe(1)
-    expect((await room.jobs.get(taken.job))?.job.phase).toMatchObject({ kind: 'cancelled', reason })
+    expect((await world.clock.run(rescue(context))).givenUp).toBe(1)
+    expect((await context.jobs.get(taken.job))?.job.phase).toMatchObject({ kind: 'cancelled', reason })
   })
 
   test('is of no matter to jobs that nobody waits for', async () => {
-    await takeMany(world, room, { count: 1, name: day })
+    await takeMany(world, context, { count: 1, name: day })
     await world.clock.runUntil(world.clock.now() + 2 * timing.syncTotalMs)
-    expect((await world.clock.run(rescue(room))).givenUp).toBe(0)
+    expect((await world.clock.run(rescue(context))).givenUp).toBe(0)
   })
 })
 
@@ -277,7 +277,7 @@ test('a call that comes back to wait is told of a pause as soon as it is back', 
     world.clock.now() + 16_500,
     () => void changeLedgerTo((ledger) => ({ ...ledger, pausedUntil })),
   )
-  const end = await ended(syncCall(room, callOf('a fox')))
+  const end = await ended(syncCall(context, callOf('a fox')))
   expect(end.kind).toBe('busy')
   // Its slot, and its call of 20 s.
   expect(end.tookMs).toBeLessThan(24_000)
@@ -288,7 +288,7 @@ describe('where nothing starts', () => {
     await served('first')
     const stop = { deployment, slotAt: 0, now: world.clock.now(), code: '401', message: 'the key is wrong' }
     await changeLedgerTo((ledger) => stopped(ledger, stop))
-    expect(await ended(syncCall(room, callOf('a fox')))).toMatchObject({
+    expect(await ended(syncCall(context, callOf('a fox')))).toMatchObject({
       kind: 'stopped',
       why: `nothing starts but probes: ${deployment}: 401: the key is wrong`,
     })
@@ -297,18 +297,18 @@ describe('where nothing starts', () => {
 
   test('because the calls of the day are paused, the reason is told', async () => {
     await served('first')
-    await world.clock.run(pauseBatch(room, day, 'lunch'))
-    expect(await ended(syncCall(room, callOf('a wolf')))).toMatchObject({
+    await world.clock.run(pauseBatch(context, day, 'lunch'))
+    expect(await ended(syncCall(context, callOf('a wolf')))).toMatchObject({
       kind: 'stopped',
       why: `batch ${day} is paused: lunch`,
     })
   })
 
   test('because they were cancelled, the call is refused', async () => {
-    const waiting = syncCall(room, callOf('a fox'))
-    world.clock.at(startAt + 1_000, () => void cancelBatch(room, day, 'enough'))
+    const waiting = syncCall(context, callOf('a fox'))
+    world.clock.at(startAt + 1_000, () => void cancelBatch(context, day, 'enough'))
     expect(await ended(waiting)).toMatchObject({ kind: 'finished', job: { phase: { kind: 'cancelled' } } })
-    expect(await ended(syncCall(room, callOf('a wolf')))).toMatchObject({
+    expect(await ended(syncCall(context, callOf('a wolf')))).toMatchObject({
       kind: 'invalid',
       fault: { code: 'batch_cancelled' },
     })
@@ -318,7 +318,7 @@ describe('where nothing starts', () => {
 describe('a sender that leaves', () => {
   test('while it waits is not called for', async () => {
     const gone = new AbortController()
-    const work = syncCall(room, callOf('a fox', { gone: gone.signal }))
+    const work = syncCall(context, callOf('a fox', { gone: gone.signal }))
     world.clock.at(startAt + 500, () => gone.abort())
     expect(await ended(work)).toMatchObject({ kind: 'left', tookMs: 500 })
     expect(await counts()).toMatchObject({ total: 1, cancelled: 1 })
@@ -327,7 +327,7 @@ describe('a sender that leaves', () => {
 
   test('while its call is under way leaves it to its end', async () => {
     const gone = new AbortController()
-    const work = syncCall(room, callOf('a fox', { gone: gone.signal }))
+    const work = syncCall(context, callOf('a fox', { gone: gone.signal }))
     world.clock.at(startAt + 10_000, () => gone.abort())
     expect(await ended(work)).toMatchObject({ kind: 'left', tookMs: 10_000 })
     expect(await counts()).toMatchObject({ total: 1, succeeded: 1 })
@@ -339,9 +339,9 @@ describe('the same Idempotency-Key', () => {
 
   test('makes one call, and answers it to each', async () => {
     const gone = new AbortController()
-    const first = syncCall(room, callOf('a fox', key))
-    const second = syncCall(room, callOf('a fox', key))
-    const third = syncCall(room, callOf('a fox', { ...key, gone: gone.signal }))
+    const first = syncCall(context, callOf('a fox', key))
+    const second = syncCall(context, callOf('a fox', key))
+    const third = syncCall(context, callOf('a fox', { ...key, gone: gone.signal }))
     // Who did not send it first does not take it back.
     world.clock.at(startAt + 1_000, () => gone.abort())
     const [a, b, c] = await Promise.all([ended(first), ended(second), ended(third)])
@@ -349,45 +349,48 @@ describe('the same Idempotency-Key', () => {
     expect([a, b].filter((end) => end.kind === 'finished' && end.isNew)).toHaveLength(1)
     expect(c.kind).toBe('left')
     expect(world.model.calls).toHaveLength(1)
-    expect(await ended(syncCall(room, callOf('a fox', key)))).toMatchObject({
+    expect(await ended(syncCall(context, callOf('a fox', key)))).toMatchObject({
       kind: 'finished',
       isNew: false,
       tookMs: timing.intakeMayWaitMs,
     })
-    expect(await ended(syncCall(room, callOf('a wolf', key)))).toMatchObject({ kind: 'conflict' })
+    expect(await ended(syncCall(context, callOf('a wolf', key)))).toMatchObject({ kind: 'conflict' })
     expect(await counts()).toMatchObject({ total: 1, succeeded: 1 })
   })
 
   test('gets a call of its own after one that was taken back, each time', async () => {
     const arrivedAt = startAt - timing.syncTotalMs
     for (let tries = 0; tries < 3; tries += 1) {
-      expect(await ended(syncCall(room, callOf('a fox', { ...key, arrivedAt })))).toMatchObject({
+      expect(await ended(syncCall(context, callOf('a fox', { ...key, arrivedAt })))).toMatchObject({
         kind: 'busy',
       })
     }
-    expect(await ended(syncCall(room, callOf('a fox', key)))).toMatchObject({ kind: 'finished', isNew: true })
+    expect(await ended(syncCall(context, callOf('a fox', key)))).toMatchObject({
+      kind: 'finished',
+      isNew: true,
+    })
     expect(await counts()).toMatchObject({ total: 4, succeeded: 1, cancelled: 3 })
   })
 })
 
 test('an instance takes so many calls at once, and another when one of them is over', () => {
-  const places = Array.from({ length: limits.syncCallsMax }, () => takePlace(room))
+  const places = Array.from({ length: limits.syncCallsMax }, () => takePlace(context))
   expect(places).not.toContain(undefined)
-  expect(takePlace(room)).toBeUndefined()
+  expect(takePlace(context)).toBeUndefined()
   places[0]?.()
-  expect(takePlace(room)).toBeDefined()
-  expect(takePlace(room)).toBeUndefined()
+  expect(takePlace(context)).toBeDefined()
+  expect(takePlace(context)).toBeUndefined()
 })
 
 /** A call that has got its images: the pool's ledger stands since. */
 async function served(prompt: string): Promise<void> {
-  expect(await ended(syncCall(room, callOf(prompt)), 60_000)).toMatchObject({ kind: 'finished' })
+  expect(await ended(syncCall(context, callOf(prompt)), 60_000)).toMatchObject({ kind: 'finished' })
 }
 
 async function changeLedgerTo(change: Parameters<typeof changeLedger>[2]): Promise<void> {
-  await changeLedger(room, { pool: 'pool', quota: quota.quota }, change)
+  await changeLedger(context, { pool: 'pool', quota: quota.quota }, change)
 }
 
 async function counts() {
-  return (await batchStatus(room, day))?.counts
+  return (await batchStatus(context, day))?.counts
 }

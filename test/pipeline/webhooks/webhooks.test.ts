@@ -6,29 +6,29 @@ import { retryDelaysMs, type WebhookAnswer } from '../../../src/core/batches/web
 import { retryJobs } from '../../../src/pipeline/batches/batch-jobs.ts'
 import { cancelBatch } from '../../../src/pipeline/batches/batches.ts'
 import { cancelJob } from '../../../src/pipeline/running/cancel-job.ts'
-import type { Darkroom } from '../../../src/pipeline/darkroom.ts'
+import type { Context } from '../../../src/pipeline/context.ts'
 import { deliverHook, putOffHook, type HookOutcome } from '../../../src/pipeline/webhooks/hook-delivery.ts'
 import { rescue } from '../../../src/pipeline/running/rescue.ts'
 import { tellBatchEnd, tellJobEnd } from '../../../src/pipeline/webhooks/webhooks.ts'
 import { wake } from '../../../src/pipeline/pacing/announce.ts'
 import { play } from '../play.ts'
-import { deployment, newWorld, roomIn, type World } from '../../support/room.ts'
+import { deployment, newWorld, contextIn, type World } from '../../support/context.ts'
 import { fails } from '../../support/scripted-model.ts'
 
 const batch = 'batch_with_hook'
 const url = 'https://hooks.example.com/darkroom'
 
 let world: World
-let room: Darkroom
+let context: Context
 
 beforeEach(async () => {
   world = newWorld()
-  room = roomIn(world)
+  context = contextIn(world)
   await open(batch, { url, perJob: true })
 })
 
 async function open(name: string, webhook: { url: string; perJob: boolean } | null): Promise<void> {
-  await room.jobs.openBatch({
+  await context.jobs.openBatch({
     batch: name,
     pool: 'pool',
     owner: null,
@@ -64,12 +64,12 @@ async function addJob(key: string, name = batch): Promise<void> {
     upperMicroUsd: 10_000,
     now: world.clock.now(),
   })
-  await world.clock.run(wake(room, job))
-  await world.clock.run(room.jobs.add(job))
+  await world.clock.run(wake(context, job))
+  await world.clock.run(context.jobs.add(job))
 }
 
 /** Hands over what is visible, and what becomes so, up to a time. */
-async function deliverUntil(until: number, rooms: readonly Darkroom[] = [room]): Promise<HookOutcome[]> {
+async function deliverUntil(until: number, rooms: readonly Context[] = [context]): Promise<HookOutcome[]> {
   const outcomes: HookOutcome[] = []
   const { hooks } = world.messages
   for (let turn = 0; ; turn += 1) {
@@ -115,8 +115,8 @@ describe('the end of a job', () => {
     await addJob('fails')
     await addJob('works')
     await addJob('goes')
-    expect((await world.clock.run(cancelJob(room, { batch, key: 'goes' }))).kind).toBe('cancelled')
-    await play(world, [room], world.clock.now() + 60_000)
+    expect((await world.clock.run(cancelJob(context, { batch, key: 'goes' }))).kind).toBe('cancelled')
+    await play(world, [context], world.clock.now() + 60_000)
     const outcomes = await deliverUntil(soon())
     expect(outcomes.map(({ kind }) => kind)).toEqual(['delivered', 'delivered', 'delivered'])
     const types = told().map(({ type, data }) => `${data.id}: ${type}`)
@@ -131,46 +131,46 @@ describe('the end of a job', () => {
 
   it('is told after a rescue as well', async () => {
     await addJob('lost')
-    const before = (await room.jobs.get({ batch, key: 'lost' }))!
+    const before = (await context.jobs.get({ batch, key: 'lost' }))!
     const now = world.clock.now()
     const slotted = { ...before.job, phase: { kind: 'slotted', slotAt: now, isReserved: false } } as const
-    const placed = (await world.clock.run(room.jobs.change(before, slotted)))!
+    const placed = (await world.clock.run(context.jobs.change(before, slotted)))!
     const leaseUntil = now + 90_000
     const running = (await world.clock.run(
-      room.jobs.change(placed, claimed(placed.job, { slotAt: now, deployment, leaseUntil })!),
+      context.jobs.change(placed, claimed(placed.job, { slotAt: now, deployment, leaseUntil })!),
     ))!
     const usage = { inputTokens: 1, outputTokens: 1, inputTextTokens: 1, inputImageTokens: 0 }
     const facts = { attempt: 1, usage, requestId: 'r', finishedAt: now + 30_000 }
     const bytes = new Uint8Array([1])
     const picture = { bytes, contentType: 'image/png', extension: '.png', width: 1, height: 1 }
-    await room.images.save({ job: running.job, facts, images: [picture] })
+    await context.images.save({ job: running.job, facts, images: [picture] })
     await world.clock.runUntil(leaseUntil + 1)
-    expect(await world.clock.run(rescue(room))).toMatchObject({ recovered: 1 })
+    expect(await world.clock.run(rescue(context))).toMatchObject({ recovered: 1 })
     await deliverUntil(soon())
     expect(told().map(({ type }) => type)).toEqual(['job.succeeded'])
   })
 
   it('is told before it is written, and looked at until it is', async () => {
     await addJob('slow')
-    const { job, ...before } = (await room.jobs.get({ batch, key: 'slow' }))!
+    const { job, ...before } = (await context.jobs.get({ batch, key: 'slow' }))!
     const usage = { inputTokens: 1, outputTokens: 1, inputTextTokens: 1, inputImageTokens: 0 }
     const done = succeeded(job, { finishedAt: world.clock.now(), images: [], usage, costMicroUsd: 1 })!
-    await tellJobEnd(room, done)
+    await tellJobEnd(context, done)
     expect((await deliverUntil(world.clock.now() + 20_000)).map(({ kind }) => kind)).toEqual([
       'unfinished',
       'unfinished',
     ])
     expect(world.webhooks.sent).toEqual([])
-    await world.clock.run(room.jobs.change({ job, ...before }, done))
+    await world.clock.run(context.jobs.change({ job, ...before }, done))
     expect((await deliverUntil(world.clock.now() + 120_000)).map(({ kind }) => kind)).toEqual(['delivered'])
     expect(told()).toMatchObject([{ type: 'job.succeeded', data: { id: `${batch}.slow` } }])
   })
 
   it('that was never written is looked at a few times, and not told', async () => {
     await addJob('dies')
-    const { job } = (await room.jobs.get({ batch, key: 'dies' }))!
+    const { job } = (await context.jobs.get({ batch, key: 'dies' }))!
     const usage = { inputTokens: 1, outputTokens: 1, inputTextTokens: 1, inputImageTokens: 0 }
-    await tellJobEnd(room, succeeded(job, { finishedAt: 1, images: [], usage, costMicroUsd: 1 })!)
+    await tellJobEnd(context, succeeded(job, { finishedAt: 1, images: [], usage, costMicroUsd: 1 })!)
     const outcomes = await deliverUntil(world.clock.now() + day)
     expect(outcomes.at(-1)).toEqual({ kind: 'dropped', why: 'the job did not end so' })
     expect(outcomes).toHaveLength(5)
@@ -179,10 +179,10 @@ describe('the end of a job', () => {
 
   it('is told by the run that made it, not by one that was overtaken', async () => {
     await addJob('twice')
-    const { job } = (await room.jobs.get({ batch, key: 'twice' }))!
+    const { job } = (await context.jobs.get({ batch, key: 'twice' }))!
     const usage = { inputTokens: 1, outputTokens: 1, inputTextTokens: 1, inputImageTokens: 0 }
-    await tellJobEnd(room, succeeded(job, { finishedAt: 1, images: [], usage, costMicroUsd: 1 })!)
-    await world.clock.run(cancelJob(room, { batch, key: 'twice' }))
+    await tellJobEnd(context, succeeded(job, { finishedAt: 1, images: [], usage, costMicroUsd: 1 })!)
+    await world.clock.run(cancelJob(context, { batch, key: 'twice' }))
     const outcomes = await deliverUntil(soon())
     expect(outcomes.map(({ kind }) => kind).sort()).toEqual(['delivered', 'dropped'])
     expect(told().map(({ type }) => type)).toEqual(['job.cancelled'])
@@ -192,11 +192,11 @@ describe('the end of a job', () => {
     answers(status(500))
     world.model.script.push(fails('refused', { code: 'content_policy' }))
     await addJob('again')
-    await play(world, [room], world.clock.now() + 40_000)
+    await play(world, [context], world.clock.now() + 40_000)
     expect((await deliverUntil(world.clock.now() + 2_000)).map(({ kind }) => kind)).toEqual(['again'])
-    const { job, version } = (await room.jobs.get({ batch, key: 'again' }))!
+    const { job, version } = (await context.jobs.get({ batch, key: 'again' }))!
     const waiting = { ...job, phase: { kind: 'waiting', dueAt: world.clock.now() } } as const
-    await world.clock.run(room.jobs.change({ job, version }, waiting))
+    await world.clock.run(context.jobs.change({ job, version }, waiting))
     expect((await deliverUntil(soon())).map(({ kind }) => kind)).toEqual(['delivered'])
     const [first, second] = world.webhooks.sent
     expect(second).toMatchObject({ eventId: first?.eventId, body: first?.body })
@@ -205,14 +205,14 @@ describe('the end of a job', () => {
   it('is told although the job was asked for again before anybody looked', async () => {
     world.model.script.push(fails('refused', { code: 'content_policy' }))
     await addJob('again')
-    await play(world, [room], world.clock.now() + 40_000)
+    await play(world, [context], world.clock.now() + 40_000)
     const failedBefore = world.clock.now()
-    await world.clock.run(retryJobs(room, { batch, kinds: ['refused'], failedBefore }))
+    await world.clock.run(retryJobs(context, { batch, kinds: ['refused'], failedBefore }))
     await deliverUntil(soon())
     expect(told()).toMatchObject([
       { type: 'job.failed', data: { failure: { kind: 'refused', code: 'content_policy' } } },
     ])
-    await play(world, [room], world.clock.now() + 60_000)
+    await play(world, [context], world.clock.now() + 60_000)
     await deliverUntil(soon())
     expect(told().map(({ type }) => type)).toEqual(['job.failed', 'job.succeeded'])
   })
@@ -221,13 +221,13 @@ describe('the end of a job', () => {
     await open('batch_without_hook', null)
     await open('batch_end_only', { url, perJob: false })
     let reads = 0
-    const counting: Darkroom = {
-      ...room,
+    const counting: Context = {
+      ...context,
       jobs: {
-        ...room.jobs,
+        ...context.jobs,
         readBatch: async (name) => {
           reads += 1
-          return room.jobs.readBatch(name)
+          return context.jobs.readBatch(name)
         },
       },
     }
@@ -242,18 +242,18 @@ describe('the end of a job', () => {
 
   it('is no end while the job goes on', async () => {
     await addJob('on')
-    const { job } = (await room.jobs.get({ batch, key: 'on' }))!
-    await tellJobEnd(room, job)
+    const { job } = (await context.jobs.get({ batch, key: 'on' }))!
+    await tellJobEnd(context, job)
     const running = { ...job, phase: { kind: 'running', leaseUntil: 1 } } as const
-    await tellJobEnd(room, retried(running, { dueAt: 2, possiblyPaid: false })!)
+    await tellJobEnd(context, retried(running, { dueAt: 2, possiblyPaid: false })!)
     expect(world.messages.hooks).toEqual([])
   })
 
   it('of a batch that is cancelled is told once for all', async () => {
     await addJob('a')
     await addJob('b')
-    await world.clock.run(cancelBatch(room, batch, 'enough'))
-    await tellBatchEnd(room, {
+    await world.clock.run(cancelBatch(context, batch, 'enough'))
+    await tellBatchEnd(context, {
       ...end,
       status: 'cancelled',
       counts: { ...end.counts, succeeded: 0, failed: 0, cancelled: 2 },
@@ -267,29 +267,29 @@ describe('the end of a job', () => {
 
 describe('the end of a batch', () => {
   it('is not told where jobs were asked for again before it was written', async () => {
-    await tellBatchEnd(room, end)
+    await tellBatchEnd(context, end)
     const registered = { kind: 'registered', validatedAt: 1, total: 4 } as const
-    await room.jobs.changeBatch(batch, (stored) => ({ ...stored, progress: registered }))
+    await context.jobs.changeBatch(batch, (stored) => ({ ...stored, progress: registered }))
     const [sent] = world.messages.hooks.splice(0)
-    expect(await deliverHook(room, sent!.message)).toMatchObject({ kind: 'dropped' })
+    expect(await deliverHook(context, sent!.message)).toMatchObject({ kind: 'dropped' })
     const finalizing = { ...registered, kind: 'finalizing', finalizingAt: 2 } as const
     const files = { outputFileId: end.outputFileId, errorFileId: end.errorFileId }
-    await room.jobs.changeBatch(batch, (stored) => ({ ...stored, progress: { ...finalizing, ...files } }))
-    expect(await deliverHook(room, sent!.message)).toMatchObject({ kind: 'unfinished' })
+    await context.jobs.changeBatch(batch, (stored) => ({ ...stored, progress: { ...finalizing, ...files } }))
+    expect(await deliverHook(context, sent!.message)).toMatchObject({ kind: 'unfinished' })
     const others = { kind: 'finished', finishedAt: 3, outputFileId: 'file-another' } as const
-    await room.jobs.changeBatch(batch, (stored) => ({
+    await context.jobs.changeBatch(batch, (stored) => ({
       ...stored,
       progress: { ...finalizing, ...files, ...others },
     }))
-    expect(await deliverHook(room, sent!.message)).toMatchObject({ kind: 'dropped' })
+    expect(await deliverHook(context, sent!.message)).toMatchObject({ kind: 'dropped' })
   })
 
   it('is told with its counts, under one id however often it is announced', async () => {
     await addJob('goes')
-    await world.clock.run(cancelJob(room, { batch, key: 'goes' }))
+    await world.clock.run(cancelJob(context, { batch, key: 'goes' }))
     world.messages.hooks.length = 0
-    await tellBatchEnd(room, end)
-    await tellBatchEnd(roomIn(world), end)
+    await tellBatchEnd(context, end)
+    await tellBatchEnd(contextIn(world), end)
     await deliverUntil(soon())
     expect(told()[0]).toMatchObject({
       type: 'batch.completed',
@@ -306,9 +306,9 @@ describe('the end of a batch', () => {
 
   it('is not told where nobody asked for it', async () => {
     await open('batch_quiet', null)
-    await tellBatchEnd(room, { ...end, batch: 'batch_quiet' })
-    await tellBatchEnd(room, { ...end, batch: 'batch_unknown' })
-    await tellBatchEnd(room, { ...end, batch: 'inbox-2026-01-05' })
+    await tellBatchEnd(context, { ...end, batch: 'batch_quiet' })
+    await tellBatchEnd(context, { ...end, batch: 'batch_unknown' })
+    await tellBatchEnd(context, { ...end, batch: 'inbox-2026-01-05' })
     expect(world.messages.hooks).toEqual([])
   })
 })
@@ -316,8 +316,8 @@ describe('the end of a batch', () => {
 describe('an event that is not taken', () => {
   it('is tried ten times over a day, and given up', async () => {
     answers(...Array.from({ length: 20 }, () => status(500)))
-    await tellBatchEnd(room, end)
-    const outcomes = await deliverUntil(world.clock.now() + 3 * day, [room, roomIn(world)])
+    await tellBatchEnd(context, end)
+    const outcomes = await deliverUntil(world.clock.now() + 3 * day, [context, contextIn(world)])
     expect(outcomes.map(({ kind }) => kind)).toEqual([
       ...Array.from({ length: 9 }, () => 'again'),
       'given-up',
@@ -330,35 +330,35 @@ describe('an event that is not taken', () => {
 
   it('is tried no more often where its tries cannot be noted, and once where it is taken', async () => {
     const changeHookLog = async (): Promise<void> => Promise.reject(new Error('storage is away'))
-    const forgetful = roomIn(world, { jobs: { ...room.jobs, changeHookLog } })
+    const forgetful = contextIn(world, { jobs: { ...context.jobs, changeHookLog } })
     answers(...Array.from({ length: 20 }, () => status(500)))
-    await tellBatchEnd(room, end)
+    await tellBatchEnd(context, end)
     const outcomes = await deliverUntil(world.clock.now() + 3 * day, [forgetful])
     expect(outcomes.at(-1)?.kind).toBe('given-up')
     expect(world.webhooks.sent).toHaveLength(10)
     world.webhooks.script.length = 0
-    await tellBatchEnd(room, { ...end, endedAt: 2_000 })
+    await tellBatchEnd(context, { ...end, endedAt: 2_000 })
     expect((await deliverUntil(soon(), [forgetful])).map(({ kind }) => kind)).toEqual(['delivered'])
     answers(status(410))
-    await tellBatchEnd(room, { ...end, endedAt: 3_000 })
+    await tellBatchEnd(context, { ...end, endedAt: 3_000 })
     const [gone] = world.messages.hooks.splice(0)
     await expect(deliverHook(forgetful, gone!.message)).rejects.toThrow('storage is away')
   })
 
   it('outlives trouble in which its message could not be dealt with', async () => {
-    await tellBatchEnd(room, end)
+    await tellBatchEnd(context, end)
     const [sent] = world.messages.hooks.splice(0)
     // Ten times in five minutes, and then it is poison; all the while storage is away.
     for (let times = 1; times < retryDelaysMs.length; times += 1) {
       await world.clock.runUntil(world.clock.now() + 300_000)
       const last = times === 1 ? sent!.message : world.messages.hooks.splice(0)[0]!.message
-      expect(await putOffHook(room, last)).toMatchObject({ kind: 'again', answer: 'not_sent' })
+      expect(await putOffHook(context, last)).toMatchObject({ kind: 'again', answer: 'not_sent' })
     }
     expect((await deliverUntil(world.clock.now() + day)).map(({ kind }) => kind)).toEqual(['delivered'])
     const kinds: string[] = []
     let last = sent!.message
     for (let times = 0; times <= retryDelaysMs.length; times += 1) {
-      kinds.push((await putOffHook(room, last)).kind)
+      kinds.push((await putOffHook(context, last)).kind)
       last = world.messages.hooks.splice(0)[0]?.message ?? last
     }
     expect(kinds).toEqual([...retryDelaysMs.map(() => 'again'), 'given-up'])
@@ -366,13 +366,13 @@ describe('an event that is not taken', () => {
 
   it('of a job is looked for again for a day', async () => {
     await addJob('a')
-    await world.clock.run(cancelJob(room, { batch, key: 'a' }))
+    await world.clock.run(cancelJob(context, { batch, key: 'a' }))
     const [sent] = world.messages.hooks.splice(0)
     await world.clock.runUntil(world.clock.now() + 6 * 3_600_000)
-    expect(await putOffHook(room, sent!.message)).toMatchObject({ kind: 'unfinished' })
+    expect(await putOffHook(context, sent!.message)).toMatchObject({ kind: 'unfinished' })
     expect((await deliverUntil(world.clock.now() + 700_000)).map(({ kind }) => kind)).toEqual(['delivered'])
     await world.clock.runUntil(world.clock.now() + day)
-    expect(await putOffHook(room, sent!.message)).toMatchObject({ kind: 'dropped' })
+    expect(await putOffHook(context, sent!.message)).toMatchObject({ kind: 'dropped' })
     expect(world.messages.hooks).toEqual([])
   })
 
@@ -380,13 +380,13 @@ describe('an event that is not taken', () => {
     const other = 'batch_of_another'
     await open(other, { url: 'https://quick.example.com/hook', perJob: false })
     const count = limits.deliveriesAtOnce + 4
-    for (let index = 0; index < count; index += 1) await tellBatchEnd(room, { ...end, endedAt: index })
-    await tellBatchEnd(room, { ...end, batch: other })
+    for (let index = 0; index < count; index += 1) await tellBatchEnd(context, { ...end, endedAt: index })
+    await tellBatchEnd(context, { ...end, batch: other })
     const messages = world.messages.hooks.splice(0).map(({ message }) => message)
     let release = (): void => {}
     const held = new Promise<void>((resolve) => (release = resolve))
     let inHand = 0
-    const slow = roomIn(world, {
+    const slow = contextIn(world, {
       webhooks: {
         ...world.webhooks,
         async send(delivery) {
@@ -419,7 +419,7 @@ describe('an event that is not taken', () => {
       { kind: 'failed', code: 'timeout' },
       { kind: 'refused', why: 'is not a public one' },
     )
-    await tellBatchEnd(room, end)
+    await tellBatchEnd(context, end)
     await deliverUntil(world.clock.now() + day)
     const times = world.webhooks.sent.map(({ sentAt }) => sentAt)
     expect(times.slice(1).map((at, index) => at - times[index]!)).toEqual([60_000, 30_000, 120_000])
@@ -427,9 +427,9 @@ describe('an event that is not taken', () => {
 
   it('is not tried again once the receiver is gone, nor is any other of its batch', async () => {
     answers(status(410))
-    await tellBatchEnd(room, end)
+    await tellBatchEnd(context, end)
     expect((await deliverUntil(soon()))[0]).toMatchObject({ kind: 'given-up', answer: '410' })
-    await tellBatchEnd(room, { ...end, endedAt: 2_000 })
+    await tellBatchEnd(context, { ...end, endedAt: 2_000 })
     expect(await deliverUntil(soon())).toEqual([
       { kind: 'dropped', why: 'the receiver wants no more events' },
     ])
@@ -438,11 +438,11 @@ describe('an event that is not taken', () => {
 
   it('is shown with its batch: the newest five tries', async () => {
     answers(status(500), { kind: 'failed', code: 'ECONNREFUSED' })
-    expect(await room.jobs.readHookLog(batch)).toBeUndefined()
-    await tellBatchEnd(room, end)
+    expect(await context.jobs.readHookLog(batch)).toBeUndefined()
+    await tellBatchEnd(context, end)
     const { visibleAt } = world.messages.hooks[0]!
     await deliverUntil(visibleAt + 60_000)
-    const shown = await room.jobs.readHookLog(batch)
+    const shown = await context.jobs.readHookLog(batch)
     const { eventId } = world.webhooks.sent[0]!
     expect(shown).toEqual({
       isGone: false,
@@ -488,5 +488,5 @@ it('a message of a batch that wants no webhook is dropped', async () => {
     failure: null,
     looks: 1,
   } as const
-  expect(await deliverHook(room, message)).toEqual({ kind: 'dropped', why: 'its batch has no webhook' })
+  expect(await deliverHook(context, message)).toEqual({ kind: 'dropped', why: 'its batch has no webhook' })
 })

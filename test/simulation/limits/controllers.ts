@@ -31,7 +31,7 @@ export type Controller = {
 }
 
 /** The controller of Darkroom; every state goes through JSON, as it does in the ledger. */
-export function darkroom(limits: Limits): Controller & { state(): unknown } {
+export function openContext(limits: Limits): Controller & { state(): unknown } {
   let level = newLevel(0)
   let spareMs = 0
   return {

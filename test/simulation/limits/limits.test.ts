@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { cases } from './cases.ts'
-import { constant, cubic, darkroom, linear } from './controllers.ts'
+import { constant, cubic, openContext, linear } from './controllers.ts'
 import { study, type Report } from './world.ts'
 
 function runOf(name: string, rpm: number, seed = ''): Report {
   const truth = cases.find((each) => each.name === name)?.truth(rpm)
   if (truth === undefined) throw new Error(`no case is called ${name}`)
-  return study(truth, darkroom({ rpm, pace: truth.pace, topPace: 0.995 }), { seed })
+  return study(truth, openContext({ rpm, pace: truth.pace, topPace: 0.995 }), { seed })
 }
 
 function usedOf({ settled }: Report): number {

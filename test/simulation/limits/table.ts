@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 import { cases } from './cases.ts'
-import { constant, cubic, darkroom, linear, type Controller } from './controllers.ts'
+import { constant, cubic, openContext, linear, type Controller } from './controllers.ts'
 import { availableAt, study, type Report, type Truth } from './world.ts'
 
 /**
@@ -40,7 +40,7 @@ function row(name: string, rpm: number, truth: Truth): void {
   const limits = { rpm, pace: truth.pace, topPace: 0.995 }
   const run = (controller: Controller): Report =>
     study(truth, controller, { seed: values.seed, verbose: values.log })
-  const ours = run(darkroom(limits))
+  const ours = run(openContext(limits))
   const others = [linear(limits), cubic(limits)].map(run)
   const phases = ours.phases.filter(({ available }) => available > 0)
   line([

@@ -66,7 +66,7 @@ export function platform(
         launch() {
           const instance = hosted.launch()
           if (settings.isColdLearned === true) {
-            instance.room.seen.atWork = { since: -Infinity, until: clock.now() + dayMs }
+            instance.context.seen.atWork = { since: -Infinity, until: clock.now() + dayMs }
           }
           return instance
         },

@@ -1,7 +1,7 @@
 import { profileOfDeployment } from '../../src/core/requests/profiles.ts'
 import { submissionParser } from '../../src/core/requests/submission-parser.ts'
 import { decodeBase64 } from '../../src/model/base64.ts'
-import { nothingSeen, type Costs, type Darkroom } from '../../src/pipeline/darkroom.ts'
+import { nothingSeen, type Costs, type Context } from '../../src/pipeline/context.ts'
 import type { Job, Phase } from '../../src/core/jobs/job.ts'
 import type { Ledger, QuotaLimits } from '../../src/core/budget/ledger.ts'
 import type { JobRef, WorkMessage } from '../../src/ports.ts'
@@ -75,7 +75,7 @@ export function newWorld(startAt?: number): World {
 }
 
 /** One instance in that world. Chance is always in the middle, so that waits are known. */
-export function roomIn(world: World, own: Partial<Darkroom> = {}): Darkroom {
+export function contextIn(world: World, own: Partial<Context> = {}): Context {
   let ids = 0
   const instance = `instance-${(rooms += 1)}`
   const chance = (): number => 0.5
@@ -122,19 +122,19 @@ export function messageOf(
   return { text, messageId: `message-${customId}`, insertedAt: undefined }
 }
 
-export async function jobIn(room: Darkroom, key: string): Promise<Job> {
-  const stored = await room.jobs.get({ batch, key })
+export async function jobIn(context: Context, key: string): Promise<Job> {
+  const stored = await context.jobs.get({ batch, key })
   if (stored === undefined) throw new Error(`there is no job ${key}`)
   return stored.job
 }
 
 /** The job's phase, which must be of this kind. */
 export async function phaseOf<Kind extends Phase['kind']>(
-  room: Darkroom,
+  context: Context,
   { key }: Pick<JobRef, 'key'>,
   kind: Kind,
 ): Promise<Extract<Phase, { kind: Kind }>> {
-  const { phase } = await jobIn(room, key)
+  const { phase } = await jobIn(context, key)
   if (!isOfKind(phase, kind)) throw new Error(`job ${key} is ${phase.kind}; wanted ${kind}`)
   return phase
 }
@@ -146,8 +146,8 @@ function isOfKind<Kind extends Phase['kind']>(
   return phase.kind === kind
 }
 
-export async function ledgerIn(room: Darkroom): Promise<Ledger> {
-  const stored = await room.budgets.readLedger({ pool, quota: deployment })
+export async function ledgerIn(context: Context): Promise<Ledger> {
+  const stored = await context.budgets.readLedger({ pool, quota: deployment })
   if (stored === undefined) throw new Error('there is no ledger yet')
   return stored.value
 }

@@ -28,7 +28,7 @@ import type {
 } from '../ports.ts'
 
 /** What the uses of the pipeline share: the ports, the settings they go by, and what this instance has seen. */
-export type Darkroom = {
+export type Context = {
   readonly clock: Clock
   readonly chance: Chance
   /** Names this instance. */
@@ -154,7 +154,7 @@ export function nothingSeen(): Seen {
   }
 }
 
-export function ticksSeen({ seen }: Darkroom, pool: string): TicksSeen {
+export function ticksSeen({ seen }: Context, pool: string): TicksSeen {
   const known = seen.ticks.get(pool) ?? {
     expectedUntil: 0,
     foundColdAt: -Infinity,
@@ -171,7 +171,7 @@ export function ticksSeen({ seen }: Darkroom, pool: string): TicksSeen {
  * batch looks for what finished in the last minutes, and would miss a row further back.
  */
 export function answered(
-  room: Darkroom,
+  context: Context,
   job: Job,
   { images, facts }: { readonly images: readonly Image[]; readonly facts: CallFacts },
 ): {
@@ -183,9 +183,9 @@ export function answered(
   answeredAt: number | undefined
 } {
   const { usage, requestId, finishedAt: answeredAt } = facts
-  const now = room.clock.now()
+  const now = context.clock.now()
   const isLate = now - answeredAt > timing.foundLateMs
-  const costs = poolNamed(room, job.pool)?.costs
+  const costs = poolNamed(context, job.pool)?.costs
   const costMicroUsd = job.request === null ? 0 : (costs?.actualMicroUsd(job.request, usage) ?? 0)
   return {
     images,
@@ -197,6 +197,6 @@ export function answered(
   }
 }
 
-export function poolNamed({ pools }: Darkroom, name: string): PoolSettings | undefined {
+export function poolNamed({ pools }: Context, name: string): PoolSettings | undefined {
   return pools.find((pool) => pool.name === name)
 }
