@@ -19,7 +19,8 @@ import { guardedFetch } from './outbound/guarded-fetch.ts'
 import { nothingSeen, type Costs, type Context, type PoolSettings as Pool } from './pipeline/context.ts'
 import { eventLog, type EventLog } from './log/event-log.ts'
 import { writeLine } from './log/invocation.ts'
-import type { Clock, ImageModel } from './ports.ts'
+import type { Clock } from './ports/clock.ts'
+import type { ImageModel } from './ports/model.ts'
 import {
   readSettings,
   SettingsError,
@@ -29,6 +30,7 @@ import {
 } from './settings.ts'
 import { azureTable } from './storage/tables/azure-table.ts'
 import { batchList } from './storage/tables/batch-list.ts'
+import { batchTable } from './storage/tables/batch-table.ts'
 import { budgetTable } from './storage/tables/budget-table.ts'
 import { blobLinks } from './storage/blobs/blob-links.ts'
 import { connectStorage, type StorageConnection } from './storage/connection.ts'
@@ -110,6 +112,7 @@ async function open(settings: Settings): Promise<Context> {
     clock,
     newId: randomUUID,
   }
+  const jobRows = azureTable(storage.table(tableNames.jobs))
   const rules = { pools: settings.pools.map(rulesOf), inputHosts: settings.inputHosts, decodeBase64 }
   return {
     clock,
@@ -117,12 +120,9 @@ async function open(settings: Settings): Promise<Context> {
     instance: randomUUID(),
     newId: randomUUID,
     log,
-    jobs: jobTable(azureTable(storage.table(tableNames.jobs)), {
-      chance: Math.random,
-      newId: randomUUID,
-      clock,
-    }),
-    batches: batchList(azureTable(storage.table(tableNames.batches))),
+    jobs: jobTable(jobRows, { chance: Math.random, newId: randomUUID, clock }),
+    batches: batchTable(jobRows),
+    batchList: batchList(azureTable(storage.table(tableNames.batches))),
     budgets: budgetTable(azureTable(storage.table(tableNames.budget))),
     messages: azureMessages(storage.queues, clock),
     images: azureImageStore(storage, clock),

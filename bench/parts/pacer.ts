@@ -170,7 +170,7 @@ async function register(
   const now = room.clock.now()
   const names = Array.from({ length: batches }, (_, index) => `pacer-${index + 1}`)
   for (const batch of names) {
-    await room.jobs.openBatch({
+    await room.batches.openBatch({
       batch,
       pool,
       createdAt: now,

@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { localCaller, type Caller } from '../core/caller.ts'
-import type { Log } from '../ports.ts'
+import type { Log } from '../ports/log.ts'
 import type { ApiKey, Settings } from '../settings.ts'
 import type { ApiError } from './reply.ts'
 

@@ -1,5 +1,5 @@
 import { limits } from '../core/limits.ts'
-import type { StoredFile } from '../ports.ts'
+import type { StoredFile } from '../ports/files.ts'
 import { seconds } from './reply.ts'
 
 /** What somebody may send a file for. */

@@ -1,7 +1,7 @@
 import { logEvents, logLine, type LogEvent, type LogFacts, type LogLevel } from '../core/log-event.ts'
 import { limits } from '../core/limits.ts'
 import { timing } from '../core/timing.ts'
-import type { Log } from '../ports.ts'
+import type { Log } from '../ports/log.ts'
 
 /** Facts by which two events are like each other; the others say to whom it happened, and when. */
 const kindFacts = [

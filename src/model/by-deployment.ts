@@ -1,4 +1,4 @@
-import type { ImageModel } from '../ports.ts'
+import type { ImageModel } from '../ports/model.ts'
 
 /**
  * One model over several deployments: a call goes to the one that it names. Each adapter is made at its first call,

@@ -1,6 +1,6 @@
 import type { Inputs } from '../core/requests/input-ref.ts'
 import type { ImageRequest } from '../core/requests/submission.ts'
-import type { InputImage } from '../ports.ts'
+import type { InputImage } from '../ports/inputs.ts'
 
 /**
  * The multipart form of an edit: the API takes no JSON. One image is `image`, several are `image[]`. On the deployments

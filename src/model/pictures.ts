@@ -1,6 +1,6 @@
 import { imageSize } from 'image-size'
 import { limits } from '../core/limits.ts'
-import type { PictureBytes } from '../ports.ts'
+import type { PictureBytes } from '../ports/images.ts'
 
 const kinds: Readonly<Record<string, { contentType: string; extension: string } | undefined>> = {
   png: { contentType: 'image/png', extension: '.png' },

@@ -3,7 +3,7 @@ import type { LookupFunction } from 'node:net'
 import type { Agent, Dispatcher } from 'undici'
 import { isPublicAddress, readDestination, type Destinations } from '../core/destination.ts'
 import { limits } from '../core/limits.ts'
-import type { Outgoing, OutgoingAnswer, OutgoingRequest } from '../ports.ts'
+import type { Outgoing, OutgoingAnswer, OutgoingRequest } from '../ports/outgoing.ts'
 
 /** Names to addresses, as Node's own `dns.lookup` does it. */
 export type Resolve = (

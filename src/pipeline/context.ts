@@ -7,25 +7,19 @@ import type { Image, Job, Usage } from '../core/jobs/job.ts'
 import type { AskedRequest } from '../core/requests/submission.ts'
 import type { SubmissionParser } from '../core/requests/submission-parser.ts'
 import { timing } from '../core/timing.ts'
-import type {
-  Batch,
-  BatchList,
-  BudgetTable,
-  CallFacts,
-  Chance,
-  Clock,
-  FileStore,
-  ImageModel,
-  ImageStore,
-  InputStore,
-  JobTable,
-  Log,
-  Messages,
-  Outgoing,
-  Pool,
-  UploadStore,
-  WebhookSender,
-} from '../ports.ts'
+import type { Batch, BatchList, BatchTable } from '../ports/batches.ts'
+import type { BudgetTable, Pool } from '../ports/budget.ts'
+import type { FileStore } from '../ports/files.ts'
+import type { Outgoing } from '../ports/outgoing.ts'
+import type { UploadStore } from '../ports/uploads.ts'
+import type { InputStore } from '../ports/inputs.ts'
+import type { ImageModel } from '../ports/model.ts'
+import type { CallFacts, ImageStore } from '../ports/images.ts'
+import type { WebhookSender } from '../ports/webhooks.ts'
+import type { Messages } from '../ports/messages.ts'
+import type { JobTable } from '../ports/jobs.ts'
+import type { Log } from '../ports/log.ts'
+import type { Chance, Clock } from '../ports/clock.ts'
 
 /** What the uses of the pipeline share: the ports, the settings they go by, and what this instance has seen. */
 export type Context = {
@@ -37,12 +31,13 @@ export type Context = {
   readonly newId: () => string
   readonly log: Log
   readonly jobs: JobTable
+  readonly batches: BatchTable
   readonly budgets: BudgetTable
   readonly messages: Messages
   readonly images: ImageStore
   readonly files: FileStore
   readonly uploads: UploadStore
-  readonly batches: BatchList
+  readonly batchList: BatchList
   readonly inputs: InputStore
   /** Asks the hosts of the setting INPUT_HOSTS, and no others. */
   readonly fetchInput: Outgoing

@@ -1,5 +1,6 @@
 import { correctionMs, narrowed, type DateSeen, type OffsetRange } from '../core/clock-offset.ts'
-import type { Clock, Log } from '../ports.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { Log } from '../ports/log.ts'
 
 export type CorrectedClock = Clock & {
   /** Takes notice of an answer of the service; its times are the machine's, not corrected. */

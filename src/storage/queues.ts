@@ -2,7 +2,8 @@ import type { QueueClient, QueueServiceClient } from '@azure/storage-queue'
 import { z } from 'zod'
 import { failureKinds } from '../core/jobs/failure.ts'
 import { eventTypes } from '../core/batches/webhook.ts'
-import type { BatchTask, Clock, HookMessage, Messages, TickMessage, WorkMessage } from '../ports.ts'
+import type { BatchTask, HookMessage, Messages, TickMessage, WorkMessage } from '../ports/messages.ts'
+import type { Clock } from '../ports/clock.ts'
 
 /** The queues; each has a `-poison` queue, which the functions host makes when it needs it. */
 export const queueNames = {

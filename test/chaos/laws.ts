@@ -5,7 +5,7 @@ import { jobId } from '../../src/core/jobs/keys.ts'
 import type { ReceivedRequest } from '../../src/local/deployment/log.ts'
 import { defaultSettings } from '../../src/local/deployment/settings.ts'
 import { usageOf } from '../../src/local/deployment/tokens.ts'
-import type { JobRef } from '../../src/ports.ts'
+import type { JobRef } from '../../src/ports/jobs.ts'
 import { readJob } from '../../src/storage/tables/job-rows.ts'
 import type { Entity } from '../../src/storage/tables/table.ts'
 import {

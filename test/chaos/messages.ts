@@ -2,7 +2,7 @@ import type { QueueClient } from '@azure/storage-queue'
 import { setTimeout as wait } from 'node:timers/promises'
 import { inboxName, keyOf } from '../../src/core/jobs/keys.ts'
 import { chanceFrom, type Chance } from '../../src/local/deployment/chance.ts'
-import type { JobRef } from '../../src/ports.ts'
+import type { JobRef } from '../../src/ports/jobs.ts'
 
 /** What a user puts on the queue. A prompt belongs to one job, so that calls can be told by it. */
 export type Message = {

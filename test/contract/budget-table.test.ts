@@ -10,7 +10,7 @@ import {
   type Ledger,
 } from '../../src/core/budget/ledger.ts'
 import { newFlow, type Flow } from '../../src/core/budget/fairness.ts'
-import type { BudgetTable, Pool, TickState } from '../../src/ports.ts'
+import type { BudgetTable, Pool, TickState } from '../../src/ports/budget.ts'
 import { budgetTable } from '../../src/storage/tables/budget-table.ts'
 import type { Table } from '../../src/storage/tables/table.ts'
 import { losingAnswers, type LostAnswer } from '../support/lost-answers.ts'

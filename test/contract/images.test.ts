@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { beforeAll, describe, expect, test } from 'vitest'
-import type { CallFacts, ImageStore, PictureBytes } from '../../src/ports.ts'
+import type { CallFacts, ImageStore, PictureBytes } from '../../src/ports/images.ts'
 import { stores, uniqueName } from './stores.ts'
 
 const facts: CallFacts = {

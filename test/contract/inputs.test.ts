@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import type { InputStore } from '../../src/ports.ts'
+import type { InputStore } from '../../src/ports/inputs.ts'
 import { stores, uniqueName } from './stores.ts'
 
 describe.each(stores)('input images in $name', ({ makeInputs }) => {

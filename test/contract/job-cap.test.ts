@@ -10,11 +10,11 @@ import {
   snoozed,
   succeeded,
   unslotted,
+  type Job,
 } from '../../src/core/jobs/job.ts'
-import type { Job } from '../../src/core/jobs/job.ts'
 import { limits } from '../../src/core/limits.ts'
 import { chanceFrom } from '../../src/local/deployment/chance.ts'
-import type { JobTable, SlotGrant, SlotsGiven } from '../../src/ports.ts'
+import type { JobTable, SlotGrant, SlotsGiven } from '../../src/ports/jobs.ts'
 import { readCounters } from '../../src/storage/tables/job-rows.ts'
 import type { Entity, Table } from '../../src/storage/tables/table.ts'
 import { losingAnswers, type LostAnswer } from '../support/lost-answers.ts'

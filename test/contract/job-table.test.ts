@@ -1,3 +1,4 @@
+import { batchTable } from '../../src/storage/tables/batch-table.ts'
 import { beforeAll, describe, expect, test } from 'vitest'
 import {
   cancelled,
@@ -9,14 +10,14 @@ import {
   snoozed,
   succeeded,
   unslotted,
+  type Job,
 } from '../../src/core/jobs/job.ts'
 import { logged, type Delivery } from '../../src/core/batches/webhook.ts'
-import type { Job } from '../../src/core/jobs/job.ts'
 import { failure } from '../../src/core/jobs/failure.ts'
 import { plainTerms, type Terms } from '../../src/core/budget/fairness.ts'
 import { priorityLines, type IndexKind } from '../../src/core/jobs/keys.ts'
 import { limits } from '../../src/core/limits.ts'
-import type { JobSnapshot, JobTable, SlotGrant } from '../../src/ports.ts'
+import type { JobSnapshot, JobTable, SlotGrant } from '../../src/ports/jobs.ts'
 import type { Table } from '../../src/storage/tables/table.ts'
 import type { BatchContent } from '../support/laws.ts'
 import { losingAnswers, type LostAnswer } from '../support/lost-answers.ts'
@@ -361,11 +362,11 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
 
   test('a batch is opened once, as who came first has it, and known with its counters', async () => {
     const batch = uniqueName('batch')
-    expect(await jobs.getBatch(batch)).toBeUndefined()
-    expect(await jobs.readBatch(batch)).toBeUndefined()
+    expect(await batchTable(table).getBatch(batch)).toBeUndefined()
+    expect(await batchTable(table).readBatch(batch)).toBeUndefined()
     const opened = await Promise.all(
       ['first', 'second', 'third'].map(async (pool, index) =>
-        jobsOn(table, pool).openBatch({
+        batchTable(table).openBatch({
           batch,
           pool,
           createdAt: now + index,
@@ -378,9 +379,9 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
       ),
     )
     for (const each of opened) expect(each).toEqual(opened[0])
-    expect(await jobs.readBatch(batch)).toEqual(opened[0])
+    expect(await batchTable(table).readBatch(batch)).toEqual(opened[0])
     await jobs.add(jobOf(batch, 'line-1'))
-    expect(await jobs.getBatch(batch)).toMatchObject({
+    expect(await batchTable(table).getBatch(batch)).toMatchObject({
       batch: opened[0],
       counters: { waiting: 1, running: 0 },
     })
@@ -399,25 +400,25 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
       progress: null,
       workedOnUntil: 0,
     }
-    await jobs.openBatch(opened)
+    await batchTable(table).openBatch(opened)
     const terms: Terms = {
       priority: 'low',
       capMicroUsd: 12_345_678,
       decision: { kind: 'paused', by: 'refusals', reason: 'look at them — ä', at: now + 5 },
       refusalsFrom: now + 1,
     }
-    await jobs.saveTerms(batch, terms)
-    expect(await jobs.readBatch(batch)).toEqual({ ...opened, terms })
-    expect(await jobs.openBatch({ ...opened, pool: 'another' })).toEqual({ ...opened, terms })
+    await batchTable(table).saveTerms(batch, terms)
+    expect(await batchTable(table).readBatch(batch)).toEqual({ ...opened, terms })
+    expect(await batchTable(table).openBatch({ ...opened, pool: 'another' })).toEqual({ ...opened, terms })
     // A flow has more than the terms: only those are kept.
     const flow = { ...plainTerms, batch, tag: 7 }
-    await jobs.saveTerms(batch, flow)
-    expect(await jobs.readBatch(batch)).toEqual(opened)
+    await batchTable(table).saveTerms(batch, flow)
+    expect(await batchTable(table).readBatch(batch)).toEqual(opened)
   })
 
   test('the tries of a webhook are kept, also when several are noted at once', async () => {
     const batch = uniqueName('batch')
-    expect(await jobs.readHookLog(batch)).toBeUndefined()
+    expect(await batchTable(table).readHookLog(batch)).toBeUndefined()
     const delivery = (at: number): Delivery => ({
       at,
       eventId: `evt_${at}`,
@@ -427,9 +428,11 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
       fault: at === 1 ? null : 'ECONNREFUSED',
       nextAt: at === 1 ? 9 : null,
     })
-    await jobs.changeHookLog(batch, (log) => logged(log, delivery(1)))
-    await Promise.all([2, 3].map(async (at) => jobs.changeHookLog(batch, (log) => logged(log, delivery(at)))))
-    expect(await jobs.readHookLog(batch)).toEqual({
+    await batchTable(table).changeHookLog(batch, (log) => logged(log, delivery(1)))
+    await Promise.all(
+      [2, 3].map(async (at) => batchTable(table).changeHookLog(batch, (log) => logged(log, delivery(at)))),
+    )
+    expect(await batchTable(table).readHookLog(batch)).toEqual({
       isGone: false,
       deliveries: [delivery(3), delivery(2), delivery(1)],
     })
@@ -437,8 +440,8 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
 
   test('the terms of a batch that was never opened go nowhere', async () => {
     const batch = uniqueName('batch')
-    await jobs.saveTerms(batch, { ...plainTerms, priority: 'high' })
-    expect(await jobs.readBatch(batch)).toBeUndefined()
+    await batchTable(table).saveTerms(batch, { ...plainTerms, priority: 'high' })
+    expect(await batchTable(table).readBatch(batch)).toBeUndefined()
   })
 
   describe('cancelling what is queued', () => {

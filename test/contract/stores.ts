@@ -2,14 +2,9 @@ import { randomUUID } from 'node:crypto'
 import { TableClient } from '@azure/data-tables'
 import { inject } from 'vitest'
 import { inputContainer } from '../../src/core/requests/input-ref.ts'
-import type {
-  HookMessage,
-  ImageStore,
-  InputStore,
-  Messages,
-  TickMessage,
-  WorkMessage,
-} from '../../src/ports.ts'
+import type { HookMessage, Messages, TickMessage, WorkMessage } from '../../src/ports/messages.ts'
+import type { ImageStore } from '../../src/ports/images.ts'
+import type { InputStore } from '../../src/ports/inputs.ts'
 import { azureTable } from '../../src/storage/tables/azure-table.ts'
 import { connectStorage, type StorageConnection } from '../../src/storage/connection.ts'
 import { azureFileContents, fileContainer, type FileContents } from '../../src/storage/blobs/file-contents.ts'

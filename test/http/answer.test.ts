@@ -6,7 +6,7 @@ import { answer, answerOthers } from '../../src/http/answer.ts'
 import { reply, type Call, type Reply } from '../../src/http/reply.ts'
 import type { LogFacts } from '../../src/core/log-event.ts'
 import type { Route } from '../../src/http/routes.ts'
-import type { Log } from '../../src/ports.ts'
+import type { Log } from '../../src/ports/log.ts'
 import { SettingsError } from '../../src/settings.ts'
 import { newWorld, contextIn } from '../support/context.ts'
 

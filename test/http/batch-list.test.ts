@@ -35,7 +35,7 @@ test('a batch shows what it was ordered with, and its results refuse images wher
     webhook: null,
     origin: 'https://darkroom.example.com',
   } as const
-  await context.jobs.openBatch({
+  await context.batches.openBatch({
     batch: 'batch_1',
     pool: 'pool',
     createdAt: world.clock.now(),

@@ -104,7 +104,7 @@ describe('what is another’s', () => {
       expect((await ask(caller, getJob, ofJob)).status).toBe(200)
       expect((await post(caller, { batch: 'toys', custom_id: `by-${caller.key}` })).status).toBe(202)
     }
-    expect((await context.jobs.readBatch('toys'))?.owner).toBe('studio')
+    expect((await context.batches.readBatch('toys'))?.owner).toBe('studio')
   })
 })
 
@@ -187,12 +187,12 @@ test('terms may be given before the first job, and are then their giver’s', as
 test('who owns a batch is read once, and never for admins', async () => {
   await post(studio, { batch: 'toys', custom_id: 'bear' })
   let reads = 0
-  const { jobs } = context
+  const { batches } = context
   const counted = {
-    ...jobs,
-    readBatch: async (name: string) => ((reads += 1), jobs.readBatch(name)),
+    ...batches,
+    readBatch: async (name: string) => ((reads += 1), batches.readBatch(name)),
   }
-  context = contextIn(world, { jobs: counted })
+  context = contextIn(world, { batches: counted })
   for (let poll = 0; poll < 3; poll += 1) await ask(ops, getBatch, { params: { name: 'toys' } })
   expect(reads).toBe(0)
   for (let poll = 0; poll < 3; poll += 1) await ask(studio, getBatch, { params: { name: 'toys' } })

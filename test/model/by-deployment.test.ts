@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { modelByDeployment } from '../../src/model/by-deployment.ts'
-import type { ImageModel, ModelAnswer } from '../../src/ports.ts'
+import type { ImageModel, ModelAnswer } from '../../src/ports/model.ts'
 
 test('a call goes to the deployment that it names, whose adapter is made at its first call and once', async () => {
   const made: string[] = []

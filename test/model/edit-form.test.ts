@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { editForm } from '../../src/model/edit-form.ts'
-import type { InputImage } from '../../src/ports.ts'
+import type { InputImage } from '../../src/ports/inputs.ts'
 import { png } from '../support/png.ts'
 
 const fox: InputImage = { bytes: new Uint8Array(png()), format: 'png' }

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { readHostPatterns, type Destinations } from '../../src/core/destination.ts'
 import { guardedFetch, type GuardedFetch, type Resolve } from '../../src/outbound/guarded-fetch.ts'
-import type { OutgoingRequest } from '../../src/ports.ts'
+import type { OutgoingRequest } from '../../src/ports/outgoing.ts'
 
 type Seen = { method: string; url: string; headers: IncomingMessage['headers']; body: string }
 

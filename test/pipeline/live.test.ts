@@ -27,7 +27,7 @@ beforeEach(async () => {
     progress: null,
     workedOnUntil: 0,
   }
-  await world.clock.run(context.jobs.openBatch(opened))
+  await world.clock.run(context.batches.openBatch(opened))
 })
 
 /** A reader that takes all it is given, and what it has got so far. */
@@ -99,11 +99,11 @@ function counting(): { readonly context: Context; reads: number } {
     reads: 0,
     context: {
       ...context,
-      jobs: {
-        ...context.jobs,
+      batches: {
+        ...context.batches,
         getBatch: async (name: string) => {
           counted.reads += 1
-          return context.jobs.getBatch(name)
+          return context.batches.getBatch(name)
         },
       },
     },
@@ -384,9 +384,9 @@ describe('a stream ends, and its reader is to come back,', () => {
     let isAway = false
     const getBatch = async (name: string) => {
       if (isAway) throw new Error('away')
-      return context.jobs.getBatch(name)
+      return context.batches.getBatch(name)
     }
-    const reader = read({}, { by: { ...context, jobs: { ...context.jobs, getBatch } } })
+    const reader = read({}, { by: { ...context, batches: { ...context.batches, getBatch } } })
     await inSeconds(2)
     isAway = true
     await inSeconds(limits.watchFaultsMax - 2)
@@ -398,7 +398,7 @@ describe('a stream ends, and its reader is to come back,', () => {
 
     await add('b')
     isAway = true
-    const other = read({}, { by: { ...context, jobs: { ...context.jobs, getBatch } } })
+    const other = read({}, { by: { ...context, batches: { ...context.batches, getBatch } } })
     await inSeconds(limits.watchFaultsMax + 1)
     expect(other.isDone()).toBe(true)
     expect(kinds(other).at(-1)).toBe('pause')
@@ -408,8 +408,8 @@ describe('a stream ends, and its reader is to come back,', () => {
     await add('a')
     let isSilent = false
     const getBatch = async (name: string) =>
-      isSilent ? new Promise<never>(() => {}) : context.jobs.getBatch(name)
-    const by = { ...context, jobs: { ...context.jobs, getBatch } }
+      isSilent ? new Promise<never>(() => {}) : context.batches.getBatch(name)
+    const by = { ...context, batches: { ...context.batches, getBatch } }
     const reader = read({}, { by })
     await inSeconds(2)
     isSilent = true

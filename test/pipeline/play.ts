@@ -2,7 +2,7 @@ import type { Context } from '../../src/pipeline/context.ts'
 import { takeMessage } from '../../src/pipeline/intake/intake.ts'
 import { runTick } from '../../src/pipeline/pacing/pacer.ts'
 import { runJob } from '../../src/pipeline/running/worker.ts'
-import type { TickState } from '../../src/ports.ts'
+import type { TickState } from '../../src/ports/budget.ts'
 import { batch, messageOf, type World } from '../support/context.ts'
 
 /** A pool at work in virtual time: the ticks as they are due, and the workers with what they are sent. */

@@ -12,7 +12,7 @@ import { resultLines } from '../../src/pipeline/batches/results.ts'
 import { batchStatus } from '../../src/pipeline/status/status.ts'
 import { submitBatch } from '../../src/pipeline/batches/submit.ts'
 import { dataUrl, png } from '../support/png.ts'
-import type { BatchTask } from '../../src/ports.ts'
+import type { BatchTask } from '../../src/ports/messages.ts'
 import { newWorld, contextIn, type World } from '../support/context.ts'
 import { fails } from '../support/scripted-model.ts'
 import { latch, play } from './play.ts'
@@ -104,7 +104,7 @@ async function faultsOf(text: string | Uint8Array, fields: Partial<BatchOrder> =
   const batch = await submit(text, fields)
   await world.clock.run(registerBatch(context, batch))
   const status = (await batchStatus(context, batch))!
-  const faults = await context.jobs.faults(batch)
+  const faults = await context.batches.faults(batch)
   return { status, faults: faults.map(({ line: at, code, param }) => [at, code, param]) }
 }
 
@@ -229,27 +229,27 @@ describe('a submitted batch', () => {
     let dies = 3
     const dying: Context = {
       ...context,
-      jobs: {
-        ...context.jobs,
+      batches: {
+        ...context.batches,
         changeBatch: async (...change) => {
           if ((dies -= 1) < 0) throw new Error('died')
-          return context.jobs.changeBatch(...change)
+          return context.batches.changeBatch(...change)
         },
       },
     }
     await expect(world.clock.run(registerBatch(dying, batch))).rejects.toThrow('died')
     const counts = (await batchStatus(context, batch))!.counts
     expect(counts.total).toBe(4_500)
-    expect((await context.jobs.getBatch(batch))!.counters.waiting).toBeGreaterThan(2_000)
+    expect((await context.batches.getBatch(batch))!.counters.waiting).toBeGreaterThan(2_000)
     expect(world.messages.ticks.length).toBeGreaterThan(0)
     // While its lease lasts nobody else begins; then one of two does.
     await world.clock.run(registerBatch(context, batch))
-    expect((await context.jobs.getBatch(batch))!.counters.waiting).toBeLessThan(4_500)
+    expect((await context.batches.getBatch(batch))!.counters.waiting).toBeLessThan(4_500)
     await world.clock.runUntil(world.clock.now() + timing.batchLeaseMs)
     await world.clock.run(
       Promise.all([registerBatch(context, batch), registerBatch(contextIn(world), batch)]),
     )
-    const after = (await context.jobs.getBatch(batch))!
+    const after = (await context.batches.getBatch(batch))!
     expect(after.counters.waiting).toBe(4_500)
     expect(after.batch.progress).toMatchObject({ kind: 'registered', total: 4_500 })
   })
@@ -397,7 +397,7 @@ describe('a submitted batch', () => {
     const registering = registerBatch(context, batch)
     await world.clock.run(
       (async () => {
-        while ((await context.jobs.getBatch(batch))!.counters.waiting < 500) {
+        while ((await context.batches.getBatch(batch))!.counters.waiting < 500) {
           await world.clock.sleepUntil(world.clock.now() + 1)
         }
         await cancelBatch(context, batch, 'enough')
@@ -481,8 +481,8 @@ test('the same Idempotency-Key is the same batch, also for who died before it wa
   const idempotencyKey = 'order-17'
   const dying: Context = {
     ...context,
-    jobs: {
-      ...context.jobs,
+    batches: {
+      ...context.batches,
       openBatch: async () => {
         throw new Error('died')
       },
@@ -495,7 +495,7 @@ test('the same Idempotency-Key is the same batch, also for who died before it wa
   expect([first.isNew, again.isNew]).toEqual([true, false])
   expect(again.batch.batch).toBe(first.batch.batch)
   expect((await submitBatch(context, { ...asked, owner: 'studio' })).batch.batch).not.toBe(first.batch.batch)
-  expect((await context.batches.page({ owner: 'shop', limit: 9, isSubmittedOnly: true })).batches).toEqual([
+  expect((await context.batchList.page({ owner: 'shop', limit: 9, isSubmittedOnly: true })).batches).toEqual([
     first.batch.batch,
   ])
 })
@@ -626,8 +626,11 @@ describe('jobs of a batch', () => {
           await reopening.opened
           return context.jobs.change(before, after)
         },
+      },
+      batches: {
+        ...context.batches,
         async getBatch(name) {
-          const counted = await context.jobs.getBatch(name)
+          const counted = await context.batches.getBatch(name)
           await writing.opened
           return counted
         },
@@ -719,7 +722,7 @@ describe('the webhook of a submitted batch', () => {
     const batch = await submit('{', { webhook })
     // While its lease lasts nobody else begins; then one of two does.
     await world.clock.run(registerBatch(context, batch))
-    expect((await context.jobs.getBatch(batch))!.counters.waiting).toBeLessThan(4_500)
+    expect((await context.batches.getBatch(batch))!.counters.waiting).toBeLessThan(4_500)
     await world.clock.runUntil(world.clock.now() + timing.batchLeaseMs)
     await world.clock.run(
       Promise.all([registerBatch(context, batch), registerBatch(contextIn(world), batch)]),

@@ -1,5 +1,10 @@
 import { nothingSeen, type Context } from '../../src/pipeline/context.ts'
-import type { Chance, Clock, ImageModel, ImageStore, Log, Messages } from '../../src/ports.ts'
+import type { Chance, Clock } from '../../src/ports/clock.ts'
+import type { ImageModel } from '../../src/ports/model.ts'
+import type { ImageStore } from '../../src/ports/images.ts'
+import type { Messages } from '../../src/ports/messages.ts'
+import type { Log } from '../../src/ports/log.ts'
+import { batchTable } from '../../src/storage/tables/batch-table.ts'
 import { batchList } from '../../src/storage/tables/batch-list.ts'
 import { budgetTable } from '../../src/storage/tables/budget-table.ts'
 import { correctedClock } from '../../src/storage/corrected-clock.ts'
@@ -169,6 +174,7 @@ export function startInstance(world: InstanceSettings): Instance {
   const instanceId = chance()
   const newId = (): string => `${instanceId}-${(ids += 1)}`
   const files = { table: memoryTable(), contents: memoryFileContents(), clock: ownClock, newId }
+  const jobRows = reach(stores.jobs)
   const context: Context = {
     ...settings,
     shareOf: () => 1,
@@ -180,9 +186,10 @@ export function startInstance(world: InstanceSettings): Instance {
     instance: String(instanceId),
     newId,
     log,
-    jobs: jobTable(reach(stores.jobs), { chance, newId, clock: ownClock }),
+    jobs: jobTable(jobRows, { chance, newId, clock: ownClock }),
     budgets: budgetTable(reach(stores.budget)),
-    batches: batchList(memoryTable()),
+    batches: batchTable(jobRows),
+    batchList: batchList(memoryTable()),
     messages: {
       sendBatchTask: async (task, at) => {
         const visibleAt = toWorldTime(at)

@@ -1,6 +1,6 @@
 import { chanceFrom } from '../../src/local/deployment/chance.ts'
 import { priorities } from '../../src/core/requests/submission.ts'
-import type { Chance } from '../../src/ports.ts'
+import type { Chance } from '../../src/ports/clock.ts'
 import type { ModelFaults } from './deployment.ts'
 import { withRetries } from './retries.ts'
 import type { Action, Scenario, Submission } from './world.ts'

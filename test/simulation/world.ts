@@ -1,5 +1,5 @@
-import { localCaller } from '../../src/core/caller.ts'
 import { expect } from 'vitest'
+import { localCaller } from '../../src/core/caller.ts'
 import type { FailureKind, OnUnknown } from '../../src/core/jobs/failure.ts'
 import { isFinal, type Job } from '../../src/core/jobs/job.ts'
 import { inboxName, keyOf } from '../../src/core/jobs/keys.ts'
@@ -21,7 +21,9 @@ import { takeMessage, takePoisoned, takeRequest } from '../../src/pipeline/intak
 import { runTick } from '../../src/pipeline/pacing/pacer.ts'
 import { rescue } from '../../src/pipeline/running/rescue.ts'
 import { giveUpSlot, runJob } from '../../src/pipeline/running/worker.ts'
-import type { BatchTask, Chance, JobRef, TickMessage, WorkMessage } from '../../src/ports.ts'
+import type { BatchTask, TickMessage, WorkMessage } from '../../src/ports/messages.ts'
+import type { JobRef } from '../../src/ports/jobs.ts'
+import type { Chance } from '../../src/ports/clock.ts'
 import { readJob } from '../../src/storage/tables/job-rows.ts'
 import {
   assertAllFinished,

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import type { Clock, Log } from '../../src/ports.ts'
+import type { Clock } from '../../src/ports/clock.ts'
+import type { Log } from '../../src/ports/log.ts'
 import { correctedClock, type CorrectedClock } from '../../src/storage/corrected-clock.ts'
 import { virtualClock, type VirtualClock } from '../support/virtual-clock.ts'
 

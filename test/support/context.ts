@@ -4,7 +4,9 @@ import { decodeBase64 } from '../../src/model/base64.ts'
 import { nothingSeen, type Costs, type Context } from '../../src/pipeline/context.ts'
 import type { Job, Phase } from '../../src/core/jobs/job.ts'
 import type { Ledger, QuotaLimits } from '../../src/core/budget/ledger.ts'
-import type { JobRef, WorkMessage } from '../../src/ports.ts'
+import type { JobRef } from '../../src/ports/jobs.ts'
+import type { WorkMessage } from '../../src/ports/messages.ts'
+import { batchTable } from '../../src/storage/tables/batch-table.ts'
 import { batchList } from '../../src/storage/tables/batch-list.ts'
 import { budgetTable } from '../../src/storage/tables/budget-table.ts'
 import { fileStore } from '../../src/storage/blobs/files.ts'
@@ -89,7 +91,8 @@ export function contextIn(world: World, own: Partial<Context> = {}): Context {
     log: { event() {} },
     jobs: jobTable(world.jobs, { chance, newId, clock: world.clock }),
     budgets: budgetTable(world.budget),
-    batches: batchList(world.batchTable),
+    batches: batchTable(world.jobs),
+    batchList: batchList(world.batchTable),
     files: fileStore(files),
     uploads: uploadStore(files),
     parse,

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { imageBlobNames, jobId } from '../../src/core/jobs/keys.ts'
-import type { CallFacts, ImageStore, PictureBytes } from '../../src/ports.ts'
+import type { CallFacts, ImageStore, PictureBytes } from '../../src/ports/images.ts'
 import type { Image } from '../../src/core/jobs/job.ts'
 
 type Answer = Parameters<ImageStore['save']>[0]

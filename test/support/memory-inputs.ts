@@ -1,6 +1,5 @@
 import { hash } from 'node:crypto'
-import type { InputStore } from '../../src/ports.ts'
-
+import type { InputStore } from '../../src/ports/inputs.ts'
 import { keptPrefix } from '../../src/core/requests/input-ref.ts'
 
 export type MemoryInputs = InputStore & { readonly blobs: Map<string, Uint8Array> }

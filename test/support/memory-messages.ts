@@ -1,4 +1,4 @@
-import type { BatchTask, HookMessage, Messages, TickMessage, WorkMessage } from '../../src/ports.ts'
+import type { BatchTask, HookMessage, Messages, TickMessage, WorkMessage } from '../../src/ports/messages.ts'
 
 export type Sent<T> = { readonly message: T; readonly visibleAt: number }
 

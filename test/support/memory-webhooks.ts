@@ -1,5 +1,5 @@
 import type { WebhookAnswer } from '../../src/core/batches/webhook.ts'
-import type { WebhookSender } from '../../src/ports.ts'
+import type { WebhookSender } from '../../src/ports/webhooks.ts'
 
 export type SentHook = Parameters<WebhookSender['send']>[0] & { readonly body: string }
 

@@ -1,6 +1,8 @@
 import { failure, type FailureKind, type ModelFailure } from '../../src/core/jobs/failure.ts'
 import type { Inputs } from '../../src/core/requests/input-ref.ts'
-import type { ImageModel, InputImage, ModelAnswer, PictureBytes } from '../../src/ports.ts'
+import type { ImageModel, ModelAnswer } from '../../src/ports/model.ts'
+import type { InputImage } from '../../src/ports/inputs.ts'
+import type { PictureBytes } from '../../src/ports/images.ts'
 import type { VirtualClock } from './virtual-clock.ts'
 
 export type ModelCall = {

@@ -1,4 +1,4 @@
-import type { Clock } from '../../src/ports.ts'
+import type { Clock } from '../../src/ports/clock.ts'
 
 /** Time moved by hand: it stands still while anything can still run, and then jumps to the next timer. */
 export type VirtualClock = Clock & {

@@ -48,8 +48,8 @@ function worthAskingAt(batch: BatchStatus, now: number): number | null {
 /** Faults, and tries of a webhook, are read only where there may be any. */
 async function detailsOf(context: Context, { batch, progress, order }: BatchStatus): Promise<BatchDetails> {
   const [faults, log] = await Promise.all([
-    progress?.kind === 'failed' ? context.jobs.faults(batch) : [],
-    order?.webhook ? context.jobs.readHookLog(batch) : undefined,
+    progress?.kind === 'failed' ? context.batches.faults(batch) : [],
+    order?.webhook ? context.batches.readHookLog(batch) : undefined,
   ])
   return { faults, deliveries: order?.webhook ? (log?.deliveries ?? []) : undefined }
 }
@@ -152,10 +152,10 @@ export async function getBatches({ request, context, caller }: Call): Promise<Re
   const query = readQuery(request, listQuery)
   if (query.kind === 'refused') return query.reply
   const { limit, after, kind } = query.value
-  const last = after === undefined ? undefined : await context.jobs.readBatch(after)
+  const last = after === undefined ? undefined : await context.batches.readBatch(after)
   if (after !== undefined && (last === undefined || !mayUse(caller, last.owner))) return noAfter(after)
   const owner = caller.isAdmin ? undefined : (caller.key ?? undefined)
-  const page = await context.batches.page({ owner, after: last, limit, isSubmittedOnly: kind === 'file' })
+  const page = await context.batchList.page({ owner, after: last, limit, isSubmittedOnly: kind === 'file' })
   const found = await Promise.all(page.batches.map(async (batch) => batchStatus(context, batch)))
   const data = found.filter((status) => status !== undefined).map((status) => batchBody(status))
   return reply(200, listBody(data, page.batches, page.hasMore))

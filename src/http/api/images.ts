@@ -7,7 +7,7 @@ import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
 import type { ParsedSubmission } from '../../core/requests/submission-parser.ts'
 import { timing } from '../../core/timing.ts'
 import type { TakenRequest } from '../../pipeline/intake/intake.ts'
-import type { JobRef } from '../../ports.ts'
+import type { JobRef } from '../../ports/jobs.ts'
 import {
   despiteFaults,
   endOfSyncCall,
@@ -18,11 +18,11 @@ import {
 } from '../../pipeline/running/sync-call.ts'
 import { base64Of } from '../base64.ts'
 import { boundedText, tooLong, uploadPatience } from '../body.ts'
-import { isForm, readEditForm, type ReadCall } from './edit-form.ts'
 import { handsFull, handsOf, type Hands } from '../hands.ts'
 import { jobExists, readIdempotencyKey } from '../idempotency-key.ts'
-import { statusOfFault } from './jobs.ts'
 import { replyError, type ApiError, type Call, type Reply } from '../reply.ts'
+import { isForm, readEditForm, type ReadCall } from './edit-form.ts'
+import { statusOfFault } from './jobs.ts'
 
 /** POST /v1/images/generations: the model's own call, which waits its turn in the budget. */
 export async function postGeneration(call: Call): Promise<Reply> {

@@ -4,7 +4,7 @@ import { reopened, type Job, type JobState } from '../../core/jobs/job.ts'
 import type { FinalKind, IndexKind } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
-import type { IndexedJob, JobRef } from '../../ports.ts'
+import type { IndexedJob, JobRef } from '../../ports/jobs.ts'
 import { announce, wake } from '../pacing/announce.ts'
 import type { Context } from '../context.ts'
 import { takeResultsBack } from './finalise.ts'
@@ -115,7 +115,7 @@ export async function retryJobs(
 ): Promise<{ readonly retried: number; readonly isAll: boolean }> {
   const { batch, failedBefore } = retry
   const endAt = context.clock.now() + timing.retryWaitMs
-  const stored = await context.jobs.readBatch(batch)
+  const stored = await context.batches.readBatch(batch)
   let after: IndexedJob | undefined
   let retried = 0
   for (;;) {

@@ -1,6 +1,7 @@
 import type { BatchProgress } from '../../core/batches/batch-progress.ts'
 import { timing } from '../../core/timing.ts'
-import type { Batch, BatchTask } from '../../ports.ts'
+import type { Batch } from '../../ports/batches.ts'
+import type { BatchTask } from '../../ports/messages.ts'
 import type { Context } from '../context.ts'
 
 /** A batch that one instance works on, beside its jobs. */
@@ -22,7 +23,7 @@ export async function leaseBatch(
 ): Promise<BatchLease | undefined> {
   const { batch: name } = task
   let isTaken = false
-  const batch = await context.jobs.changeBatch(name, (stored) => {
+  const batch = await context.batches.changeBatch(name, (stored) => {
     const now = context.clock.now()
     const { progress, workedOnUntil } = stored
     isTaken = progress !== null && isWanted(progress) && workedOnUntil <= now
@@ -44,6 +45,6 @@ function renewal(context: Context, { batch, workedOnUntil }: Batch): () => Promi
     const now = context.clock.now()
     if (now < until - timing.batchLeaseMs / 2) return
     until = now + timing.batchLeaseMs
-    await context.jobs.changeBatch(batch, (stored) => ({ ...stored, workedOnUntil: until }))
+    await context.batches.changeBatch(batch, (stored) => ({ ...stored, workedOnUntil: until }))
   }
 }

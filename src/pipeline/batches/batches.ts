@@ -45,7 +45,7 @@ export async function cancelBatch(context: Context, batch: string, reason: strin
   if (await isStoppedUnchecked(context, { batch, reason })) return { kind: 'done' }
   const decided = await decide(context, batch, () => ({ kind: 'cancelled', by: 'user', reason, at }))
   if (decided.kind !== 'done') return decided
-  const stored = await context.jobs.readBatch(batch)
+  const stored = await context.batches.readBatch(batch)
   const pool = stored?.pool ?? ''
   await Promise.all([recall(context, { pool, batch }), sweep(context, batch, at + timing.cancelWaitMs)])
   await nudge(context, pool)
@@ -58,15 +58,15 @@ async function isStoppedUnchecked(
   context: Context,
   { batch, reason }: { readonly batch: string; readonly reason: string },
 ): Promise<boolean> {
-  const before = isSubmitted(batch) ? await context.jobs.readBatch(batch) : undefined
+  const before = isSubmitted(batch) ? await context.batches.readBatch(batch) : undefined
   if (before?.progress?.kind !== 'validating') return false
   const now = context.clock.now()
   const decision = { kind: 'cancelled', by: 'user', reason, at: now } as const
   // First: should its lines become jobs after all, their flow begins with this decision.
-  await context.jobs.saveTerms(batch, { ...before.terms, decision })
+  await context.batches.saveTerms(batch, { ...before.terms, decision })
   const noFiles = { outputFileId: null, errorFileId: null }
   let isStopped = false
-  await context.jobs.changeBatch(batch, (stored) => {
+  await context.batches.changeBatch(batch, (stored) => {
     isStopped = stored.progress?.kind === 'validating'
     const none = { total: 0, ...noFiles }
     const times = { validatedAt: now, finalizingAt: now, finishedAt: now }
@@ -142,7 +142,7 @@ export async function changeBatch(
 }
 
 async function decide(context: Context, batch: string, decision: () => Decision): Promise<Decided> {
-  const stored = await context.jobs.getBatch(batch)
+  const stored = await context.batches.getBatch(batch)
   if (stored === undefined) return { kind: 'unknown-batch' }
   let isCancelledBefore = false
   const made = decision()

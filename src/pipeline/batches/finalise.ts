@@ -22,7 +22,7 @@ export type EndLook =
  * several at once: the files have the names that the first of them chose, and always the same content.
  */
 export async function finaliseBatch(context: Context, batch: string): Promise<EndLook> {
-  const stored = await context.jobs.getBatch(batch)
+  const stored = await context.batches.getBatch(batch)
   if (stored === undefined || !isUnfinalised(stored.batch.progress)) return 'nothing'
   const counts = jobCounts(stored.counters)
   if (counts.waiting + counts.running > 0) {
@@ -35,7 +35,7 @@ export async function finaliseBatch(context: Context, batch: string): Promise<En
   }
   const lease = await leaseBatch(context, { task: 'finalise', batch }, isUnfinalised)
   if (lease === undefined) return 'later'
-  const begun = await context.jobs.changeBatch(batch, (now) => {
+  const begun = await context.batches.changeBatch(batch, (now) => {
     const results = finalizing(context, now.progress, counts)
     return results && { ...now, progress: results }
   })
@@ -49,7 +49,7 @@ export async function finaliseBatch(context: Context, batch: string): Promise<En
   await writeFile(context, { ...lease, batch: begun }, { id: errorFileId, part: 'errors' })
   await tellEnd(context, batch, begun.progress)
   const finishedAt = context.clock.now()
-  const finished = await context.jobs.changeBatch(batch, (now) =>
+  const finished = await context.batches.changeBatch(batch, (now) =>
     now.progress?.kind === 'finalizing' && isOf(now.progress)
       ? released(now, { ...now.progress, kind: 'finished', finishedAt })
       : undefined,
@@ -74,7 +74,7 @@ export async function finaliseBatch(context: Context, batch: string): Promise<En
  * either it finds the results begun, or they are seen here.
  */
 async function isStillSo(context: Context, batch: string, counts: JobCounts): Promise<boolean> {
-  const now = await context.jobs.getBatch(batch)
+  const now = await context.batches.getBatch(batch)
   return now !== undefined && JSON.stringify(jobCounts(now.counters)) === JSON.stringify(counts)
 }
 
@@ -82,7 +82,7 @@ async function isStillSo(context: Context, batch: string, counts: JobCounts): Pr
 export async function takeResultsBack(context: Context, batch: string): Promise<void> {
   if (!isSubmitted(batch)) return
   let old: readonly (string | null)[] = []
-  await context.jobs.changeBatch(batch, (now) => {
+  await context.batches.changeBatch(batch, (now) => {
     const { progress } = now
     old = []
     if (progress?.kind !== 'finished' && progress?.kind !== 'finalizing') return undefined

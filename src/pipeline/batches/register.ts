@@ -4,14 +4,14 @@ import { newJob, rejectedJob, type Job } from '../../core/jobs/job.ts'
 import { keyOf } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
-import type { Batch } from '../../ports.ts'
+import type { Batch } from '../../ports/batches.ts'
 import { announce, wake } from '../pacing/announce.ts'
-import { cancelBatch } from './batches.ts'
-import { leaseBatch, released, type BatchLease } from './batch-lease.ts'
-import { checkFile, FileGone, submittedLines, type SubmittedLine } from './batch-file.ts'
 import { poolNamed, type Context } from '../context.ts'
 import { tellBatchEnd } from '../webhooks/webhooks.ts'
 import { keepInputs } from '../intake/inputs.ts'
+import { cancelBatch } from './batches.ts'
+import { leaseBatch, released, type BatchLease } from './batch-lease.ts'
+import { checkFile, FileGone, submittedLines, type SubmittedLine } from './batch-file.ts'
 
 /**
  * Checks a submitted batch's file and makes its lines jobs. It may be called again at any time: it goes on where it was,
@@ -36,7 +36,7 @@ async function validate(context: Context, lease: BatchLease): Promise<Batch | un
   if (order === null) return undefined
   const checked = await checkFile(context, order, lease)
   if (checked.kind === 'faulty') {
-    await context.jobs.saveFaults(batch, checked.faults)
+    await context.batches.saveFaults(batch, checked.faults)
     context.log.event('batch_refused', { batch, faults: checked.count, code: checked.faults[0]?.code })
     const failedAt = context.clock.now()
     await tellBatchEnd(context, {
@@ -47,7 +47,7 @@ async function validate(context: Context, lease: BatchLease): Promise<Batch | un
       errorFileId: null,
       counts: jobCounts(noCounters),
     })
-    await context.jobs.changeBatch(batch, (now) =>
+    await context.batches.changeBatch(batch, (now) =>
       now.progress?.kind === 'validating'
         ? released(now, { kind: 'failed', failedAt, faults: checked.count })
         : undefined,
@@ -56,7 +56,7 @@ async function validate(context: Context, lease: BatchLease): Promise<Batch | un
   }
   const { pool, total } = checked
   const validatedAt = context.clock.now()
-  return context.jobs.changeBatch(batch, (now) =>
+  return context.batches.changeBatch(batch, (now) =>
     now.progress?.kind === 'validating'
       ? { ...now, pool, progress: { kind: 'registering', validatedAt, total, registered: 0 } }
       : undefined,
@@ -72,7 +72,7 @@ async function register(context: Context, lease: BatchLease, progress: Registeri
   const { validatedAt, total } = progress
   try {
     if ((await addLines(context, lease, progress)) === 'to-be-continued') {
-      await context.jobs.changeBatch(batch, (now) => ({ ...now, workedOnUntil: 0 }))
+      await context.batches.changeBatch(batch, (now) => ({ ...now, workedOnUntil: 0 }))
       await context.messages.sendBatchTask({ task: 'register', batch }, context.clock.now())
       return
     }
@@ -81,7 +81,7 @@ async function register(context: Context, lease: BatchLease, progress: Registeri
     // Who deletes the file takes back what is left of the batch.
     await cancelBatch(context, batch, 'its input file was deleted before all of its lines were jobs')
   }
-  await context.jobs.changeBatch(batch, (now) =>
+  await context.batches.changeBatch(batch, (now) =>
     now.progress?.kind === 'registering'
       ? released(now, { kind: 'registered', validatedAt, total })
       : undefined,
@@ -113,7 +113,7 @@ async function addLines(
     jobs = []
     if (isFirst) await announce(context, stored)
     if (count % markEvery >= limits.registeringAtOnce) continue
-    await context.jobs.changeBatch(stored.batch, (now) => further(now, { ...progress, registered: count }))
+    await context.batches.changeBatch(stored.batch, (now) => further(now, { ...progress, registered: count }))
     if (await isCancelled(context, stored)) return 'done'
     // A function does not run for ever: the next one goes on from the mark.
     if (context.clock.now() > endAt || context.stopping.aborted) return 'to-be-continued'

@@ -55,7 +55,7 @@ export async function* linesWithoutJobs(
   batch: string,
   part: ResultPart,
 ): AsyncGenerator<string | null> {
-  const stored = part === 'output' ? undefined : await context.jobs.getBatch(batch)
+  const stored = part === 'output' ? undefined : await context.batches.getBatch(batch)
   const { progress = null, order = null } = stored?.batch ?? {}
   const isWhole = progress !== null && 'finalizingAt' in progress
   const jobs = stored === undefined ? 0 : jobCounts(stored.counters).total

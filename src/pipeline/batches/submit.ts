@@ -2,7 +2,7 @@ import type { BatchOrder } from '../../core/batches/batch-order.ts'
 import { plainTerms, type Terms } from '../../core/budget/fairness.ts'
 import { timedId, timeOfId } from '../../core/timed-id.ts'
 import { timing } from '../../core/timing.ts'
-import type { Batch } from '../../ports.ts'
+import type { Batch } from '../../ports/batches.ts'
 import type { Context } from '../context.ts'
 
 /**
@@ -25,8 +25,8 @@ export async function submitBatch(
   const id =
     idempotencyKey === undefined
       ? ownId
-      : await context.batches.claim({ owner, idempotencyKey, batch: ownId })
-  const known = id === ownId ? undefined : await context.jobs.readBatch(id)
+      : await context.batchList.claim({ owner, idempotencyKey, batch: ownId })
+  const known = id === ownId ? undefined : await context.batches.readBatch(id)
   if (known !== undefined) return { batch: known, isNew: false }
   // Whoever claimed it first may have died before it was there: then it is made here.
   const createdAt = timeOfId(id) ?? context.clock.now()
@@ -42,11 +42,11 @@ export async function submitBatch(
     workedOnUntil: 0,
   }
   // Listed first: an entry without a batch is passed over, a batch without an entry would never be seen.
-  await context.batches.put(batch)
+  await context.batchList.put(batch)
   // Before the batch is there as well: one that nobody looks at would stay as it is for ever.
   await context.messages.sendBatchTask(
     { task: 'register', batch: batch.batch },
     context.clock.now() + timing.registerLookMs,
   )
-  return { batch: await context.jobs.openBatch(batch), isNew: true }
+  return { batch: await context.batches.openBatch(batch), isNew: true }
 }

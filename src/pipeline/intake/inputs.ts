@@ -9,7 +9,8 @@ import {
 import { limits } from '../../core/limits.ts'
 import type { AskedRequest, ImageRequest, Submission } from '../../core/requests/submission.ts'
 import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
-import type { InputStore, JobRef } from '../../ports.ts'
+import type { InputStore } from '../../ports/inputs.ts'
+import type { JobRef } from '../../ports/jobs.ts'
 import type { Context } from '../context.ts'
 
 /** What was seen of inputs while many jobs were checked: a batch may name one mask a hundred thousand times. */

@@ -4,7 +4,7 @@ import { inboxName, keyOf, ownerOfInbox, type InboxOf } from '../../core/jobs/ke
 import { isSameRequest, type AskedRequest, type Submission } from '../../core/requests/submission.ts'
 import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
 import { localCaller, type Caller } from '../../core/caller.ts'
-import type { JobRef } from '../../ports.ts'
+import type { JobRef } from '../../ports/jobs.ts'
 import { announce } from '../pacing/announce.ts'
 import type { Context } from '../context.ts'
 import { accept } from './accept.ts'

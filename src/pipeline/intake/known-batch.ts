@@ -1,4 +1,4 @@
-import type { Batch } from '../../ports.ts'
+import type { Batch } from '../../ports/batches.ts'
 import type { Context } from '../context.ts'
 import type { BatchRef } from '../pacing/flows.ts'
 import { plainTerms } from '../../core/budget/fairness.ts'
@@ -10,7 +10,7 @@ const batchesSeenMax = 10_000
 export async function knownBatch(context: Context, name: string): Promise<Batch | undefined> {
   const known = context.seen.batches.get(name)
   if (known !== undefined) return known
-  const read = await context.jobs.readBatch(name)
+  const read = await context.batches.readBatch(name)
   if (read !== undefined) await rememberBatch(context, name, Promise.resolve(read))
   return read
 }
@@ -44,8 +44,8 @@ export async function openBatch(
   ref: BatchRef,
   owner: string | null = null,
 ): Promise<Batch> {
-  const opened = await context.jobs.openBatch(newBatch(context, ref, owner))
-  await context.batches.put(opened)
+  const opened = await context.batches.openBatch(newBatch(context, ref, owner))
+  await context.batchList.put(opened)
   return opened
 }
 

@@ -2,7 +2,8 @@ import { committedMicroUsd, jobCounts } from '../../core/jobs/counters.ts'
 import { isAtCap, isHalted, termsOf, type Flow } from '../../core/budget/fairness.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
-import type { Batch, Pool, Versioned } from '../../ports.ts'
+import type { Batch } from '../../ports/batches.ts'
+import type { Pool, Versioned } from '../../ports/budget.ts'
 import type { Context } from '../context.ts'
 import { lookAt, type Line } from './waiting-lines.ts'
 
@@ -54,7 +55,7 @@ export async function lookAtCaps(
   const looked = await Promise.all(
     atCap.map(async ({ batch, capMicroUsd }) => {
       const [stored, [waiting]] = await Promise.all([
-        context.jobs.getBatch(batch),
+        context.batches.getBatch(batch),
         context.jobs.firstWaiting({ batch, limit: 1 }),
       ])
       if (stored === undefined || waiting === undefined) return { batch, isFreed: false, isUnderWay: false }
@@ -105,7 +106,7 @@ export async function countBacklog(
     (flow.backlog?.at ?? 0) < (first.backlog?.at ?? 0) ? flow : first,
   )
   if (oldest.backlog !== null && now - oldest.backlog.at < backlogKnownMs) return undefined
-  const stored = await context.jobs.getBatch(oldest.batch)
+  const stored = await context.batches.getBatch(oldest.batch)
   return { batch: oldest.batch, waiting: stored === undefined ? 0 : jobCounts(stored.counters).waiting }
 }
 
@@ -122,7 +123,7 @@ export async function finishedAmong(
   const unfinalised: string[] = []
   const looked = await Promise.all(
     flows.map(async (flow): Promise<Finished[]> => {
-      const stored = await context.jobs.getBatch(flow.value.batch)
+      const stored = await context.batches.getBatch(flow.value.batch)
       if (stored === undefined) return [{ flow, batch: undefined }]
       const { waiting, running } = jobCounts(stored.counters)
       if (waiting + running > 0) return []
@@ -140,7 +141,7 @@ export async function finishedAmong(
 export async function removeFlow(context: Context, pool: string, { flow, batch }: Finished): Promise<void> {
   const terms = termsOf(flow.value)
   if (batch !== undefined && JSON.stringify(batch.terms) !== JSON.stringify(terms)) {
-    await context.jobs.saveTerms(batch.batch, terms)
+    await context.batches.saveTerms(batch.batch, terms)
   }
   await context.budgets.removeFlow({ pool, before: flow })
 }

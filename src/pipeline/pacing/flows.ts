@@ -16,13 +16,13 @@ export async function changeFlow(
 
 /** The flow of a batch that has none: its terms are kept in the batch's own row. */
 async function freshFlow(context: Context, batch: string): Promise<Flow> {
-  const stored = await context.jobs.readBatch(batch)
+  const stored = await context.batches.readBatch(batch)
   return newFlow(batch, { share: context.shareOf(batch), ...stored })
 }
 
 /** The next job might cost more than the cap leaves. */
 export async function haltAtCap(context: Context, { pool, batch }: BatchRef): Promise<void> {
-  const stored = await context.jobs.getBatch(batch)
+  const stored = await context.batches.getBatch(batch)
   await changeFlow(context, { pool, batch }, (flow) => {
     if (flow.capMicroUsd === null || isHalted(flow)) return undefined
     const { spentMicroUsd = 0, unsureMicroUsd = 0, reservedMicroUsd = 0 } = stored?.counters ?? {}
@@ -40,7 +40,7 @@ function dollars(microUsd: number): string {
 /** Call it when a job was refused: Azure blocks a resource whose prompts are refused too often. */
 export async function noticeRefusals(context: Context, { pool, batch }: BatchRef): Promise<void> {
   const [stored, flow] = await Promise.all([
-    context.jobs.getBatch(batch),
+    context.batches.getBatch(batch),
     context.budgets.readFlow({ pool, batch }),
   ])
   if (stored === undefined || flow === undefined || isHalted(flow.value)) return

@@ -1,5 +1,5 @@
 import { timing } from '../../core/timing.ts'
-import type { TickState } from '../../ports.ts'
+import type { TickState } from '../../ports/budget.ts'
 import { ticksSeen, type Context } from '../context.ts'
 
 /**

@@ -12,7 +12,9 @@ import { byTag, goesOn, isHalted, turns, withShares } from '../../core/budget/fa
 import { topPaces } from '../../core/budget/level.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
-import type { Pool, PoolChange, SlotGrant, TickMessage, TickState } from '../../ports.ts'
+import type { Pool, PoolChange, TickState } from '../../ports/budget.ts'
+import type { TickMessage } from '../../ports/messages.ts'
+import type { SlotGrant } from '../../ports/jobs.ts'
 import { poolNamed, ticksSeen, type Context, type PoolSettings } from '../context.ts'
 import {
   countBacklog,

@@ -41,7 +41,7 @@ async function countsOf(
   flows: readonly Flow[],
 ): Promise<{ readonly waiting: number; readonly running: number }> {
   const exact = await Promise.all(
-    flows.slice(0, limits.reportedBatchesMax).map(async ({ batch }) => context.jobs.getBatch(batch)),
+    flows.slice(0, limits.reportedBatchesMax).map(async ({ batch }) => context.batches.getBatch(batch)),
   )
   const counts = exact.flatMap((stored) => (stored === undefined ? [] : [jobCounts(stored.counters)]))
   const others = flows.slice(limits.reportedBatchesMax)

@@ -1,6 +1,7 @@
 import { newLedger, underSettings, type Ledger } from '../../core/budget/ledger.ts'
 import { isHalted, newFlow, withShares, type Flow } from '../../core/budget/fairness.ts'
-import type { Batch, Versioned } from '../../ports.ts'
+import type { Batch } from '../../ports/batches.ts'
+import type { Versioned } from '../../ports/budget.ts'
 import { poolNamed, type Context } from '../context.ts'
 import type { BatchRef } from './flows.ts'
 

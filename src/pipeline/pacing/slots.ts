@@ -2,7 +2,7 @@ import { horizonMs, spacingMs, takeSlot, type Ledger, type Slot } from '../../co
 import type { Flow, Turns } from '../../core/budget/fairness.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
-import type { SlotGrant, WaitingJob } from '../../ports.ts'
+import type { SlotGrant, WaitingJob } from '../../ports/jobs.ts'
 import type { Context } from '../context.ts'
 import { lookAt, takeDue, withoutJobs, type Line } from './waiting-lines.ts'
 

@@ -1,5 +1,5 @@
 import { priorityLines } from '../../core/jobs/keys.ts'
-import type { WaitingJob } from '../../ports.ts'
+import type { WaitingJob } from '../../ports/jobs.ts'
 import type { Context } from '../context.ts'
 
 /** What is known of a flow's waiting line after a round: its jobs by priority, in order of their due times. */

@@ -1,6 +1,6 @@
 import { type Job, cancelled } from '../../core/jobs/job.ts'
 import type { Context } from '../context.ts'
-import type { JobRef } from '../../ports.ts'
+import type { JobRef } from '../../ports/jobs.ts'
 import { tellJobEnd } from '../webhooks/webhooks.ts'
 
 export type JobCancelled =

@@ -9,7 +9,7 @@ import {
 } from '../../core/budget/ledger.ts'
 import { attemptsAllowed, badAnswer, decide, type ModelFailure } from '../../core/jobs/failure.ts'
 import { failed, retried, snoozed, type Job } from '../../core/jobs/job.ts'
-import type { WorkMessage } from '../../ports.ts'
+import type { WorkMessage } from '../../ports/messages.ts'
 import { announce, nudge } from '../pacing/announce.ts'
 import { noticeRefusals } from '../pacing/flows.ts'
 import type { Context } from '../context.ts'

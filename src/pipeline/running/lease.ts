@@ -2,7 +2,7 @@ import { isInRun, renewed, type Job } from '../../core/jobs/job.ts'
 import { jobId } from '../../core/jobs/keys.ts'
 import { errorCode } from '../../core/log-event.ts'
 import { timing } from '../../core/timing.ts'
-import type { JobSnapshot } from '../../ports.ts'
+import type { JobSnapshot } from '../../ports/jobs.ts'
 import type { Context } from '../context.ts'
 
 /** A running job, held against the rescue for as long as its run lasts. */

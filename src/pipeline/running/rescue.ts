@@ -3,7 +3,7 @@ import { failed, isGivenUp, retried, succeeded, unslotted, type Job } from '../.
 import { isSyncLine, jobId } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
-import type { JobRef } from '../../ports.ts'
+import type { JobRef } from '../../ports/jobs.ts'
 import { announce, nudge } from '../pacing/announce.ts'
 import { answered, type Context } from '../context.ts'
 import { tellJobEnd } from '../webhooks/webhooks.ts'

@@ -1,11 +1,11 @@
 import { isFinal, isInRun, snoozed, unslotted, type Job } from '../../core/jobs/job.ts'
 import { errorCode } from '../../core/log-event.ts'
 import { timing } from '../../core/timing.ts'
-import type { JobSnapshot } from '../../ports.ts'
+import type { JobSnapshot } from '../../ports/jobs.ts'
 import { announce } from '../pacing/announce.ts'
 import type { Context } from '../context.ts'
-import type { Lease } from './lease.ts'
 import { tellJobEnd } from '../webhooks/webhooks.ts'
+import type { Lease } from './lease.ts'
 
 /** What became of one run of a job. `stale`: the message spoke of a slot that the job no longer has. */
 export type RunOutcome =

@@ -1,6 +1,6 @@
 import { jobId } from '../../core/jobs/keys.ts'
 import type { LogFacts } from '../../core/log-event.ts'
-import type { WorkMessage } from '../../ports.ts'
+import type { WorkMessage } from '../../ports/messages.ts'
 import type { Context } from '../context.ts'
 import type { RunOutcome } from './run-end.ts'
 

@@ -4,12 +4,12 @@ import { limits } from '../../core/limits.ts'
 import { errorCode } from '../../core/log-event.ts'
 import type { Submission } from '../../core/requests/submission.ts'
 import { timing } from '../../core/timing.ts'
-import type { JobRef } from '../../ports.ts'
-import { cancelJob, type JobCancelled } from './cancel-job.ts'
+import type { JobRef } from '../../ports/jobs.ts'
 import type { Context } from '../context.ts'
 import { requestRef, takeSubmission, type Asked, type TakenRequest } from '../intake/intake.ts'
 import { budgetStatus, estimateStart } from '../status/status.ts'
 import { flowOf } from '../pacing/pool-view.ts'
+import { cancelJob, type JobCancelled } from './cancel-job.ts'
 
 /** A call whose sender stays on the line until its images are there. */
 export type SyncCall = {

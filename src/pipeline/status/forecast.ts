@@ -123,7 +123,7 @@ async function timesOf(
   const [view, flow, stored] = await Promise.all([
     viewPool(context, pool),
     flowOf(context, { pool, batch }, { owner: caller.key }),
-    context.jobs.getBatch(batch),
+    context.batches.getBatch(batch),
   ])
   const expected = isHalted(flow) ? undefined : outlook(view, batch, context.clock.now())
   if (expected === undefined) return { startAt: null, finishAt: null }

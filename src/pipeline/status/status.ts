@@ -18,7 +18,8 @@ import { estimateFinishAt, estimateStartAt, outlook } from '../../core/budget/es
 import { isHalted, termsOf, type Terms } from '../../core/budget/fairness.ts'
 import type { Image, Job } from '../../core/jobs/job.ts'
 import { limits } from '../../core/limits.ts'
-import type { Batch, JobRef } from '../../ports.ts'
+import type { Batch } from '../../ports/batches.ts'
+import type { JobRef } from '../../ports/jobs.ts'
 import type { Context } from '../context.ts'
 import { flowOf, ledgersNow, viewPool } from '../pacing/pool-view.ts'
 
@@ -49,7 +50,7 @@ export async function estimateStart(context: Context, job: Job): Promise<number 
 }
 
 async function waitingIn(context: Context, batch: string): Promise<number> {
-  const stored = await context.jobs.getBatch(batch)
+  const stored = await context.batches.getBatch(batch)
   return stored === undefined ? 0 : jobCounts(stored.counters).waiting
 }
 
@@ -98,7 +99,7 @@ export function newBatchStatus({
 /** Reads the batch's row, its counters and its flow, whatever the batch's size. */
 export async function batchStatus(context: Context, batch: string): Promise<BatchStatus | undefined> {
   const now = context.clock.now()
-  const stored = await context.jobs.getBatch(batch)
+  const stored = await context.batches.getBatch(batch)
   if (stored === undefined) return undefined
   const { counters } = stored
   const { pool, createdAt } = stored.batch

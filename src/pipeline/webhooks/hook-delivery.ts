@@ -13,7 +13,8 @@ import {
   type HookEvent,
   type WebhookAnswer,
 } from '../../core/batches/webhook.ts'
-import type { HookMessage, WebhookSender } from '../../ports.ts'
+import type { HookMessage } from '../../ports/messages.ts'
+import type { WebhookSender } from '../../ports/webhooks.ts'
 import type { Context } from '../context.ts'
 import { webhookOf } from './webhooks.ts'
 
@@ -58,7 +59,7 @@ async function untrueEnd(
   message: Extract<HookMessage, { kind: 'event' }>,
 ): Promise<HookOutcome | undefined> {
   const { batch, event } = message
-  const progress = (await context.jobs.readBatch(batch))?.progress
+  const progress = (await context.batches.readBatch(batch))?.progress
   if (progress?.kind === 'finalizing') {
     const dueAt = context.clock.now() + timing.hookSettleMs
     await context.messages.sendHook(message, dueAt)
@@ -121,7 +122,7 @@ async function deliver(
 ): Promise<HookOutcome> {
   const { batch, event, tries } = message
   const { eventId, body } = event
-  if ((await context.jobs.readHookLog(batch))?.isGone === true) {
+  if ((await context.batches.readHookLog(batch))?.isGone === true) {
     return { kind: 'dropped', why: 'the receiver wants no more events' }
   }
   const sentAt = context.clock.now()
@@ -179,7 +180,7 @@ async function keep(
   const { eventId, type } = event
   const delivery = deliveryOf(answer, { eventId, type, ...rest })
   try {
-    await context.jobs.changeHookLog(batch, (log) => logged(log, delivery))
+    await context.batches.changeHookLog(batch, (log) => logged(log, delivery))
   } catch (error) {
     // Storage is away. That a receiver wants no more is more than shown: it is asked again.
     if (verdictOf(answer) === 'gone') throw error

@@ -5,7 +5,7 @@ import {
   StorageSharedKeyCredential,
   type UserDelegationKey,
 } from '@azure/storage-blob'
-import type { Clock } from '../../ports.ts'
+import type { Clock } from '../../ports/clock.ts'
 import type { StorageConnection } from '../connection.ts'
 
 /** How long a link to a blob works. */

@@ -11,10 +11,11 @@ import { z } from 'zod'
 import type { Image } from '../../core/jobs/job.ts'
 import { imageBlobNames, imageBlobStems, jobId } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
-import type { Clock, ImageStore, ImageOwner } from '../../ports.ts'
+import type { Clock } from '../../ports/clock.ts'
+import type { ImageStore, ImageOwner } from '../../ports/images.ts'
+import type { StorageConnection } from '../connection.ts'
 import { bytesOf } from './blob-bytes.ts'
 import { blobLinks } from './blob-links.ts'
-import type { StorageConnection } from '../connection.ts'
 
 export const imageContainer = 'images'
 
@@ -36,14 +37,14 @@ export function azureImageStore(connection: StorageConnection, clock: Pick<Clock
           }
           for (const blob of imageBlobNames(job, index, extension)) {
             const image: Image = { blob, ...properties }
-            const openContext = JSON.stringify({
+            const darkroom = JSON.stringify({
               ...facts,
               job: jobId(job),
               requestId: facts.requestId ?? null,
               count: images.length,
               image,
             })
-            if (await put(container.getBlockBlobClient(blob), { job, bytes, contentType, openContext })) {
+            if (await put(container.getBlockBlobClient(blob), { job, bytes, contentType, darkroom })) {
               return image
             }
           }
@@ -116,8 +117,8 @@ async function put(
     job,
     bytes,
     contentType,
-    openContext,
-  }: { job: ImageOwner; bytes: Uint8Array; contentType: string; openContext: string },
+    darkroom,
+  }: { job: ImageOwner; bytes: Uint8Array; contentType: string; darkroom: string },
 ): Promise<boolean> {
   let conditions: BlobRequestConditions = { ifNoneMatch: '*' }
   for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
@@ -128,7 +129,7 @@ async function put(
           blobContentType: contentType,
           blobCacheControl: 'private, max-age=31536000, immutable',
         },
-        metadata: { openContext },
+        metadata: { darkroom },
       })
       return true
     } catch (error) {

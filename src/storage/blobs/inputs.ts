@@ -2,7 +2,7 @@ import { buffer } from 'node:stream/consumers'
 import { webcrypto } from 'node:crypto'
 import { RestError } from '@azure/storage-blob'
 import { inputContainer, keptPrefix } from '../../core/requests/input-ref.ts'
-import type { InputStore } from '../../ports.ts'
+import type { InputStore } from '../../ports/inputs.ts'
 import type { StorageConnection } from '../connection.ts'
 
 /** Images that edits start from, in the container `inputs`. */

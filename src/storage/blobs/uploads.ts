@@ -3,7 +3,8 @@ import { fileOfUpload, choosePartsOf, type ChosenParts } from '../../core/upload
 import { timedId, timeOfId } from '../../core/timed-id.ts'
 import { fingerprint } from '../../core/fingerprint.ts'
 import { limits } from '../../core/limits.ts'
-import type { Clock, Closed, Completion, StagedPart, Upload, UploadFacts, UploadStore } from '../../ports.ts'
+import type { Clock } from '../../ports/clock.ts'
+import type { Closed, Completion, StagedPart, Upload, UploadFacts, UploadStore } from '../../ports/uploads.ts'
 import { fileRecords } from '../tables/file-records.ts'
 import type { Table } from '../tables/table.ts'
 import {

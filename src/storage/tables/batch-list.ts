@@ -1,6 +1,6 @@
 import { isSubmitted, timedId } from '../../core/timed-id.ts'
 import { fingerprint } from '../../core/fingerprint.ts'
-import type { Batch, BatchList } from '../../ports.ts'
+import type { Batch, BatchList } from '../../ports/batches.ts'
 import type { Table } from './table.ts'
 import { timeline } from './timeline.ts'
 

@@ -6,7 +6,7 @@ import type { BatchOrder } from '../../core/batches/batch-order.ts'
 import { termsOf, type Terms } from '../../core/budget/fairness.ts'
 import { priorities } from '../../core/requests/submission.ts'
 import { eventTypes, type HookLog } from '../../core/batches/webhook.ts'
-import type { Batch } from '../../ports.ts'
+import type { Batch } from '../../ports/batches.ts'
 import { parseStored } from '../parse-stored.ts'
 import type { Entity, Values } from './table.ts'
 

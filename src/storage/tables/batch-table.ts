@@ -1,6 +1,8 @@
+import { sum } from '../../core/jobs/counters.ts'
+import { countRows, readCounters } from './job-rows.ts'
 import { limits } from '../../core/limits.ts'
 import { emptyHookLog } from '../../core/batches/webhook.ts'
-import type { JobTable } from '../../ports.ts'
+import type { BatchTable } from '../../ports/batches.ts'
 import {
   batchRow,
   faultRow,
@@ -15,18 +17,6 @@ import {
   writeTerms,
 } from './batch-rows.ts'
 import type { Table, Write } from './table.ts'
-
-type BatchTable = Pick<
-  JobTable,
-  | 'openBatch'
-  | 'saveTerms'
-  | 'changeBatch'
-  | 'saveFaults'
-  | 'faults'
-  | 'readBatch'
-  | 'readHookLog'
-  | 'changeHookLog'
->
 
 /** The rows of the job table that belong to a batch, and to none of its jobs. */
 export function batchTable(table: Table): BatchTable {
@@ -93,6 +83,15 @@ export function batchTable(table: Table): BatchTable {
             : { kind: 'merge', row: hookRow, values, version: before.version }
         if ((await table.transact(batch, [write])).kind === 'committed') return
       }
+    },
+
+    async getBatch(batch) {
+      const [entity, ...counts] = await Promise.all(
+        [batchRow, ...countRows].map(async (row) => table.get({ partition: batch, row })),
+      )
+      if (entity === undefined) return undefined
+      const shards = counts.filter((shard) => shard !== undefined).map(readCounters)
+      return { batch: readBatch(batch, entity), counters: sum(shards) }
     },
   }
 }

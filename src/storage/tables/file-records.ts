@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { timeOfId } from '../../core/timed-id.ts'
-import { filePurposes, type FileFacts, type StoredFile } from '../../ports.ts'
+import { filePurposes, type FileFacts, type StoredFile } from '../../ports/files.ts'
 import { parseValues } from '../parse-stored.ts'
 import { expiryRow } from './row-keys.ts'
 import type { Table } from './table.ts'

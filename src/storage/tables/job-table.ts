@@ -4,16 +4,13 @@ import type { Job } from '../../core/jobs/job.ts'
 import { priorityLines, type IndexKind } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
-import type { Clock, IndexedJob, JobSnapshot, JobTable, SlotGrant, WaitingJob } from '../../ports.ts'
+import type { Clock } from '../../ports/clock.ts'
+import type { IndexedJob, JobSnapshot, JobTable, SlotGrant, WaitingJob } from '../../ports/jobs.ts'
 import { indexRowOf, parseIndexRow, sortableTime, type IndexRow } from './row-keys.ts'
-import { batchRow, readBatch } from './batch-rows.ts'
-import { batchTable } from './batch-table.ts'
 import {
   briefValues,
-  countRows,
   jobRow,
   jobRows,
-  readCounters,
   readJob,
   writeChangedJob,
   writeNewJob,
@@ -42,8 +39,6 @@ export function jobTable(
   }
 
   return {
-    ...batchTable(table),
-
     async add(job) {
       const { batch, key } = job
       const changeId = newId()
@@ -185,15 +180,6 @@ export function jobTable(
         ...(isBrief ? { only: briefValues } : {}),
       })
       return rows.map((entity) => readJob({ batch, key: entity.row.slice(jobRow('').length) }, entity))
-    },
-
-    async getBatch(batch) {
-      const [entity, ...counts] = await Promise.all(
-        [batchRow, ...countRows].map(async (row) => table.get({ partition: batch, row })),
-      )
-      if (entity === undefined) return undefined
-      const shards = counts.filter((shard) => shard !== undefined).map(readCounters)
-      return { batch: readBatch(batch, entity), counters: sum(shards) }
     },
   }
 }

@@ -1,6 +1,6 @@
 import { committedMicroUsd, noCounters, sum, type Counters } from '../../core/jobs/counters.ts'
 import { limits } from '../../core/limits.ts'
-import type { Clock } from '../../ports.ts'
+import type { Clock } from '../../ports/clock.ts'
 import { countRow, countRows, readCounters, writeCounters } from './job-rows.ts'
 import type { Table, Write } from './table.ts'
 

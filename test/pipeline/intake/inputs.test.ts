@@ -18,7 +18,7 @@ import {
 import { runTick } from '../../../src/pipeline/pacing/pacer.ts'
 import type { RunOutcome } from '../../../src/pipeline/running/run-end.ts'
 import { runJob } from '../../../src/pipeline/running/worker.ts'
-import type { OutgoingAnswer } from '../../../src/ports.ts'
+import type { OutgoingAnswer } from '../../../src/ports/outgoing.ts'
 import { assertRowsAgree } from '../../support/laws.ts'
 import { dataUrl, png } from '../../support/png.ts'
 import {
@@ -193,7 +193,7 @@ describe('at intake', () => {
     [{ image: dataUrl(Buffer.from('text')) }, { param: 'image', code: 'invalid_image' }],
   ])('%j is refused', async (fields, fault) => {
     expect(await ask(fields)).toMatchObject({ kind: 'invalid', fault })
-    expect(await context.jobs.getBatch('inbox-2026-11-23')).toBeUndefined()
+    expect(await context.batches.getBatch('inbox-2026-11-23')).toBeUndefined()
     const { job } = await take(fields)
     expect(job.phase).toMatchObject({ kind: 'failed', failure: { kind: 'invalid' } })
     expect(world.model.calls).toEqual([])

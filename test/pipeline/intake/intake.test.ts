@@ -136,12 +136,12 @@ test('messages that come together open their batch and wake its flow once, and a
   let opened = 0
   let woken = 0
   const counting = contextIn(world, {
-    jobs: {
-      ...context.jobs,
+    batches: {
+      ...context.batches,
       async openBatch(asked) {
         opened += 1
         if (opened === 1) throw new Error('storage is away')
-        return context.jobs.openBatch(asked)
+        return context.batches.openBatch(asked)
       },
     },
     budgets: {

@@ -10,7 +10,7 @@ import { nudge } from '../../../src/pipeline/pacing/announce.ts'
 import type { Context } from '../../../src/pipeline/context.ts'
 import { takeMessage } from '../../../src/pipeline/intake/intake.ts'
 import { runTick } from '../../../src/pipeline/pacing/pacer.ts'
-import type { TickState } from '../../../src/ports.ts'
+import type { TickState } from '../../../src/ports/budget.ts'
 import { assertEqualShares, assertNeverFasterThan, assertRowsAgree } from '../../support/laws.ts'
 import {
   batch,
@@ -519,7 +519,7 @@ test('what was decided for a batch outlives its flow, and its next job goes by i
   await world.clock.run(context.jobs.cancelQueued({ batch, limit: 9, now: world.clock.now() }))
   await tickOn(world, context, { until: world.clock.now() + 200_000 })
   expect((await context.budgets.read('pool')).flows).toEqual([])
-  expect((await context.jobs.readBatch(batch))?.terms).toEqual(terms)
+  expect((await context.batches.readBatch(batch))?.terms).toEqual(terms)
   const another = contextIn(world)
   await world.clock.run(takeMessage(another, messageOf('another')))
   expect((await context.budgets.readFlow({ pool: 'pool', batch }))?.value).toMatchObject(terms)

@@ -10,7 +10,8 @@ import { runTick } from '../../../src/pipeline/pacing/pacer.ts'
 import { rescue } from '../../../src/pipeline/running/rescue.ts'
 import type { RunOutcome } from '../../../src/pipeline/running/run-end.ts'
 import { giveUpSlot, runJob } from '../../../src/pipeline/running/worker.ts'
-import type { ModelAnswer, WorkMessage } from '../../../src/ports.ts'
+import type { ModelAnswer } from '../../../src/ports/model.ts'
+import type { WorkMessage } from '../../../src/ports/messages.ts'
 import { assertRowsAgree } from '../../support/laws.ts'
 import {
   batch,

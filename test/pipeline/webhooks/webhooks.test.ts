@@ -28,7 +28,7 @@ beforeEach(async () => {
 })
 
 async function open(name: string, webhook: { url: string; perJob: boolean } | null): Promise<void> {
-  await context.jobs.openBatch({
+  await context.batches.openBatch({
     batch: name,
     pool: 'pool',
     owner: null,
@@ -223,11 +223,11 @@ describe('the end of a job', () => {
     let reads = 0
     const counting: Context = {
       ...context,
-      jobs: {
-        ...context.jobs,
+      batches: {
+        ...context.batches,
         readBatch: async (name) => {
           reads += 1
-          return context.jobs.readBatch(name)
+          return context.batches.readBatch(name)
         },
       },
     }
@@ -269,15 +269,18 @@ describe('the end of a batch', () => {
   it('is not told where jobs were asked for again before it was written', async () => {
     await tellBatchEnd(context, end)
     const registered = { kind: 'registered', validatedAt: 1, total: 4 } as const
-    await context.jobs.changeBatch(batch, (stored) => ({ ...stored, progress: registered }))
+    await context.batches.changeBatch(batch, (stored) => ({ ...stored, progress: registered }))
     const [sent] = world.messages.hooks.splice(0)
     expect(await deliverHook(context, sent!.message)).toMatchObject({ kind: 'dropped' })
     const finalizing = { ...registered, kind: 'finalizing', finalizingAt: 2 } as const
     const files = { outputFileId: end.outputFileId, errorFileId: end.errorFileId }
-    await context.jobs.changeBatch(batch, (stored) => ({ ...stored, progress: { ...finalizing, ...files } }))
+    await context.batches.changeBatch(batch, (stored) => ({
+      ...stored,
+      progress: { ...finalizing, ...files },
+    }))
     expect(await deliverHook(context, sent!.message)).toMatchObject({ kind: 'unfinished' })
     const others = { kind: 'finished', finishedAt: 3, outputFileId: 'file-another' } as const
-    await context.jobs.changeBatch(batch, (stored) => ({
+    await context.batches.changeBatch(batch, (stored) => ({
       ...stored,
       progress: { ...finalizing, ...files, ...others },
     }))
@@ -330,7 +333,7 @@ describe('an event that is not taken', () => {
 
   it('is tried no more often where its tries cannot be noted, and once where it is taken', async () => {
     const changeHookLog = async (): Promise<void> => Promise.reject(new Error('storage is away'))
-    const forgetful = contextIn(world, { jobs: { ...context.jobs, changeHookLog } })
+    const forgetful = contextIn(world, { batches: { ...context.batches, changeHookLog } })
     answers(...Array.from({ length: 20 }, () => status(500)))
     await tellBatchEnd(context, end)
     const outcomes = await deliverUntil(world.clock.now() + 3 * day, [forgetful])
@@ -438,11 +441,11 @@ describe('an event that is not taken', () => {
 
   it('is shown with its batch: the newest five tries', async () => {
     answers(status(500), { kind: 'failed', code: 'ECONNREFUSED' })
-    expect(await context.jobs.readHookLog(batch)).toBeUndefined()
+    expect(await context.batches.readHookLog(batch)).toBeUndefined()
     await tellBatchEnd(context, end)
     const { visibleAt } = world.messages.hooks[0]!
     await deliverUntil(visibleAt + 60_000)
-    const shown = await context.jobs.readHookLog(batch)
+    const shown = await context.batches.readHookLog(batch)
     const { eventId } = world.webhooks.sent[0]!
     expect(shown).toEqual({
       isGone: false,

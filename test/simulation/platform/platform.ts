@@ -1,4 +1,4 @@
-import type { Chance } from '../../../src/ports.ts'
+import type { Chance } from '../../../src/ports/clock.ts'
 import type { Host, HostedQueue } from '../world.ts'
 import { hostJson, polledQueue } from './polled-queue.ts'
 import { scaleController, type ScaleReport } from './scale-controller.ts'

@@ -1,4 +1,4 @@
-import type { Chance } from '../../../src/ports.ts'
+import type { Chance } from '../../../src/ports/clock.ts'
 import type { VirtualClock } from '../../support/virtual-clock.ts'
 import type { Instance } from '../instance.ts'
 import { hostJson, type Listener, type PolledQueue } from './polled-queue.ts'
