@@ -16,7 +16,10 @@ import { decodeBase64 } from './model/base64.ts'
 import { modelByDeployment } from './model/by-deployment.ts'
 import { webhookSender } from './outbound/webhook-sender.ts'
 import { guardedFetch } from './outbound/guarded-fetch.ts'
-import { nothingSeen, type Costs, type Context, type PoolSettings as Pool } from './pipeline/context.ts'
+import { newCaches } from './pipeline/caches.ts'
+import { newCapacity } from './pipeline/capacity.ts'
+import { tickWatches } from './pipeline/tick-watch.ts'
+import { type Costs, type Context, type PoolSettings as Pool } from './pipeline/context.ts'
 import { eventLog, type EventLog } from './log/event-log.ts'
 import { writeLine } from './log/invocation.ts'
 import type { Clock } from './ports/clock.ts'
@@ -142,9 +145,11 @@ async function open(settings: Settings): Promise<Context> {
     shareOf: (batch) => shareOf(settings.batchShares, batch),
     isTenant: (owner) => settings.apiKeys.some(({ name, isAdmin }) => name === owner && !isAdmin),
     ownerWeight: (owner) => settings.apiKeys.find(({ name }) => name === owner)?.weight ?? 1,
-    jobsAtOnce: limits.jobsAtOnce,
+    capacity: newCapacity(limits.jobsAtOnce),
+    ticksOf: tickWatches(),
     stopping: stopping.signal,
-    seen: nothingSeen(),
+    caches: newCaches(),
+    ledgerChanges: new Map(),
   }
 }
 

@@ -15,18 +15,16 @@ export type Hands = {
   empty(): void
 }
 
-export function handsOf({ seen }: Pick<Context, 'seen'>): Hands {
-  let inHand = 0
+export function handsOf({ capacity }: Pick<Context, 'capacity'>): Hands {
+  const releases: (() => void)[] = []
   return {
     take(bytes) {
-      if (seen.uploadBytes + bytes > limits.uploadsInHandBytesMax) return false
-      seen.uploadBytes += bytes
-      inHand += bytes
-      return true
+      const release = capacity.uploads.take(bytes)
+      if (release !== undefined) releases.push(release)
+      return release !== undefined
     },
     empty() {
-      seen.uploadBytes -= inHand
-      inHand = 0
+      for (const release of releases.splice(0)) release()
     },
   }
 }

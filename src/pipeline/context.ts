@@ -1,14 +1,15 @@
-import { neverAtWork, type AtWork } from '../core/budget/at-work.ts'
+import type { Caches } from './caches.ts'
+import type { Capacity } from './capacity.ts'
+import type { TickWatch } from './tick-watch.ts'
 import type { Ledger, QuotaLimits } from '../core/budget/ledger.ts'
-import type { Flow } from '../core/budget/fairness.ts'
 import type { ExpectedCost } from '../core/costs/cost.ts'
 import type { OnUnknown } from '../core/jobs/failure.ts'
 import type { Image, Job, Usage } from '../core/jobs/job.ts'
 import type { AskedRequest } from '../core/requests/submission.ts'
 import type { SubmissionParser } from '../core/requests/submission-parser.ts'
 import { timing } from '../core/timing.ts'
-import type { Batch, BatchList, BatchTable } from '../ports/batches.ts'
-import type { BudgetTable, Pool } from '../ports/budget.ts'
+import type { BatchList, BatchTable } from '../ports/batches.ts'
+import type { BudgetTable } from '../ports/budget.ts'
 import type { FileStore } from '../ports/files.ts'
 import type { Outgoing } from '../ports/outgoing.ts'
 import type { UploadStore } from '../ports/uploads.ts'
@@ -21,7 +22,7 @@ import type { JobTable } from '../ports/jobs.ts'
 import type { Log } from '../ports/log.ts'
 import type { Chance, Clock } from '../ports/clock.ts'
 
-/** What the uses of the pipeline share: the ports, the settings they go by, and what this instance has seen. */
+/** What the uses of the pipeline share: the ports, the settings they go by, and what this instance knows and has in hand. */
 export type Context = {
   readonly clock: Clock
   readonly chance: Chance
@@ -59,11 +60,15 @@ export type Context = {
   readonly isTenant: (owner: string | null) => boolean
   /** An API key's part of its pool beside other keys. */
   readonly ownerWeight: (owner: string) => number
-  /** Jobs that the functions host lets one instance have in hand. */
-  readonly jobsAtOnce: number
   /** Aborted when this instance is asked to stop: no further call starts here. */
   readonly stopping: AbortSignal
-  readonly seen: Seen
+  /** What this instance has in hand, and how much more it can take. */
+  readonly capacity: Capacity
+  /** What this instance knows of a pool's ticks. */
+  readonly ticksOf: (pool: string) => TickWatch
+  readonly caches: Caches
+  /** Changes of a quota's ledger that wait for the one under way, to be written together. */
+  readonly ledgerChanges: Map<string, LedgerChange[]>
 }
 
 export type PoolSettings = {
@@ -82,83 +87,10 @@ export type Costs = {
   readonly prices: { readonly model: string; readonly asOf: string; readonly source: string }
 }
 
-/**
- * What this instance knows without looking again, and until when it may rely on it. Losing it costs a few reads;
- * nothing depends on two instances knowing the same.
- */
-export type Seen = {
-  /** Batches that exist, once the promise is kept. */
-  readonly batches: Map<string, Promise<Batch>>
-  /** Since when each batch's flow is known to stand in the pool, awake, once the promise is kept. */
-  readonly flows: Map<string, { readonly since: number; readonly woken: Promise<Flow> }>
-  readonly ticks: Map<string, TicksSeen>
-  /** Jobs in hand on this instance, held or running. */
-  running: number
-  /** Since when it has been at work without a rest. */
-  atWork: AtWork
-  /** Of the images held for edits. */
-  inputBytes: number
-  /** Events of webhooks under way, by the receiver's host. */
-  readonly deliveries: Map<string, number>
-  /** Of the large requests that are being sent to it. */
-  uploadBytes: number
-  /** Synchronous calls that it waits for. */
-  syncCalls: number
-  /** When this instance was last so full that its messages had to wait for it. */
-  crowdedAt: number
-  readonly ledgers: Map<string, { readonly ledger: Promise<Ledger | undefined>; readonly readAt: number }>
-  /** Changes of a ledger that wait for the one under way, to be written together. */
-  readonly ledgerChanges: Map<string, LedgerChange[]>
-  readonly pools: Map<string, { readonly pool: Promise<Pool>; readonly readAt: number }>
-}
-
 export type LedgerChange = {
   readonly change: (ledger: Ledger) => Ledger | undefined
   readonly resolve: (ledger: Ledger | undefined) => void
   readonly reject: (reason: unknown) => void
-}
-
-export type TicksSeen = {
-  /** No tick is missing before this time. */
-  expectedUntil: number
-  /** When it was last seen here that nobody had listened for a tick. */
-  foundColdAt: number
-  /** This instance has run one, or got the message of one. */
-  isAwake: boolean
-  /** When this instance last looked whether a tick was lost. */
-  lookedAt: number
-  /** The nudge under way, and the one that follows it. */
-  nudge: { readonly done: Promise<void>; next: Promise<void> | undefined } | undefined
-}
-
-export function nothingSeen(): Seen {
-  return {
-    batches: new Map(),
-    flows: new Map(),
-    ticks: new Map(),
-    running: 0,
-    atWork: neverAtWork,
-    inputBytes: 0,
-    deliveries: new Map(),
-    uploadBytes: 0,
-    syncCalls: 0,
-    crowdedAt: -Infinity,
-    ledgers: new Map(),
-    ledgerChanges: new Map(),
-    pools: new Map(),
-  }
-}
-
-export function ticksSeen({ seen }: Context, pool: string): TicksSeen {
-  const known = seen.ticks.get(pool) ?? {
-    expectedUntil: 0,
-    foundColdAt: -Infinity,
-    isAwake: false,
-    lookedAt: 0,
-    nudge: undefined,
-  }
-  seen.ticks.set(pool, known)
-  return known
 }
 
 /**
@@ -180,8 +112,8 @@ export function answered(
   const { usage, requestId, finishedAt: answeredAt } = facts
   const now = context.clock.now()
   const isLate = now - answeredAt > timing.foundLateMs
-  const costs = poolNamed(context, job.pool)?.costs
-  const costMicroUsd = job.request === null ? 0 : (costs?.actualMicroUsd(job.request, usage) ?? 0)
+  const costMicroUsd =
+    job.request === null ? 0 : costsOf(context, job.pool).actualMicroUsd(job.request, usage)
   return {
     images,
     usage,
@@ -190,6 +122,14 @@ export function answered(
     finishedAt: isLate ? now : answeredAt,
     answeredAt: isLate ? answeredAt : undefined,
   }
+}
+
+/** Throws for a pool that the settings do not have: its calls do cost something, and nobody knows how much. */
+export function costsOf({ pools }: Pick<Context, 'pools'>, name: string): Costs {
+  const pool = pools.find((each) => each.name === name)
+  if (pool === undefined)
+    throw new Error(`pool ${name} is not in the settings, so nobody knows what its calls cost`)
+  return pool.costs
 }
 
 export function poolNamed({ pools }: Context, name: string): PoolSettings | undefined {

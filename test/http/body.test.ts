@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { limits } from '../../src/core/limits.ts'
-import { nothingSeen } from '../../src/pipeline/context.ts'
+import { newCapacity } from '../../src/pipeline/capacity.ts'
 import { boundedText } from '../../src/http/body.ts'
 import { letPass } from '../../src/http/chunks.ts'
 import { handsOf } from '../../src/http/hands.ts'
@@ -62,24 +62,25 @@ describe('boundedText', () => {
   })
 
   test('takes what is larger than usual into its hands while it comes, and is refused when there is no room', async () => {
-    const seen = nothingSeen()
+    const capacity = newCapacity(limits.jobsAtOnce)
     const large = limits.requestBodyBytesMax + 1_000
-    const hands = handsOf({ seen })
+    const hands = handsOf({ capacity })
     const bounds = { bytesMax: 2 * large, hands }
     expect(await boundedText(request('x'.repeat(large)), bounds)).toHaveLength(large)
-    expect(seen.uploadBytes).toBe(2_000)
+    expect(capacity.uploads.inUse()).toBe(2_000)
     hands.empty()
-    expect(seen.uploadBytes).toBe(0)
-    seen.uploadBytes = limits.uploadsInHandBytesMax - 1_999
+    expect(capacity.uploads.inUse()).toBe(0)
+    capacity.uploads.add(limits.uploadsInHandBytesMax - 1_999)
     expect(await refusal(boundedText(request('x'.repeat(large)), bounds))).toEqual([503, 'instance_full'])
     expect(await boundedText(request('x'.repeat(large - 1_000)), bounds)).toHaveLength(large - 1_000)
   })
 
   test('a body that is refused is read no further than its sender needs to hear it', async () => {
     const mib = 1024 * 1024
-    const seen = { ...nothingSeen(), uploadBytes: limits.uploadsInHandBytesMax }
+    const capacity = newCapacity(limits.jobsAtOnce)
+    capacity.uploads.add(limits.uploadsInHandBytesMax)
     const endless = pieces(Array.from({ length: 1_000 }, () => mib))
-    const bounds = { bytesMax: 900 * mib, hands: handsOf({ seen }) }
+    const bounds = { bytesMax: 900 * mib, hands: handsOf({ capacity }) }
     expect(await refusal(boundedText(request(endless.stream), bounds))).toEqual([503, 'instance_full'])
     expect(endless.pulled()).toBeLessThanOrEqual(limits.drainedBytesMax / mib + 3)
   })

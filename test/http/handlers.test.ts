@@ -15,7 +15,7 @@ import type { Context } from '../../src/pipeline/context.ts'
 import { changeLedger } from '../../src/pipeline/pacing/ledgers.ts'
 import { SettingsError } from '../../src/settings.ts'
 import { dataUrl, png } from '../support/png.ts'
-import { deployment, newWorld, contextIn, type World } from '../support/context.ts'
+import { deployment, newWorld, contextIn, type World, setInUse } from '../support/context.ts'
 
 let world: World
 let context: Context
@@ -181,13 +181,13 @@ describe('POST /v1/jobs', () => {
   it('holds what comes only while it comes, and answers 503 when there is no room for it', async () => {
     const image = `data:image/png;base64,${'A'.repeat(2 * limits.requestBodyBytesMax)}`
     expect((await post({ prompt: 'a hat', image })).status).toBe(400)
-    expect(context.seen.uploadBytes).toBe(0)
-    context.seen.uploadBytes = limits.uploadsInHandBytesMax
+    expect(context.capacity.uploads.inUse()).toBe(0)
+    setInUse(context.capacity.uploads, limits.uploadsInHandBytesMax)
     await expect(post({ prompt: 'a hat', image })).rejects.toMatchObject({
       answer: { status: 503, code: 'instance_full' },
     })
     expect((await post({ prompt: 'a fox' })).status).toBe(202)
-    expect(context.seen.uploadBytes).toBe(limits.uploadsInHandBytesMax)
+    expect(context.capacity.uploads.inUse()).toBe(limits.uploadsInHandBytesMax)
   })
 
   it.each(['', 'x'.repeat(257), 'schlüssel'])('answers 400 to the Idempotency-Key %j', async (key) => {

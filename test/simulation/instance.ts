@@ -1,9 +1,12 @@
-import { nothingSeen, type Context } from '../../src/pipeline/context.ts'
+import { type Context } from '../../src/pipeline/context.ts'
 import type { Chance, Clock } from '../../src/ports/clock.ts'
 import type { ImageModel } from '../../src/ports/model.ts'
 import type { ImageStore } from '../../src/ports/images.ts'
 import type { Messages } from '../../src/ports/messages.ts'
 import type { Log } from '../../src/ports/log.ts'
+import { newCaches } from '../../src/pipeline/caches.ts'
+import { newCapacity } from '../../src/pipeline/capacity.ts'
+import { tickWatches } from '../../src/pipeline/tick-watch.ts'
 import { batchTable } from '../../src/storage/tables/batch-table.ts'
 import { batchList } from '../../src/storage/tables/batch-list.ts'
 import { budgetTable } from '../../src/storage/tables/budget-table.ts'
@@ -49,10 +52,9 @@ export type InstanceSettings = {
     readonly messages: Messages
   }
   readonly deployments: ReadonlyMap<string, SimulatedDeployment>
-  readonly settings: Pick<
-    Context,
-    'parse' | 'pools' | 'attemptsMax' | 'onUnknown' | 'refusalShareMax' | 'jobsAtOnce'
-  >
+  readonly settings: Pick<Context, 'parse' | 'pools' | 'attemptsMax' | 'onUnknown' | 'refusalShareMax'>
+  /** What its functions host lets it have in hand. */
+  readonly jobsAtOnce: number
   /** Its machine's clock's difference from the world's, which is storage's; it corrects that as the product does. */
   readonly skewMs: number
   readonly storageMs: () => number
@@ -177,6 +179,8 @@ export function startInstance(world: InstanceSettings): Instance {
   const jobRows = reach(stores.jobs)
   const context: Context = {
     ...settings,
+    capacity: newCapacity(world.jobsAtOnce),
+    ticksOf: tickWatches(),
     shareOf: () => 1,
     isTenant: () => false,
     ownerWeight: () => 1,
@@ -217,7 +221,8 @@ export function startInstance(world: InstanceSettings): Instance {
     model,
     webhooks: memoryWebhooks(),
     stopping: stopping.signal,
-    seen: nothingSeen(),
+    caches: newCaches(),
+    ledgerChanges: new Map(),
   }
 
   return {

@@ -1,11 +1,15 @@
 import { profileOfDeployment } from '../../src/core/requests/profiles.ts'
 import { submissionParser } from '../../src/core/requests/submission-parser.ts'
 import { decodeBase64 } from '../../src/model/base64.ts'
-import { nothingSeen, type Costs, type Context } from '../../src/pipeline/context.ts'
+import { type Costs, type Context } from '../../src/pipeline/context.ts'
 import type { Job, Phase } from '../../src/core/jobs/job.ts'
 import type { Ledger, QuotaLimits } from '../../src/core/budget/ledger.ts'
 import type { JobRef } from '../../src/ports/jobs.ts'
 import type { WorkMessage } from '../../src/ports/messages.ts'
+import { newCaches } from '../../src/pipeline/caches.ts'
+import { newCapacity, type Share } from '../../src/pipeline/capacity.ts'
+import { tickWatches } from '../../src/pipeline/tick-watch.ts'
+import { limits } from '../../src/core/limits.ts'
 import { batchTable } from '../../src/storage/tables/batch-table.ts'
 import { batchList } from '../../src/storage/tables/batch-list.ts'
 import { budgetTable } from '../../src/storage/tables/budget-table.ts'
@@ -106,14 +110,21 @@ export function contextIn(world: World, own: Partial<Context> = {}): Context {
     shareOf: () => 1,
     isTenant: () => false,
     ownerWeight: () => 1,
-    jobsAtOnce: 96,
+    capacity: newCapacity(limits.jobsAtOnce),
+    ticksOf: tickWatches(),
     stopping: new AbortController().signal,
-    seen: nothingSeen(),
+    caches: newCaches(),
+    ledgerChanges: new Map(),
     ...own,
   }
 }
 
 let rooms = 0
+
+/** As if others had taken so much. */
+export function setInUse(share: Share, amount: number): void {
+  share.add(amount - share.inUse())
+}
 
 export const batch = 'batch-a'
 

@@ -6,7 +6,7 @@ import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { Batch } from '../../ports/batches.ts'
 import { announce, wake } from '../pacing/announce.ts'
-import { poolNamed, type Context } from '../context.ts'
+import { costsOf, type Context } from '../context.ts'
 import { tellBatchEnd } from '../webhooks/webhooks.ts'
 import { keepInputs } from '../intake/inputs.ts'
 import { cancelBatch } from './batches.ts'
@@ -166,6 +166,6 @@ async function jobOf(
   const request = await keepInputs(context, { batch, key }, read.submission.request)
   const prefix = order?.outputPrefix ?? null
   const output = prefix === null ? null : `${prefix}${key}`
-  const upperMicroUsd = poolNamed(context, pool)?.costs.upperMicroUsd(request) ?? 0
+  const upperMicroUsd = costsOf(context, pool).upperMicroUsd(request)
   return newJob({ ...ofBatch, key, customId, metadata, request, priority, output, upperMicroUsd })
 }

@@ -5,7 +5,7 @@ import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
 import type { Submission } from '../../core/requests/submission.ts'
 import type { JobRef } from '../../ports/jobs.ts'
 import { announce, nudge, wake } from '../pacing/announce.ts'
-import { poolNamed, type Context } from '../context.ts'
+import { costsOf, type Context } from '../context.ts'
 import { checkInputs, keepInputs } from './inputs.ts'
 import { knownBatch, openOnce } from './known-batch.ts'
 
@@ -37,7 +37,7 @@ export async function accept(
   }
   if (batchPool !== pool) return { kind: 'rejected', fault: modelMismatch(batch, { pool, batchPool }) }
   const request = await keepInputs(context, { batch, key }, submission.request)
-  const upperMicroUsd = poolNamed(context, pool)?.costs.upperMicroUsd(request) ?? 0
+  const upperMicroUsd = costsOf(context, pool).upperMicroUsd(request)
   const now = context.clock.now()
   const job = newJob({
     batch,

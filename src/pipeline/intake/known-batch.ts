@@ -3,39 +3,18 @@ import type { Context } from '../context.ts'
 import type { BatchRef } from '../pacing/flows.ts'
 import { plainTerms } from '../../core/budget/fairness.ts'
 
-/** Batches remembered as existing; a forgotten one costs a read, or a write that changes nothing. */
-const batchesSeenMax = 10_000
-
 /** The batch as it was opened; of what is in it only what never changes may be relied on. */
 export async function knownBatch(context: Context, name: string): Promise<Batch | undefined> {
-  const known = context.seen.batches.get(name)
+  const known = context.caches.batches.known(name)
   if (known !== undefined) return known
   const read = await context.batches.readBatch(name)
-  if (read !== undefined) await rememberBatch(context, name, Promise.resolve(read))
+  if (read !== undefined) context.caches.batches.put(name, read)
   return read
-}
-
-/** Remembered before it is done: messages come by the dozen, and one of them is enough to ask. */
-export async function rememberBatch(
-  { seen: { batches } }: Context,
-  name: string,
-  opened: Promise<Batch>,
-): Promise<Batch> {
-  if (batches.size >= batchesSeenMax) batches.clear()
-  batches.set(name, opened)
-  try {
-    return await opened
-  } catch (error) {
-    if (batches.get(name) === opened) batches.delete(name)
-    throw error
-  }
 }
 
 /** Answers the batch as it was opened first: it draws on the pool, and belongs to the owner, of its first job. */
 export async function openOnce(context: Context, ref: BatchRef, owner: string | null = null): Promise<Batch> {
-  const known = context.seen.batches.get(ref.batch)
-  if (known !== undefined) return known
-  return rememberBatch(context, ref.batch, openBatch(context, ref, owner))
+  return context.caches.batches.get(ref.batch, async () => openBatch(context, ref, owner))
 }
 
 /** Makes the batch known, and lists it; answers it as it was opened first. Doing it again changes nothing. */

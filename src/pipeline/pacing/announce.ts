@@ -1,12 +1,9 @@
 import type { Flow } from '../../core/budget/fairness.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
-import { poolNamed, ticksSeen, type Context } from '../context.ts'
+import { poolNamed, type Context } from '../context.ts'
 import { changeFlow, type BatchRef } from './flows.ts'
 import { runTickNow, trustedUntil } from './pacer.ts'
-
-/** Flows remembered as standing; a forgotten one costs a read. */
-const flowsSeenMax = 10_000
 
 /**
  * Tells the pacer that a batch has a job waiting: call it after the job was written, and again when its message comes
@@ -27,24 +24,11 @@ export async function wake(
   { pool, batch }: BatchRef,
   knownMs: number = timing.flowKnownMs,
 ): Promise<Flow> {
-  const { flows } = context.seen
-  const now = context.clock.now()
-  const known = flows.get(batch)
-  if (known !== undefined && now - known.since < knownMs) {
-    return known.woken
-  }
-  const woken = changeFlow(context, { pool, batch }, (flow) =>
-    flow.idleSince === null ? undefined : { ...flow, idleSince: null },
-  )
-  if (flows.size >= flowsSeenMax) flows.clear()
-  // Remembered before it is done: messages come by the dozen, and one of them is enough to look.
-  flows.set(batch, { since: now, woken })
-  try {
-    return await woken
-  } catch (error) {
-    if (flows.get(batch)?.woken === woken) flows.delete(batch)
-    throw error
-  }
+  const woken = async (): Promise<Flow> =>
+    changeFlow(context, { pool, batch }, (flow) =>
+      flow.idleSince === null ? undefined : { ...flow, idleSince: null },
+    )
+  return context.caches.flows.get(batch, woken, { now: context.clock.now(), ageMaxMs: knownMs })
 }
 
 /**
@@ -54,33 +38,22 @@ export async function wake(
 export async function nudge(context: Context, pool: string): Promise<void> {
   // What waits in a pool that is not configured waits until it is again.
   if (poolNamed(context, pool) === undefined) return
-  const seen = ticksSeen(context, pool)
-  if (seen.nudge === undefined) {
-    const done = nudgeOnce(context, pool).finally(() => {
-      seen.nudge = undefined
-    })
-    seen.nudge = { done, next: undefined }
-    return done
-  }
-  seen.nudge.next ??= Promise.allSettled([seen.nudge.done]).then(async () => nudge(context, pool))
-  return seen.nudge.next
+  return context.ticksOf(pool).share(async () => nudgeOnce(context, pool))
 }
 
 /** For who has nothing to announce: looks now and then whether the tick that was due has come. */
 export async function noticeLostTick(context: Context, pool: string): Promise<void> {
-  const seen = ticksSeen(context, pool)
   const now = context.clock.now()
-  if (now < seen.lookedAt + timing.tickLookMs) return
-  seen.lookedAt = now
+  if (!context.ticksOf(pool).shouldLook(now)) return
   const tick = await context.budgets.readTick(pool)
   const dueAt = tick?.dueAt ?? null
   if (dueAt !== null && now >= dueAt + timing.tickOverdueMs) await nudge(context, pool)
 }
 
 async function nudgeOnce(context: Context, pool: string): Promise<void> {
-  const seen = ticksSeen(context, pool)
+  const ticks = context.ticksOf(pool)
   // Nobody runs a tick before it is due, so one that is known to be due will see all that was written until then.
-  if (context.clock.now() < seen.expectedUntil) return
+  if (ticks.isExpected(context.clock.now())) return
   for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
     const now = context.clock.now()
     const tick = await context.budgets.readTick(pool)
@@ -88,7 +61,7 @@ async function nudgeOnce(context: Context, pool: string): Promise<void> {
     const until = tick === undefined ? 0 : trustedUntil(tick, now)
     // One that is due may be under way, and have looked before this job was written: of it and ours one lives.
     if (now < until) {
-      seen.expectedUntil = until
+      ticks.expectUntil(until)
       return
     }
     if (dueAt !== null && now >= dueAt + timing.tickOverdueMs) {

@@ -7,19 +7,8 @@ export type QuotaRef = { readonly pool: string; readonly quota: string }
 
 /** The quota's ledger, at most a second old: many jobs on one instance share a read. */
 export async function viewLedger(context: Context, ref: QuotaRef): Promise<Ledger | undefined> {
-  const { quota } = ref
-  const { ledgers } = context.seen
-  const now = context.clock.now()
-  const seen = ledgers.get(quota)
-  if (seen !== undefined && now - seen.readAt < timing.ledgerViewMs) return seen.ledger
-  const ledger = readLedger(context, ref)
-  ledgers.set(quota, { ledger, readAt: now })
-  try {
-    return await ledger
-  } catch (error) {
-    if (ledgers.get(quota)?.ledger === ledger) ledgers.delete(quota)
-    throw error
-  }
+  const fresh = { now: context.clock.now(), ageMaxMs: timing.ledgerViewMs }
+  return context.caches.ledgers.get(ref.quota, async () => readLedger(context, ref), fresh)
 }
 
 async function readLedger(context: Context, { pool, quota }: QuotaRef): Promise<Ledger | undefined> {
@@ -39,7 +28,7 @@ export async function changeLedger(
   { pool, quota }: QuotaRef,
   change: LedgerChange['change'],
 ): Promise<Ledger | undefined> {
-  const { ledgerChanges } = context.seen
+  const { ledgerChanges } = context
   return new Promise((resolve, reject) => {
     const asked: LedgerChange = { change, resolve, reject }
     const waiting = ledgerChanges.get(quota)
@@ -53,7 +42,7 @@ export async function changeLedger(
 }
 
 async function changeInTurn(context: Context, ref: QuotaRef): Promise<void> {
-  const { ledgerChanges } = context.seen
+  const { ledgerChanges } = context
   for (;;) {
     const group = ledgerChanges.get(ref.quota)?.splice(0) ?? []
     if (group.length === 0) break
@@ -79,7 +68,7 @@ async function changeTogether(
     const isCommitted =
       after === before.value || (await context.budgets.changeLedger({ pool, before, after })) === 'committed'
     if (isCommitted) {
-      context.seen.ledgers.set(quota, { ledger: Promise.resolve(after), readAt: context.clock.now() })
+      context.caches.ledgers.put(quota, after, context.clock.now())
       return after
     }
     // Contenders spread, so that each try has fewer of them.

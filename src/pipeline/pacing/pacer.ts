@@ -15,7 +15,7 @@ import { timing } from '../../core/timing.ts'
 import type { Pool, PoolChange, TickState } from '../../ports/budget.ts'
 import type { TickMessage } from '../../ports/messages.ts'
 import type { SlotGrant } from '../../ports/jobs.ts'
-import { poolNamed, ticksSeen, type Context, type PoolSettings } from '../context.ts'
+import { poolNamed, type Context, type PoolSettings } from '../context.ts'
 import {
   countBacklog,
   finishedAmong,
@@ -28,7 +28,6 @@ import {
   type Finished,
 } from './flow-upkeep.ts'
 import { haltAtCap } from './flows.ts'
-import { isColdHere, noteStaleMessage, noteTick } from './late-ticks.ts'
 import { giveSlots, slotsWithinHorizon } from './slots.ts'
 import { emptyLine, type Line } from './waiting-lines.ts'
 
@@ -41,7 +40,7 @@ import { emptyLine, type Line } from './waiting-lines.ts'
  */
 export async function runTick(context: Context, tick: TickMessage): Promise<'ticked' | 'stale'> {
   const result = await runTickNow(context, tick)
-  if (result === 'stale') noteStaleMessage(context, tick.pool)
+  if (result === 'stale') context.ticksOf(tick.pool).cameTooLate(context.clock.now())
   return result
 }
 
@@ -52,7 +51,7 @@ export async function runTickNow(context: Context, tick: TickMessage): Promise<'
   for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
     const pool = await context.budgets.read(tick.pool)
     if ((pool.tick?.value.epoch ?? 0) !== tick.epoch) return 'stale'
-    noteTick(context, tick.pool, pool.tick?.value)
+    context.ticksOf(tick.pool).ran(pool.tick?.value, { now: context.clock.now(), instance: context.instance })
     const plan = await planTick(context, settings, pool)
     // A worker may have taken a fresh slot meanwhile: then all is decided anew.
     const isOurs =
@@ -92,7 +91,7 @@ async function planTick(context: Context, settings: PoolSettings, pool: Pool): P
   const now = context.clock.now()
   const { instance } = context
   const lastTick = pool.tick?.value
-  const isCold = isColdHere(context, settings.name)
+  const isCold = context.ticksOf(settings.name).isCold(now)
   const aloneSince = lastTick?.instance === instance ? lastTick.aloneSince : now
   const topPace = now - aloneSince < timing.aloneMs ? topPaces.severalClocks : topPaces.oneClock
   const ledgers = new Map<string, Ledger>()
@@ -216,7 +215,7 @@ function nextDue(tick: {
 
 async function carryOut(context: Context, plan: Plan): Promise<void> {
   const { pool, epoch, dueAt } = plan.nextTick
-  ticksSeen(context, pool).expectedUntil = trustedUntil(plan.nextTick, context.clock.now())
+  context.ticksOf(pool).expectUntil(trustedUntil(plan.nextTick, context.clock.now()))
   // A fault in one batch keeps neither the others nor the next tick.
   const faults: unknown[] = []
   const moved = await Promise.allSettled(

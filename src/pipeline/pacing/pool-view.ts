@@ -12,15 +12,8 @@ type PoolView = { readonly ledgers: readonly Ledger[]; readonly flows: readonly 
 
 /** All flows of the pool are read for an estimate, so polls that come close together share one reading. */
 export async function viewPool(context: Context, name: string): Promise<PoolView> {
-  const now = context.clock.now()
-  const seen = context.seen.pools.get(name)
-  const isFresh = seen !== undefined && now - seen.readAt < poolViewMs
-  const reading = isFresh ? seen.pool : context.budgets.read(name)
-  if (!isFresh) {
-    context.seen.pools.set(name, { pool: reading, readAt: now })
-    reading.catch(() => context.seen.pools.delete(name))
-  }
-  const pool = await reading
+  const fresh = { now: context.clock.now(), ageMaxMs: poolViewMs }
+  const pool = await context.caches.pools.get(name, async () => context.budgets.read(name), fresh)
   return {
     ledgers: ledgersNow(context, name, pool.ledgers),
     flows: sharedOut(

@@ -23,7 +23,7 @@ export type LoadedInputs =
 export async function loadInputs(context: Context, { job }: JobSnapshot): Promise<LoadedInputs> {
   const inputs = job.request?.inputs
   if (inputs === undefined) return { kind: 'loaded', inputs: undefined, sizeBytes: 0 }
-  if (context.seen.inputBytes >= limits.inputsInHandBytesMax) return { kind: 'full' }
+  if (context.capacity.inputs.isFull()) return { kind: 'full' }
   const refs = refsOf(inputs)
   const got = await Promise.all(refs.map(async (ref, index) => load(context, { job, ref, index })))
   const found: { bytes: Uint8Array; sizeBytes: number }[] = []

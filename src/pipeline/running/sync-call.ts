@@ -44,12 +44,8 @@ export type SyncEnd =
   | { readonly kind: 'left' }
 
 /** Undefined when this instance has as many calls as it takes; else what is to be called when this one is over. */
-export function takePlace({ seen }: Context): (() => void) | undefined {
-  if (seen.syncCalls >= limits.syncCallsMax) return undefined
-  seen.syncCalls += 1
-  return () => {
-    seen.syncCalls -= 1
-  }
+export function takePlace({ capacity }: Context): (() => void) | undefined {
+  return capacity.syncCalls.take(1)
 }
 
 export type TakenCall = TakenRequest | { readonly kind: 'unsure'; readonly job: JobRef }

@@ -1,4 +1,3 @@
-import { isColdWake, jobEnded, jobTaken } from '../../core/budget/at-work.ts'
 import { isRecalled, mayStart, memberOf, raisedLead, takeFreshSlot } from '../../core/budget/ledger.ts'
 import type { Inputs } from '../../core/requests/input-ref.ts'
 import { claimed, isFinal, isGivenUp, succeeded, type Job } from '../../core/jobs/job.ts'
@@ -9,7 +8,7 @@ import type { ModelAnswer } from '../../ports/model.ts'
 import type { WorkMessage } from '../../ports/messages.ts'
 import type { JobSnapshot } from '../../ports/jobs.ts'
 import { noticeLostTick } from '../pacing/announce.ts'
-import { answered, poolNamed, type Context } from '../context.ts'
+import { answered, costsOf, poolNamed, type Context } from '../context.ts'
 import { changeLedger, viewLedger } from '../pacing/ledgers.ts'
 import { tellJobEnd } from '../webhooks/webhooks.ts'
 import { cancelGivenUp } from './cancel-job.ts'
@@ -28,29 +27,22 @@ export async function runJob(context: Context, message: WorkMessage): Promise<Ru
 }
 
 async function run(context: Context, message: WorkMessage, trace: RunTrace): Promise<RunOutcome> {
-  const { seen } = context
-  seen.atWork = jobTaken(seen.atWork, { now: context.clock.now(), inHand: seen.running })
+  const { clock, capacity } = context
+  capacity.jobs.arrived(clock.now())
   const snapshot = await context.jobs.get(message)
   if (snapshot === undefined || !isAtSlot(snapshot.job, message)) return { kind: 'stale' }
   if (!isConfigured(context, message)) {
     return giveBack(context, snapshot, 'not_configured')
   }
-  seen.running += 1
-  if (seen.running >= context.jobsAtOnce * crowdedShare) seen.crowdedAt = context.clock.now()
+  const release = capacity.jobs.take(clock.now())
   try {
     return await runSlotted(context, message, { snapshot, trace })
   } finally {
-    seen.running -= 1
-    seen.atWork = jobEnded(seen.atWork, context.clock.now())
+    release(clock.now())
     // Whoever works notices when the pacer's tick has been lost.
     await noticeLostTick(context, message.pool)
   }
 }
-
-/** From this share of its jobs at once on a host fetches no more messages: those that come next come late. */
-const crowdedShare = 2 / 3
-/** Messages that waited for a full host are late for so long after it was full. */
-const crowdedForMs = 60_000
 
 function isConfigured(context: Context, { pool, quota, deployment }: WorkMessage): boolean {
   const settings = poolNamed(context, pool)?.quotas.find((each) => each.quota === quota)
@@ -79,12 +71,11 @@ async function runSlotted(
   if (loaded.kind !== 'loaded') {
     return (await completeFound(context, snapshot)) ?? endUnsent(context, snapshot, loaded)
   }
-  const { seen } = context
-  seen.inputBytes += loaded.sizeBytes
+  const release = context.capacity.inputs.add(loaded.sizeBytes)
   try {
     return await runLoaded(context, message, { snapshot, trace, wokeAt, inputs: loaded.inputs })
   } finally {
-    seen.inputBytes -= loaded.sizeBytes
+    release()
   }
 }
 
@@ -136,7 +127,7 @@ async function runLoaded(
 function dearerNow(context: Context, job: Job): number | undefined {
   const isReserved = job.phase.kind === 'slotted' && job.phase.isReserved
   if (!isReserved || job.request === null) return undefined
-  const now = poolNamed(context, job.pool)?.costs.upperMicroUsd(job.request) ?? 0
+  const now = costsOf(context, job.pool).upperMicroUsd(job.request)
   return now > job.upperMicroUsd ? now : undefined
 }
 
@@ -186,8 +177,8 @@ async function freshSlot(
   const { slotAt, deployment } = message
   const now = context.clock.now()
   // A full instance fetches its messages late by itself: an earlier wake-up would only fill it further.
-  const isCrowded = now - context.seen.crowdedAt < crowdedForMs
-  const teachesNothing = isCrowded || isColdWake(context.seen.atWork, message.wakeAt)
+  const { jobs } = context.capacity
+  const teachesNothing = jobs.isCrowded(now) || jobs.isColdWake(message.wakeAt)
   const late = { now, wakeAt: message.wakeAt, wokeAt }
   const seen = await viewLedger(context, message)
   if (seen === undefined) return undefined

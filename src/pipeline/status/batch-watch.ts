@@ -2,7 +2,8 @@ import { limits } from '../../core/limits.ts'
 import { isOver, liveId, placeOf, type LiveJob } from '../../core/batches/live.ts'
 import { errorCode } from '../../core/log-event.ts'
 import { timing } from '../../core/timing.ts'
-import type { Context, Seen } from '../context.ts'
+import type { Caches } from '../caches.ts'
+import type { Context } from '../context.ts'
 import { finishedSince } from './finished-since.ts'
 import { batchStatus, type BatchStatus } from './status.ts'
 
@@ -23,8 +24,8 @@ type Watched = {
   readonly stopping: AbortController
 }
 
-/** By what an instance has seen. */
-const allWatched = new WeakMap<Seen, Map<string, Watched>>()
+/** By the caches of the instance on which somebody follows them. */
+const allWatched = new WeakMap<Caches, Map<string, Watched>>()
 
 /**
  * Follows a batch. All who follow the same batch on this instance share one look a second, and the last one to leave
@@ -35,8 +36,8 @@ export function watchBatch(
   batch: string,
   onChange: () => void,
 ): { readonly watch: BatchWatch; readonly leave: () => void } {
-  const all = allWatched.get(context.seen) ?? new Map<string, Watched>()
-  allWatched.set(context.seen, all)
+  const all = allWatched.get(context.caches) ?? new Map<string, Watched>()
+  allWatched.set(context.caches, all)
   const known = all.get(batch)
   const watched = known ?? newWatched()
   watched.listeners.add(onChange)
@@ -59,8 +60,8 @@ export function watchBatch(
 }
 
 /** How many follow a batch on this instance. */
-export function followers({ seen }: Context): number {
-  const all = [...(allWatched.get(seen)?.values() ?? [])]
+export function followers({ caches }: Context): number {
+  const all = [...(allWatched.get(caches)?.values() ?? [])]
   return all.reduce((count, { listeners }) => count + listeners.size, 0)
 }
 

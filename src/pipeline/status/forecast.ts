@@ -7,7 +7,7 @@ import { isHalted } from '../../core/budget/fairness.ts'
 import { limits } from '../../core/limits.ts'
 import type { Submission } from '../../core/requests/submission.ts'
 import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
-import { poolNamed, type Context } from '../context.ts'
+import { costsOf, type Context } from '../context.ts'
 import { linesOf } from '../lines.ts'
 import { mayReach } from '../intake/owners.ts'
 import { flowOf, viewPool } from '../pacing/pool-view.ts'
@@ -87,8 +87,7 @@ async function forecastOf(
   const starts: (number | null)[] = []
   const finishes: (number | null)[] = []
   for (const [pool, asked] of Map.groupBy(submissions, (submission) => submission.pool)) {
-    const costs = poolNamed(context, pool)?.costs
-    if (costs === undefined) continue
+    const costs = costsOf(context, pool)
     for (const { request } of asked) {
       const { images, inputTokens, outputTokens, microUsd } = costs.expected(request)
       total.images += images

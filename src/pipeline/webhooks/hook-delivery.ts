@@ -1,6 +1,5 @@
 import type { Webhook } from '../../core/batches/batch-order.ts'
 import { isFinal, type Job } from '../../core/jobs/job.ts'
-import { limits } from '../../core/limits.ts'
 import { errorCode } from '../../core/log-event.ts'
 import { timing } from '../../core/timing.ts'
 import {
@@ -150,17 +149,12 @@ async function sendInTurn(
   context: Context,
   delivery: Parameters<WebhookSender['send']>[0],
 ): Promise<WebhookAnswer | 'busy'> {
-  const { deliveries } = context.seen
-  const receiver = URL.parse(delivery.url)?.host ?? delivery.url
-  const inHand = deliveries.get(receiver) ?? 0
-  if (inHand >= limits.deliveriesAtOnce) return 'busy'
-  deliveries.set(receiver, inHand + 1)
+  const release = context.capacity.takeDelivery(URL.parse(delivery.url)?.host ?? delivery.url)
+  if (release === undefined) return 'busy'
   try {
     return await context.webhooks.send(delivery)
   } finally {
-    const left = (deliveries.get(receiver) ?? 1) - 1
-    if (left > 0) deliveries.set(receiver, left)
-    else deliveries.delete(receiver)
+    release()
   }
 }
 

@@ -6,7 +6,7 @@ import { limits } from '../../../src/core/limits.ts'
 import { deleteFile, getFile, getFileContent, listFiles, postFile } from '../../../src/http/api/files.ts'
 import type { Call, Reply } from '../../../src/http/reply.ts'
 import type { Context } from '../../../src/pipeline/context.ts'
-import { newWorld, contextIn, type World } from '../../support/context.ts'
+import { newWorld, contextIn, type World, setInUse } from '../../support/context.ts'
 
 const startAt = Date.UTC(2026, 10, 23, 12, 0, 0)
 const daySeconds = 86_400
@@ -204,15 +204,15 @@ describe('POST /v1/files', () => {
 
   test('takes memory for blocks while it comes, and answers 503 where there is none left', async () => {
     const left = limits.uploadsInHandBytesMax - 3 * limits.fileBlockBytes
-    context.seen.uploadBytes = left
+    setInUse(context.capacity.uploads, left)
     expect((await post(formOf(['purpose', 'batch'], ['file', lines]))).status).toBe(200)
     expect((await post(formOf(['file', lines]))).status).toBe(400)
-    expect(context.seen.uploadBytes).toBe(left)
-    context.seen.uploadBytes += 1
+    expect(context.capacity.uploads.inUse()).toBe(left)
+    context.capacity.uploads.add(1)
     const { status, json, headers, isRead } = await post(formOf(['purpose', 'batch'], ['file', lines]))
     expect([status, json.error.code, headers['retry-after']]).toEqual([503, 'instance_full', '20'])
     expect(isRead).toBe(true)
-    expect(context.seen.uploadBytes).toBe(left + 1)
+    expect(context.capacity.uploads.inUse()).toBe(left + 1)
   })
 
   test('answers 415 to JSON, and 400 to a form without an end', async () => {

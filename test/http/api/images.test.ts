@@ -10,7 +10,7 @@ import { cancelJob } from '../../../src/pipeline/running/cancel-job.ts'
 import { changeLedger } from '../../../src/pipeline/pacing/ledgers.ts'
 import type { Context } from '../../../src/pipeline/context.ts'
 import { play } from '../../pipeline/play.ts'
-import { deployment, newWorld, contextIn, type World } from '../../support/context.ts'
+import { deployment, newWorld, contextIn, type World, setInUse } from '../../support/context.ts'
 import { dataUrl, png } from '../../support/png.ts'
 import { fails, scriptedModel } from '../../support/scripted-model.ts'
 
@@ -277,8 +277,8 @@ describe('POST /v1/images/edits', () => {
       ['0', upload(image)],
       ['1', upload(mask)],
     ])
-    expect(context.seen.uploadBytes).toBe(0)
-    expect(context.seen.syncCalls).toBe(0)
+    expect(context.capacity.uploads.inUse()).toBe(0)
+    expect(context.capacity.syncCalls.inUse()).toBe(0)
   })
 
   test('takes several images as image[], in their order', async () => {
@@ -301,7 +301,7 @@ describe('POST /v1/images/edits', () => {
     })
     expect(answer.status).toBe(200)
     expect(world.inputs.blobs.size).toBe(2)
-    expect(context.seen.uploadBytes).toBe(0)
+    expect(context.capacity.uploads.inUse()).toBe(0)
   })
 
   test('takes an Idempotency-Key with the same images again, and refuses it with others', async () => {
@@ -340,14 +340,14 @@ describe('POST /v1/images/edits', () => {
     expect([answer.json.error.param, answer.json.error.code]).toEqual([param, code])
     expect(world.jobs.partitions()).toEqual([])
     expect(world.inputs.blobs.size).toBe(0)
-    expect(context.seen.uploadBytes).toBe(0)
+    expect(context.capacity.uploads.inUse()).toBe(0)
   })
 
   test('answers 413 to an image that passes its bound', async () => {
     const large = new Uint8Array(limits.inputImageBytesMax + 1)
     const answer = await edit([prompt, ['image', large]])
     expect([answer.status, answer.json.error.code]).toEqual([413, 'image_too_large'])
-    expect(context.seen.uploadBytes).toBe(0)
+    expect(context.capacity.uploads.inUse()).toBe(0)
   })
 
   test('answers 413 to images that pass its bound together, and says how more can be sent', async () => {
@@ -364,18 +364,18 @@ describe('POST /v1/images/edits', () => {
     // As many are looked at: these are no pictures.
     const all = await edit([prompt, ['image[]', half], ['image[]', half]])
     expect([all.status, all.json.error.code]).toEqual([400, 'invalid_image'])
-    expect(context.seen.uploadBytes).toBe(0)
+    expect(context.capacity.uploads.inUse()).toBe(0)
   })
 
   test('answers 429 while the instance has its hands full of calls', async () => {
-    context.seen.syncCalls = limits.syncCallsMax
+    setInUse(context.capacity.syncCalls, limits.syncCallsMax)
     const answer = await edit([prompt, ['image', upload(image)]])
     expect([answer.status, answer.headers['retry-after']]).toEqual([429, '20'])
     expect(world.jobs.partitions()).toEqual([])
   })
 
   test('answers 503 while the instance has its hands full of what comes', async () => {
-    context.seen.uploadBytes = limits.uploadsInHandBytesMax - 10
+    setInUse(context.capacity.uploads, limits.uploadsInHandBytesMax - 10)
     const headers = { 'retry-after': '20', 'retry-after-ms': '20000' }
     expect(await edit([prompt, ['image', upload(image)]])).toMatchObject({ status: 503, headers })
     const body = JSON.stringify({
@@ -385,7 +385,7 @@ describe('POST /v1/images/edits', () => {
     await expect(ask(postEdit, { body })).rejects.toMatchObject({
       answer: { status: 503, code: 'instance_full' },
     })
-    expect(context.seen.uploadBytes).toBe(limits.uploadsInHandBytesMax - 10)
+    expect(context.capacity.uploads.inUse()).toBe(limits.uploadsInHandBytesMax - 10)
     expect(world.jobs.partitions()).toEqual([])
     // What is small is taken all the same.
     const small = JSON.stringify({ prompt: 'add a hat', image: dataUrl(image) })
@@ -393,10 +393,10 @@ describe('POST /v1/images/edits', () => {
   })
 
   test('of what comes the workers’ memory is left alone', async () => {
-    context.seen.inputBytes = limits.inputsInHandBytesMax
+    setInUse(context.capacity.inputs, limits.inputsInHandBytesMax)
     const work = edit([prompt, ['image', upload(png({ width: 512, height: 512 }))]])
-    context.seen.inputBytes = 0
+    setInUse(context.capacity.inputs, 0)
     expect((await work).status).toBe(200)
-    expect([context.seen.inputBytes, context.seen.uploadBytes]).toEqual([0, 0])
+    expect([context.capacity.inputs.inUse(), context.capacity.uploads.inUse()]).toEqual([0, 0])
   })
 })

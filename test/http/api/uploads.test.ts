@@ -8,7 +8,7 @@ import { getFile } from '../../../src/http/api/files.ts'
 import type { Call, Reply } from '../../../src/http/reply.ts'
 import { cancelUpload, completeUpload, postUpload, postUploadPart } from '../../../src/http/api/uploads.ts'
 import type { Context } from '../../../src/pipeline/context.ts'
-import { newWorld, contextIn, type World } from '../../support/context.ts'
+import { newWorld, contextIn, type World, setInUse } from '../../support/context.ts'
 
 const startAt = Date.UTC(2026, 10, 23, 12)
 const hourMs = 3_600_000
@@ -258,14 +258,14 @@ describe('POST /v1/uploads/{id}/parts', () => {
       const headers: Record<string, string> = length === undefined ? {} : { 'content-length': length }
       const part = async () => ask(postUploadPart, { id, form: formOf(['data', ['x', 'x']]), headers })
       const left = limits.uploadsInHandBytesMax - bytes
-      context.seen.uploadBytes = left
+      setInUse(context.capacity.uploads, left)
       expect((await part()).status).toBe(200)
-      expect(context.seen.uploadBytes).toBe(left)
-      context.seen.uploadBytes = left + 1
+      expect(context.capacity.uploads.inUse()).toBe(left)
+      setInUse(context.capacity.uploads, left + 1)
       const full = await part()
       expect([full.status, full.json.error.code, full.isRead]).toEqual([503, 'instance_full', true])
       expect(full.headers['retry-after']).toBe('20')
-      expect(context.seen.uploadBytes).toBe(left + 1)
+      expect(context.capacity.uploads.inUse()).toBe(left + 1)
     },
   )
 })

@@ -31,6 +31,7 @@ import {
   contextIn,
   workOf,
   type World,
+  setInUse,
 } from '../../support/context.ts'
 
 const hosts = readHostPatterns('img.example.com')
@@ -104,7 +105,7 @@ describe('an edit', () => {
       ],
       mask: { bytes: new Uint8Array(hat), format: 'png' },
     })
-    expect(context.seen.inputBytes).toBe(0)
+    expect(context.capacity.inputs.inUse()).toBe(0)
   })
 
   test('that brings its images keeps them as blobs of its own before it is written', async () => {
@@ -271,10 +272,10 @@ describe('at its slot', () => {
 
   test('an instance with its hands full of images gives the slot back', async () => {
     await take({ image: 'fox.png' })
-    context.seen.inputBytes = limits.inputsInHandBytesMax
+    setInUse(context.capacity.inputs, limits.inputsInHandBytesMax)
     expect(await run()).toMatchObject({ kind: 'snoozed' })
     expect(await jobIn(context, 'cat')).toMatchObject({ attempts: 0 })
-    context.seen.inputBytes = 0
+    setInUse(context.capacity.inputs, 0)
     expect((await run()).kind).toBe('succeeded')
   })
 })

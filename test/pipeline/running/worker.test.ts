@@ -2,8 +2,10 @@ import { describe, expect, test } from 'vitest'
 import type { Breaker } from '../../../src/core/budget/breaker.ts'
 import { memberOf, raisedLead, spacingMs, stopped, throttled } from '../../../src/core/budget/ledger.ts'
 import { claimed, retried, stateOf } from '../../../src/core/jobs/job.ts'
+import { limits } from '../../../src/core/limits.ts'
 import { timing } from '../../../src/core/timing.ts'
-import { nothingSeen, type Context } from '../../../src/pipeline/context.ts'
+import { newCapacity, type Capacity } from '../../../src/pipeline/capacity.ts'
+import type { Context } from '../../../src/pipeline/context.ts'
 import { takeMessage } from '../../../src/pipeline/intake/intake.ts'
 import { changeLedger } from '../../../src/pipeline/pacing/ledgers.ts'
 import { runTick } from '../../../src/pipeline/pacing/pacer.ts'
@@ -332,7 +334,12 @@ describe('who wakes too late for its slot', () => {
   }
 
   /** One that has been at work since before any of the messages became visible. */
-  const atWork = () => ({ ...nothingSeen(), atWork: { since: 0, until: Infinity } })
+  const atWork = (jobs = 1): Capacity => {
+    const capacity = newCapacity(limits.jobsAtOnce)
+    capacity.jobs.arrived(0)
+    for (let count = 0; count < jobs; count += 1) capacity.jobs.take(0)
+    return capacity
+  }
 
   test('takes a fresh slot behind all others, and raises the lead', async () => {
     const { world, context, message } = await slottedJob()
@@ -341,7 +348,7 @@ describe('who wakes too late for its slot', () => {
     const before = await ledgerIn(context)
     await world.clock.runUntil(dog.slotAt - 500)
     const late = { now: world.clock.now(), wakeAt: message.wakeAt, wokeAt: world.clock.now() }
-    expect((await run(world, contextIn(world, { seen: atWork() }), message)).kind).toBe('succeeded')
+    expect((await run(world, contextIn(world, { capacity: atWork() }), message)).kind).toBe('succeeded')
     const [call] = world.model.calls
     expect(call?.startedAt).toBeGreaterThanOrEqual(dog.slotAt + Math.floor(spacingMs(before)))
     expect(await jobIn(context, 'cat')).toMatchObject({ attempts: 1, startedAt: call?.startedAt })
@@ -353,7 +360,7 @@ describe('who wakes too late for its slot', () => {
     const before = await ledgerIn(context)
     const now = world.clock.now()
     const outcome = { kind: 'snoozed', code: 'message_late' }
-    expect(await run(world, contextIn(world, { seen: atWork() }), message)).toEqual(outcome)
+    expect(await run(world, contextIn(world, { capacity: atWork() }), message)).toEqual(outcome)
     expect(world.clock.now() - now).toBeLessThan(timing.freshSlotMs)
     const job = await jobIn(context, 'cat')
     expect(job.attempts).toBe(0)
@@ -395,15 +402,15 @@ describe('who wakes too late for its slot', () => {
   })
 
   test('leaves the lead alone on an instance that is full: its messages are late because of that', async () => {
-    const seen = { ...atWork(), running: 64 }
+    const capacity = atWork(64)
     const near = await freeIn(0)
     const { leadMs } = await ledgerIn(near.context)
-    expect((await run(near.world, contextIn(near.world, { seen }), near.message)).kind).toBe('succeeded')
+    expect((await run(near.world, contextIn(near.world, { capacity }), near.message)).kind).toBe('succeeded')
     expect((await ledgerIn(near.context)).leadMs).toBe(leadMs)
     const far = await freeIn(60_000)
     const before = await ledgerIn(far.context)
-    const full = { ...atWork(), running: 64 }
-    expect((await run(far.world, contextIn(far.world, { seen: full }), far.message)).kind).toBe('snoozed')
+    const full = atWork(64)
+    expect((await run(far.world, contextIn(far.world, { capacity: full }), far.message)).kind).toBe('snoozed')
     const { leadMs: after } = await ledgerIn(far.context)
     expect(after).toBe(before.leadMs)
   })

@@ -413,7 +413,7 @@ describe('an event that is not taken', () => {
     expect((await deliverUntil(world.clock.now() + 60_000)).map(({ kind }) => kind)).toEqual(
       Array.from({ length: 4 }, () => 'delivered'),
     )
-    expect(slow.seen.deliveries.size).toBe(0)
+    expect(slow.capacity.receivers()).toBe(0)
   })
 
   it('is tried later where the receiver asks for it', async () => {

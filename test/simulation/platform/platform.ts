@@ -66,7 +66,7 @@ export function platform(
         launch() {
           const instance = hosted.launch()
           if (settings.isColdLearned === true) {
-            instance.context.seen.atWork = { since: -Infinity, until: clock.now() + dayMs }
+            Object.assign(instance.context.capacity.jobs, { isColdWake: () => false })
           }
           return instance
         },
@@ -100,5 +100,3 @@ export function platform(
     deliveriesMax: () => Math.max(...deliveries.map((most) => most())),
   }
 }
-
-const dayMs = 86_400_000

@@ -1,0 +1,87 @@
+import { timing } from '../core/timing.ts'
+import type { TickState } from '../ports/budget.ts'
+
+/**
+ * What an instance knows of the ticks of one pool. Losing it costs a few reads; nothing depends on two instances knowing
+ * the same.
+ */
+export type TickWatch = {
+  /** Whether a tick is known to be still to come: it will see all that was written until then. */
+  readonly isExpected: (now: number) => boolean
+  /** No tick is missing before this time. */
+  readonly expectUntil: (at: number) => void
+  /** Whether it is time to look again for a tick that was lost. Asking counts as looking. */
+  readonly shouldLook: (now: number) => boolean
+  /** Runs `act` unless it is under way; then once more behind it, for all who ask meanwhile. */
+  readonly share: (act: () => Promise<void>) => Promise<void>
+  /**
+   * Whether the platform takes instances away between their messages, as far as this one has seen lately: then slots are
+   * given further ahead.
+   */
+  readonly isCold: (now: number) => boolean
+  /**
+   * A tick is run here. Where it is so late that nobody can have listened for its message, the instance that ran the last
+   * one was taken away. One that ran the last one itself was there, and stood still.
+   */
+  readonly ran: (due: TickState | undefined, run: { readonly now: number; readonly instance: string }) => void
+  /**
+   * The message of a tick has come that somebody else had run. An instance that has had to do with no tick before was
+   * started for this message.
+   */
+  readonly cameTooLate: (now: number) => void
+}
+
+/** One for each pool, made when it is first asked for. */
+export function tickWatches(): (pool: string) => TickWatch {
+  const watches = new Map<string, TickWatch>()
+  return (pool) => {
+    const watch = watches.get(pool) ?? tickWatch()
+    watches.set(pool, watch)
+    return watch
+  }
+}
+
+function tickWatch(): TickWatch {
+  let expectedUntil = 0
+  let lookedAt = 0
+  let coldSince = -Infinity
+  let isAwake = false
+  let underWay: Promise<void> | undefined
+  let next: Promise<void> | undefined
+
+  async function share(act: () => Promise<void>): Promise<void> {
+    if (underWay === undefined) {
+      underWay = act().finally(() => {
+        underWay = undefined
+        next = undefined
+      })
+      return underWay
+    }
+    next ??= Promise.allSettled([underWay]).then(async () => share(act))
+    return next
+  }
+
+  return {
+    isExpected: (now) => now < expectedUntil,
+    expectUntil(at) {
+      expectedUntil = at
+    },
+    shouldLook(now) {
+      if (now < lookedAt + timing.tickLookMs) return false
+      lookedAt = now
+      return true
+    },
+    share,
+    isCold: (now) => now - coldSince < timing.coldKnownMs,
+    ran(due, { now, instance }) {
+      const lateMs = now - (due?.dueAt ?? now)
+      const isLate = lateMs >= timing.tickOverdueMs && lateMs < timing.coldLatestMs
+      if (isLate && due?.instance !== instance) coldSince = now
+      isAwake = true
+    },
+    cameTooLate(now) {
+      if (!isAwake) coldSince = now
+      isAwake = true
+    },
+  }
+}
