@@ -143,8 +143,8 @@ export const limits = {
   deploymentsMax: 50,
   /** What host.json lets one instance have in hand (batchSize + newBatchThreshold). */
   jobsAtOnce: 96,
-  /** Jobs that are held earlier than the lead asks, lest nobody listens: a third of what one instance has in hand. */
-  jobsHeldEarlyMax: 32,
+  /** Jobs of a pool that are held earlier than the lead asks, lest nobody listens: an eighth of what one instance has in hand. */
+  jobsHeldEarlyMax: 12,
   /** Waiting lines a tick looks at: most of many flows are empty. */
   linesPerTickMax: 200,
   /** Batches at their cap that a tick looks at: each costs five reads. */

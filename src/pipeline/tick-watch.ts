@@ -1,5 +1,4 @@
 import { timing } from '../core/timing.ts'
-import type { TickState } from '../ports/budget.ts'
 
 /**
  * What an instance knows of the ticks of one pool. Losing it costs a few reads; nothing depends on two instances knowing
@@ -20,10 +19,10 @@ export type TickWatch = {
    */
   readonly isCold: (now: number) => boolean
   /**
-   * A tick is run here. Where it is so late that nobody can have listened for its message, the instance that ran the last
-   * one was taken away. One that ran the last one itself was there, and stood still.
+   * A tick that was due at that time is run here. An instance that has had to do with no tick before, and finds one so
+   * late that nobody can have listened for its message, was started for it. One that had was there, and stood still.
    */
-  readonly ran: (due: TickState | undefined, run: { readonly now: number; readonly instance: string }) => void
+  readonly ran: (dueAt: number | null, now: number) => void
   /**
    * The message of a tick has come that somebody else had run. An instance that has had to do with no tick before was
    * started for this message.
@@ -73,10 +72,10 @@ function tickWatch(): TickWatch {
     },
     share,
     isCold: (now) => now - coldSince < timing.coldKnownMs,
-    ran(due, { now, instance }) {
-      const lateMs = now - (due?.dueAt ?? now)
+    ran(dueAt, now) {
+      const lateMs = now - (dueAt ?? now)
       const isLate = lateMs >= timing.tickOverdueMs && lateMs < timing.coldLatestMs
-      if (isLate && due?.instance !== instance) coldSince = now
+      if (isLate && !isAwake) coldSince = now
       isAwake = true
     },
     cameTooLate(now) {

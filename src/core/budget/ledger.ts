@@ -243,10 +243,13 @@ export function horizonMs({ leadMs }: Pick<Ledger, 'leadMs'>, isCold: boolean): 
  * message can be, a tick's time within the horizon: the platform has to notice one, and to start an instance, which holds
  * the others meanwhile. Nobody knows of that before it was seen, so a slow quota's few messages are always so early.
  */
-export function wakeAheadMs(ledger: Ledger, isCold: boolean): number {
+export function wakeAheadMs(
+  ledger: Ledger,
+  { isCold, quotas }: { readonly isCold: boolean; readonly quotas: number },
+): number {
   const earliestMs = horizonMs(ledger, isCold) - timing.tickMs
-  const heldMs = limits.jobsHeldEarlyMax * spacingMs(ledger)
-  return isCold ? earliestMs : Math.max(ledger.leadMs, Math.min(heldMs, earliestMs))
+  const heldMs = (limits.jobsHeldEarlyMax / quotas) * spacingMs(ledger)
+  return Math.max(ledger.leadMs, Math.min(heldMs, earliestMs))
 }
 
 /** Slots that came due in the last minute. */

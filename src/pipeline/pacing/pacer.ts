@@ -51,7 +51,7 @@ export async function runTickNow(context: Context, tick: TickMessage): Promise<'
   for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
     const pool = await context.budgets.read(tick.pool)
     if ((pool.tick?.value.epoch ?? 0) !== tick.epoch) return 'stale'
-    context.ticksOf(tick.pool).ran(pool.tick?.value, { now: context.clock.now(), instance: context.instance })
+    context.ticksOf(tick.pool).ran(pool.tick?.value.dueAt ?? null, context.clock.now())
     const plan = await planTick(context, settings, pool)
     // A worker may have taken a fresh slot meanwhile: then all is decided anew.
     const isOurs =
@@ -170,7 +170,9 @@ async function planTick(context: Context, settings: PoolSettings, pool: Pool): P
       },
     },
     grants,
-    wakeAheads: new Map([...ledgers].map(([quota, ledger]) => [quota, wakeAheadMs(ledger, isCold)])),
+    wakeAheads: new Map(
+      [...ledgers].map(([quota, ledger]) => [quota, wakeAheadMs(ledger, { isCold, quotas: ledgers.size })]),
+    ),
     caps: new Map(caps),
     swept: halted.swept,
     emptied: [

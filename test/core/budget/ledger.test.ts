@@ -299,24 +299,30 @@ describe('the lead', () => {
 })
 
 describe('a message', () => {
+  const warm = { isCold: false, quotas: 1 }
+  const cold = { isCold: true, quotas: 1 }
   const spacing = (ms: number): Ledger => ledgerOf({ rpm: 60_000 / ms, pace: 1 })
 
   test('of a slow quota becomes visible a tick within the horizon', () => {
     const slow = spacing(10_000)
-    expect(wakeAheadMs(slow, false)).toBe(timing.leadMs + timing.tickMs)
-    expect(wakeAheadMs(slow, true)).toBe(timing.leadMs + timing.coldMs + timing.tickMs)
+    expect(wakeAheadMs(slow, warm)).toBe(timing.leadMs + timing.tickMs)
+    expect(wakeAheadMs(slow, cold)).toBe(timing.leadMs + timing.coldMs + timing.tickMs)
   })
 
-  test('of a faster one becomes visible so early that 32 jobs at most are held for it', () => {
-    expect(wakeAheadMs(spacing(200), false)).toBeCloseTo(limits.jobsHeldEarlyMax * 200)
+  test('of a faster one becomes visible so early that 12 jobs of its pool at most are held for it', () => {
+    expect(wakeAheadMs(spacing(600), warm)).toBeCloseTo(limits.jobsHeldEarlyMax * 600)
+    expect(wakeAheadMs(spacing(1_000), { ...warm, quotas: 2 })).toBeCloseTo(
+      (limits.jobsHeldEarlyMax * 1_000) / 2,
+    )
+    expect(wakeAheadMs(spacing(1_500), cold)).toBeCloseTo(limits.jobsHeldEarlyMax * 1_500)
   })
 
   test('never becomes visible later than the lead asks', () => {
-    expect(wakeAheadMs(spacing(10), false)).toBe(timing.leadMs)
+    expect(wakeAheadMs(spacing(10), warm)).toBe(timing.leadMs)
   })
 
-  test('becomes visible early at any pace where functions were found asleep', () => {
-    expect(wakeAheadMs(spacing(10), true)).toBe(timing.leadMs + timing.coldMs + timing.tickMs)
+  test('of a fast one becomes visible no earlier where functions were found asleep: one instance could not hold them', () => {
+    expect(wakeAheadMs(spacing(10), cold)).toBe(timing.leadMs)
   })
 })
 

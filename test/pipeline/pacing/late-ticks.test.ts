@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
-import { horizonMs, spacingMs } from '../../../src/core/budget/ledger.ts'
+import { horizonMs, spacingMs, wakeAheadMs } from '../../../src/core/budget/ledger.ts'
 import { timing } from '../../../src/core/timing.ts'
 import type { Context } from '../../../src/pipeline/context.ts'
+import { nudge } from '../../../src/pipeline/pacing/announce.ts'
 import { runTick } from '../../../src/pipeline/pacing/pacer.ts'
 import { ledgerIn, newWorld, contextIn, type World } from '../../support/context.ts'
 import { addQuietly, tickOnce } from '../play.ts'
@@ -11,7 +12,7 @@ async function looksAhead(
   lateMs: number,
   first: (world: World, context: Context) => Promise<unknown> = async () => {},
   own: { readonly isSame?: boolean } = {},
-): Promise<{ lookMs: number; wakeMs: number; coldMs: number; warmMs: number }> {
+): Promise<Record<'lookMs' | 'wakeMs' | 'earlyMs' | 'coldMs' | 'warmMs', number>> {
   const world = newWorld()
   const setUp = contextIn(world)
   await addQuietly(world, setUp, { count: 100 })
@@ -28,6 +29,7 @@ async function looksAhead(
   return {
     lookMs: message.slotAt - world.clock.now() + spacingMs(ledger),
     wakeMs: message.slotAt - visibleAt,
+    earlyMs: wakeAheadMs(ledger, { isCold: true, quotas: 1 }),
     warmMs: horizonMs(ledger, false),
     coldMs: horizonMs(ledger, true),
   }
@@ -37,7 +39,7 @@ test('a tick so late that nobody can have listened for it looks a cold start fur
   const late = await looksAhead(timing.tickOverdueMs)
   expect(late.lookMs).toBeGreaterThan(late.coldMs)
   expect(late.lookMs).toBeLessThan(late.coldMs + 2_000)
-  expect(late.wakeMs).toBeGreaterThan(late.warmMs)
+  expect(late.wakeMs).toBeCloseTo(late.earlyMs)
 })
 
 test('one that comes a little late does not', async () => {
@@ -92,4 +94,25 @@ test('it is forgotten after some minutes', async () => {
     while (await tickOnce(world, context, until));
   })
   expect(found.lookMs).toBeLessThan(found.warmMs + 2_000)
+})
+
+test('who wants a tick, and finds that another has just run it, was not started for it', async () => {
+  const world = newWorld()
+  const another = contextIn(world)
+  await addQuietly(world, another, { count: 100 })
+  await world.clock.run(runTick(another, { pool: 'pool', epoch: 0 }))
+  const before = await another.budgets.readTick('pool')
+  await world.clock.runUntil(before!.dueAt! + timing.tickOverdueMs)
+  await world.clock.run(runTick(another, { pool: 'pool', epoch: before!.epoch }))
+  let reads = 0
+  const context = contextIn(world, {
+    budgets: {
+      ...another.budgets,
+      // What it read before the other one wrote.
+      readTick: async (pool) => ((reads += 1) === 1 ? before : another.budgets.readTick(pool)),
+    },
+  })
+  await world.clock.run(nudge(context, 'pool'))
+  expect(reads).toBe(2)
+  expect(context.ticksOf('pool').isCold(world.clock.now())).toBe(false)
 })

@@ -89,7 +89,7 @@ test('a tick gives slots up to the horizon, evenly spaced, in order, each with i
   expect(slots.at(-1)!.slotAt).toBeLessThanOrEqual(horizonAt)
   expect(slots.at(-1)!.slotAt).toBeGreaterThan(horizonAt - spacingMs(ledger))
   for (const { message, visibleAt } of world.messages.work) {
-    expect(visibleAt).toBe(Math.max(now, message.slotAt - wakeAheadMs(ledger, false)))
+    expect(visibleAt).toBe(Math.max(now, message.slotAt - wakeAheadMs(ledger, { isCold: false, quotas: 1 })))
     expect(message.wakeAt).toBe(visibleAt)
   }
   expect(world.messages.ticks).toEqual([
