@@ -1,52 +1,57 @@
-/** When an entry is asked for, and how old it may be. Without: entries stay until they have to make room. */
-export type Freshness = { readonly now: number; readonly ageMaxMs: number }
+/** How old a kept answer may be: younger than `maxAgeMs` at `now`, which is in epoch milliseconds. */
+export type Age = { readonly now: number; readonly maxAgeMs: number }
 
-/** What was read, by key, so that all who ask for the same at about the same time share one reading. */
-export type PromiseCache<Value> = {
-  /** What is known; undefined where nothing is, or it is too old. */
-  readonly known: (key: string, fresh?: Freshness) => Promise<Value> | undefined
-  /**
-   * What is known, else what `read` answers. It is known as soon as it is asked for, so that those who come while it is
-   * read wait for it too. A reading that fails is forgotten: whoever comes next reads again.
-   */
-  readonly get: (key: string, read: () => Promise<Value>, fresh?: Freshness) => Promise<Value>
-  /** What somebody knows otherwise, as of now. */
-  readonly put: (key: string, value: Value, now?: number) => void
+/** For answers that stay right. */
+const ageless: Age = { now: 0, maxAgeMs: Infinity }
+
+/**
+ * Answers that cost a read, kept by name. An answer is kept as soon as it is asked for: calls come by the dozen, and
+ * one of them is enough to ask. An answer that fails is forgotten, so the next call asks again.
+ */
+export type PromiseCache<T> = {
+  readonly size: number
+  /** The kept answer, when it is young enough; otherwise `ask` is called, and its answer kept. */
+  get(key: string, ask: () => Promise<T>, age?: Age): Promise<T>
+  /** The kept answer, when it is young enough. */
+  find(key: string, age?: Age): Promise<T> | undefined
+  /** Keeps an answer, also in the place of an older one. `at`: epoch milliseconds. */
+  keep(key: string, answer: Promise<T>, at?: number): Promise<T>
 }
 
-const always: Freshness = { now: 0, ageMaxMs: Infinity }
+/** A cache of `entriesMax` answers; of more, the one that was not used for longest is forgotten. */
+export function promiseCache<T>({ entriesMax }: { readonly entriesMax: number }): PromiseCache<T> {
+  // In the order of use: a map holds its keys in the order in which they were set.
+  const entries = new Map<string, { readonly answer: Promise<T>; readonly at: number }>()
 
-/** The entry that was read first makes room for one too many. */
-export function promiseCache<Value>({ entriesMax }: { readonly entriesMax: number }): PromiseCache<Value> {
-  const entries = new Map<string, { readonly value: Promise<Value>; readonly readAt: number }>()
-
-  function known(key: string, { now, ageMaxMs }: Freshness = always): Promise<Value> | undefined {
+  function find(key: string, { now, maxAgeMs }: Age = ageless): Promise<T> | undefined {
     const entry = entries.get(key)
-    return entry !== undefined && now - entry.readAt < ageMaxMs ? entry.value : undefined
+    if (entry === undefined || now - entry.at >= maxAgeMs) return undefined
+    entries.delete(key)
+    entries.set(key, entry)
+    return entry.answer
   }
 
-  function keep(key: string, value: Promise<Value>, readAt: number): void {
+  function keep(key: string, answer: Promise<T>, at = 0): Promise<T> {
+    const entry = { answer, at }
     entries.delete(key)
-    if (entries.size >= entriesMax) entries.delete(entries.keys().next().value ?? '')
-    entries.set(key, { value, readAt })
+    entries.set(key, entry)
+    for (const oldest of entries.keys()) {
+      if (entries.size <= entriesMax) break
+      entries.delete(oldest)
+    }
+    answer.catch(() => {
+      // A later answer may stand there by now.
+      if (entries.get(key)?.answer === answer) entries.delete(key)
+    })
+    return answer
   }
 
   return {
-    known,
-    async get(key, read, fresh = always) {
-      const there = known(key, fresh)
-      if (there !== undefined) return there
-      const value = read()
-      keep(key, value, fresh.now)
-      try {
-        return await value
-      } catch (error) {
-        if (entries.get(key)?.value === value) entries.delete(key)
-        throw error
-      }
+    get size() {
+      return entries.size
     },
-    put(key, value, now = 0) {
-      keep(key, Promise.resolve(value), now)
-    },
+    find,
+    keep,
+    get: (key, ask, age = ageless) => find(key, age) ?? keep(key, ask(), age.now),
   }
 }

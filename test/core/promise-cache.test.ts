@@ -1,54 +1,76 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { promiseCache } from '../../src/core/promise-cache.ts'
 
-function counting(): { read: () => Promise<number>; count: () => number } {
-  let count = 0
-  return { read: async () => (count += 1), count: () => count }
+/** Answers that name the call which gave them. */
+function counted() {
+  let calls = 0
+  return {
+    ask: async () => {
+      calls += 1
+      return `answer ${calls}`
+    },
+    calls: () => calls,
+  }
 }
 
-test('all who ask while it is read share one reading, and so does who comes later', async () => {
-  const cache = promiseCache<number>({ entriesMax: 9 })
-  const { read, count } = counting()
-  expect(cache.known('a')).toBeUndefined()
-  expect(await Promise.all([cache.get('a', read), cache.get('a', read)])).toEqual([1, 1])
-  expect(await cache.get('a', read)).toBe(1)
-  expect(await cache.known('a')).toBe(1)
-  expect(await cache.get('b', read)).toBe(2)
-  expect(count()).toBe(2)
-})
+describe('a cache of promises', () => {
+  test('asks once for calls that come together, and for those that come later', async () => {
+    const cache = promiseCache<string>({ entriesMax: 10 })
+    const { ask, calls } = counted()
+    const together = [cache.get('a', ask), cache.get('a', ask)]
+    expect(await Promise.all(together)).toEqual(['answer 1', 'answer 1'])
+    expect(await cache.get('a', ask)).toBe('answer 1')
+    expect(await cache.get('b', ask)).toBe('answer 2')
+    expect(calls()).toBe(2)
+  })
 
-test('what is too old is read again', async () => {
-  const cache = promiseCache<number>({ entriesMax: 9 })
-  const { read } = counting()
-  const at = (now: number): { now: number; ageMaxMs: number } => ({ now, ageMaxMs: 1_000 })
-  expect(await cache.get('a', read, at(5_000))).toBe(1)
-  expect(await cache.get('a', read, at(5_999))).toBe(1)
-  expect(await cache.get('a', read, at(6_000))).toBe(2)
-  expect(cache.known('a', at(7_000))).toBeUndefined()
-  cache.put('a', 7, 7_000)
-  expect(await cache.get('a', read, at(7_999))).toBe(7)
-})
+  test('asks again after a failure, which all who waited for it see', async () => {
+    const cache = promiseCache<string>({ entriesMax: 10 })
+    const { ask } = counted()
+    const fails = async () => Promise.reject(new Error('storage is away'))
+    const together = [cache.get('a', fails), cache.get('a', ask)]
+    for (const answer of together) await expect(answer).rejects.toThrow('storage is away')
+    expect(cache.size).toBe(0)
+    expect(await cache.get('a', ask)).toBe('answer 1')
+  })
 
-test('a reading that failed is forgotten, unless a newer one has taken its place', async () => {
-  const cache = promiseCache<number>({ entriesMax: 9 })
-  const failing = async (): Promise<number> => Promise.reject(new Error('away'))
-  await expect(cache.get('a', failing)).rejects.toThrow('away')
-  expect(await cache.get('a', async () => 2)).toBe(2)
-  const late = Promise.withResolvers<number>()
-  const waiting = cache.get('b', async () => late.promise)
-  cache.put('b', 3)
-  late.reject(new Error('away'))
-  await expect(waiting).rejects.toThrow('away')
-  expect(await cache.known('b')).toBe(3)
-})
+  test('keeps the later answer when an earlier one fails', async () => {
+    const cache = promiseCache<string>({ entriesMax: 10 })
+    const earlier = Promise.withResolvers<string>()
+    const failed = expect(cache.keep('a', earlier.promise)).rejects.toThrow('storage is away')
+    void cache.keep('a', Promise.resolve('later'))
+    earlier.reject(new Error('storage is away'))
+    await failed
+    expect(await cache.find('a')).toBe('later')
+  })
 
-test('it has a bound: the one that was read first makes room', async () => {
-  const cache = promiseCache<number>({ entriesMax: 2 })
-  cache.put('a', 1)
-  cache.put('b', 2)
-  cache.put('a', 3)
-  cache.put('c', 4)
-  expect(cache.known('b')).toBeUndefined()
-  expect(await cache.known('a')).toBe(3)
-  expect(await cache.known('c')).toBe(4)
+  test('a failure that nobody waits for is no fault of the process', async () => {
+    const cache = promiseCache<string>({ entriesMax: 10 })
+    void cache.keep('a', Promise.reject(new Error('storage is away')))
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(cache.find('a')).toBeUndefined()
+  })
+
+  test('an answer is kept until it is as old as it may be, counted from when it was asked for', async () => {
+    const cache = promiseCache<string>({ entriesMax: 10 })
+    const { ask } = counted()
+    const at = async (now: number) => cache.get('a', ask, { now, maxAgeMs: 1_000 })
+    expect(await at(5_000)).toBe('answer 1')
+    expect(await at(5_999)).toBe('answer 1')
+    expect(cache.find('a', { now: 6_000, maxAgeMs: 1_000 })).toBeUndefined()
+    expect(await at(6_000)).toBe('answer 2')
+    expect(await cache.find('a', { now: 6_999, maxAgeMs: 1_000 })).toBe('answer 2')
+    void cache.keep('a', Promise.resolve('told'), 7_000)
+    expect(await at(7_999)).toBe('told')
+  })
+
+  test('holds no more than it may, and forgets what was not used for longest', async () => {
+    const cache = promiseCache<string>({ entriesMax: 3 })
+    for (const key of ['a', 'b', 'c']) void cache.keep(key, Promise.resolve(key))
+    expect(await cache.find('a')).toBe('a')
+    void cache.keep('d', Promise.resolve('d'))
+    expect(cache.size).toBe(3)
+    expect(cache.find('b')).toBeUndefined()
+    for (const key of ['a', 'c', 'd']) expect(await cache.find(key)).toBe(key)
+  })
 })

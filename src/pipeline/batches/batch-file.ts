@@ -3,7 +3,7 @@ import type { BatchOrder } from '../../core/batches/batch-order.ts'
 import { limits } from '../../core/limits.ts'
 import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
 import type { Context } from '../context.ts'
-import { checkInputs, type InputsSeen } from '../intake/inputs.ts'
+import { checkInputs, noInputsSeen } from '../intake/inputs.ts'
 import { linesOf } from '../lines.ts'
 
 export type SubmittedLine = { readonly number: number; readonly text: string; readonly read: BatchLine }
@@ -37,7 +37,7 @@ export async function checkFile(
     return { kind: 'faulty', faults, count }
   }
   const seen = new Map<string, number>()
-  const inputsSeen: InputsSeen = new Map()
+  const inputsSeen = noInputsSeen()
   let pool: string | undefined
   let total = 0
   for await (const { number, text } of linesOf(content, { lineBytesMax: limits.batchLineBytesMax })) {

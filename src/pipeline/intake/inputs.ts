@@ -7,6 +7,7 @@ import {
   type InputRef,
 } from '../../core/requests/input-ref.ts'
 import { limits } from '../../core/limits.ts'
+import { promiseCache, type PromiseCache } from '../../core/promise-cache.ts'
 import type { AskedRequest, ImageRequest, Submission } from '../../core/requests/submission.ts'
 import type { SubmissionFault } from '../../core/requests/submission-fault.ts'
 import type { InputStore } from '../../ports/inputs.ts'
@@ -14,7 +15,9 @@ import type { JobRef } from '../../ports/jobs.ts'
 import type { Context } from '../context.ts'
 
 /** What was seen of inputs while many jobs were checked: a batch may name one mask a hundred thousand times. */
-export type InputsSeen = Map<string, Promise<InputFacts | undefined>>
+export type InputsSeen = PromiseCache<InputFacts | undefined>
+
+export const noInputsSeen = (): InputsSeen => promiseCache({ entriesMax: limits.inputsSeenMax })
 
 /**
  * What is wrong with the images that an edit starts from, as far as it can be seen at once: those of other hosts are
@@ -23,7 +26,7 @@ export type InputsSeen = Map<string, Promise<InputFacts | undefined>>
 export async function checkInputs(
   context: Context,
   { pool, request }: Pick<Submission, 'pool' | 'request'>,
-  { owner, seen = new Map() }: { readonly owner: string | null | undefined; readonly seen?: InputsSeen },
+  { owner, seen = noInputsSeen() }: { readonly owner: string | null | undefined; readonly seen?: InputsSeen },
 ): Promise<SubmissionFault | undefined> {
   const { inputs } = request
   if (inputs === undefined) return undefined
@@ -103,18 +106,7 @@ async function seenFacts(
     case 'file':
     case 'blob': {
       const key = JSON.stringify([ref, owner ?? null, owner === undefined])
-      const known = seen.get(key)
-      if (known !== undefined) return known
-      const facts = lookAt(context, ref, owner)
-      if (seen.size >= limits.inputsSeenMax) seen.clear()
-      seen.set(key, facts)
-      try {
-        return await facts
-      } catch (error) {
-        // Storage was away: the next one looks again.
-        seen.delete(key)
-        throw error
-      }
+      return seen.get(key, async () => lookAt(context, ref, owner))
     }
   }
 }

@@ -5,10 +5,10 @@ import { plainTerms } from '../../core/budget/fairness.ts'
 
 /** The batch as it was opened; of what is in it only what never changes may be relied on. */
 export async function knownBatch(context: Context, name: string): Promise<Batch | undefined> {
-  const known = context.caches.batches.known(name)
+  const known = context.caches.batches.find(name)
   if (known !== undefined) return known
   const read = await context.batches.readBatch(name)
-  if (read !== undefined) context.caches.batches.put(name, read)
+  if (read !== undefined) void context.caches.batches.keep(name, Promise.resolve(read))
   return read
 }
 

@@ -28,7 +28,7 @@ export async function wake(
     changeFlow(context, { pool, batch }, (flow) =>
       flow.idleSince === null ? undefined : { ...flow, idleSince: null },
     )
-  return context.caches.flows.get(batch, woken, { now: context.clock.now(), ageMaxMs: knownMs })
+  return context.caches.flows.get(batch, woken, { now: context.clock.now(), maxAgeMs: knownMs })
 }
 
 /**

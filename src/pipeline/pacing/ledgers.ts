@@ -7,7 +7,7 @@ export type QuotaRef = { readonly pool: string; readonly quota: string }
 
 /** The quota's ledger, at most a second old: many jobs on one instance share a read. */
 export async function viewLedger(context: Context, ref: QuotaRef): Promise<Ledger | undefined> {
-  const fresh = { now: context.clock.now(), ageMaxMs: timing.ledgerViewMs }
+  const fresh = { now: context.clock.now(), maxAgeMs: timing.ledgerViewMs }
   return context.caches.ledgers.get(ref.quota, async () => readLedger(context, ref), fresh)
 }
 
@@ -68,7 +68,7 @@ async function changeTogether(
     const isCommitted =
       after === before.value || (await context.budgets.changeLedger({ pool, before, after })) === 'committed'
     if (isCommitted) {
-      context.caches.ledgers.put(quota, after, context.clock.now())
+      void context.caches.ledgers.keep(quota, Promise.resolve(after), context.clock.now())
       return after
     }
     // Contenders spread, so that each try has fewer of them.

@@ -12,7 +12,7 @@ type PoolView = { readonly ledgers: readonly Ledger[]; readonly flows: readonly 
 
 /** All flows of the pool are read for an estimate, so polls that come close together share one reading. */
 export async function viewPool(context: Context, name: string): Promise<PoolView> {
-  const fresh = { now: context.clock.now(), ageMaxMs: poolViewMs }
+  const fresh = { now: context.clock.now(), maxAgeMs: poolViewMs }
   const pool = await context.caches.pools.get(name, async () => context.budgets.read(name), fresh)
   return {
     ledgers: ledgersNow(context, name, pool.ledgers),

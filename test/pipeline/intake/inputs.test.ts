@@ -8,7 +8,7 @@ import { submissionParser } from '../../../src/core/requests/submission-parser.t
 import { decodeBase64 } from '../../../src/model/base64.ts'
 import { timing } from '../../../src/core/timing.ts'
 import type { Context } from '../../../src/pipeline/context.ts'
-import { checkInputs, type InputsSeen } from '../../../src/pipeline/intake/inputs.ts'
+import { checkInputs, noInputsSeen } from '../../../src/pipeline/intake/inputs.ts'
 import {
   takeMessage,
   takeRequest,
@@ -214,7 +214,7 @@ describe('at intake', () => {
         },
       },
     }
-    const seen: InputsSeen = new Map()
+    const seen = noInputsSeen()
     const check = async (image: string, mask: string) => {
       const parsed = parse(JSON.stringify({ prompt: 'a hat', image, mask }))
       if (parsed.kind === 'invalid') throw new Error(parsed.fault.message)
