@@ -28,6 +28,8 @@ export type TickWatch = {
    * started for this message.
    */
   readonly cameTooLate: (now: number) => void
+  /** This instance has more jobs in hand than it bears: where ticks and jobs share an instance, nobody takes it away. */
+  readonly foundFull: () => void
 }
 
 /** One for each pool, made when it is first asked for. */
@@ -81,6 +83,9 @@ function tickWatch(): TickWatch {
     cameTooLate(now) {
       if (!isAwake) coldSince = now
       isAwake = true
+    },
+    foundFull() {
+      coldSince = -Infinity
     },
   }
 }

@@ -28,6 +28,13 @@ describe('an instance', () => {
     expect(watch.isCold(now + timing.coldKnownMs)).toBe(false)
   })
 
+  test('that is full holds the jobs itself: nobody takes it away between its ticks', () => {
+    const watch = tickWatches()('pool')
+    watch.cameTooLate(now)
+    watch.foundFull()
+    expect(watch.isCold(now)).toBe(false)
+  })
+
   test('knows the ticks of each pool by themselves', () => {
     const ticksOf = tickWatches()
     ticksOf('east').cameTooLate(now)

@@ -249,7 +249,7 @@ export function wakeAheadMs(
 ): number {
   const earliestMs = horizonMs(ledger, isCold) - timing.tickMs
   const heldMs = (limits.jobsHeldEarlyMax / quotas) * spacingMs(ledger)
-  return Math.max(ledger.leadMs, Math.min(heldMs, earliestMs))
+  return isCold ? earliestMs : Math.max(ledger.leadMs, Math.min(heldMs, earliestMs))
 }
 
 /** Slots that came due in the last minute. */

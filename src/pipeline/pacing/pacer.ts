@@ -91,7 +91,9 @@ async function planTick(context: Context, settings: PoolSettings, pool: Pool): P
   const now = context.clock.now()
   const { instance } = context
   const lastTick = pool.tick?.value
-  const isCold = context.ticksOf(settings.name).isCold(now)
+  const ticks = context.ticksOf(settings.name)
+  if (context.capacity.jobs.isCrowded(now)) ticks.foundFull()
+  const isCold = ticks.isCold(now)
   const aloneSince = lastTick?.instance === instance ? lastTick.aloneSince : now
   const topPace = now - aloneSince < timing.aloneMs ? topPaces.severalClocks : topPaces.oneClock
   const ledgers = new Map<string, Ledger>()

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { timing } from '../../../src/core/timing.ts'
 import { chanceFrom } from '../../../src/local/deployment/chance.ts'
 import { batchOf, fairWeather } from '../scenarios.ts'
-import { simulate } from '../world.ts'
+import { simulate, startAt } from '../world.ts'
 import { platform, type Drain } from './platform.ts'
 import { study, type Case } from './study.ts'
 
@@ -91,3 +91,26 @@ describe.each(['goes on', 'aborts the newest', 'ends the process'] satisfies Dra
     )
   },
 )
+
+test('one process that runs ticks and jobs, and is started again, holds no more than it can, and keeps its pace', async () => {
+  const rpm = 200
+  const run = await simulate(
+    fairWeather('started again', {
+      rpm,
+      instances: 1,
+      submissions: batchOf('big', rpm * 7),
+      endsAfterMs: 7 * 60_000,
+      callMs: () => 20_000,
+      chaos: {
+        untilMs: 200_000,
+        storageFaults: 0,
+        duplicates: 0,
+        diesAtOperation: () => Infinity,
+        accidents: [{ afterMs: 120_000, kind: 'kill', forMs: 0 }],
+      },
+    }),
+  )
+  const from = startAt + 170_000
+  const starts = run.calls.filter(({ startedAt }) => startedAt >= from && startedAt < from + 240_000).length
+  expect(starts / 4 / rpm).toBeGreaterThan(0.96)
+})
