@@ -1,19 +1,8 @@
 import { type Call, type Reply, replyError, notFound } from '../reply.ts'
-import { knownBatch } from '../../pipeline/intake/known-batch.ts'
 import { mayUse } from '../../core/caller.ts'
-import { ownerOfInbox } from '../../core/jobs/keys.ts'
-import { isSubmitted } from '../../core/timed-id.ts'
 import { batchNamePattern } from '../../core/requests/submission.ts'
 import { limits } from '../../core/limits.ts'
 import { type BatchStatus, batchStatus } from '../../pipeline/status/status.ts'
-
-/** One that is not there yet may be given its terms by anybody, but for names that only we give, and others' inboxes. */
-export async function mayOpen({ context, caller }: Call, name: string): Promise<boolean> {
-  const known = await knownBatch(context, name)
-  if (known !== undefined) return mayUse(caller, known.owner)
-  const inbox = ownerOfInbox(name)
-  return !isSubmitted(name) && (inbox === undefined || inbox.owner === caller.key)
-}
 
 export function atItsEnd(name: string, state: 'completed' | 'failed'): Reply {
   const message = `batch ${name} is at its end: nothing is left to change or to cancel`
