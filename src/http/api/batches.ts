@@ -5,7 +5,7 @@ import { capUsdSchema } from '../../core/costs/money.ts'
 import { priorities, batchNamePattern } from '../../core/requests/submission.ts'
 import { changeBatch, type Changed } from '../../pipeline/batches/change-batch.ts'
 import type { Context } from '../../pipeline/context.ts'
-import { mayOpen, mayReach } from '../../pipeline/intake/owners.ts'
+import { mayOpen } from '../../pipeline/intake/owners.ts'
 import { batchStatus, type BatchStatus, newBatchStatus } from '../../pipeline/status/status.ts'
 import { readBody } from '../body.ts'
 import { pollSoonMs, reply, replyError, retryAfter, usd, type Call, type Reply } from '../reply.ts'
@@ -13,17 +13,17 @@ import { readIdempotencyKey } from '../idempotency-key.ts'
 import { mayUse } from '../../core/caller.ts'
 import { submitBatch } from '../../pipeline/batches/submit.ts'
 import { readQuery } from '../query.ts'
-import { noAfter, listBody } from '../list.ts'
+import { endsOf, listBody, noAfter } from '../list.ts'
 import { batchBody, type BatchDetails } from './batch-body.ts'
-import { atItsEnd, batchName, beingChecked, noBatch } from './batch-of-path.ts'
+import { atItsEnd, batchOfPath, beingChecked, noBatch, statusOfPath } from './batch-of-path.ts'
 import { askedBatch, batchOrderSchema } from './batch-order.ts'
 
 /** GET /v1/batches/{name} */
-export async function getBatch({ request, context, caller }: Call): Promise<Reply> {
-  const name = batchName(request.params)
-  const isTheirs = name !== undefined && (await mayReach(context, caller, name))
-  const status = isTheirs ? await batchStatus(context, name) : undefined
-  if (status === undefined) return noBatch(request.params)
+export async function getBatch(call: Call): Promise<Reply> {
+  const { context } = call
+  const found = await statusOfPath(call)
+  if (found.kind === 'refused') return found.reply
+  const { status } = found
   const { status: state } = status
   const isFinished = state === 'completed' || state === 'cancelled' || state === 'failed'
   const headers = isFinished
@@ -61,8 +61,9 @@ const changesSchema = z.strictObject({
 /** PATCH /v1/batches/{name}: priority and cap, also while it runs, and before its first job, for the model named. */
 export async function patchBatch(call: Call): Promise<Reply> {
   const { request, context, caller } = call
-  const name = batchName(request.params)
-  if (name === undefined || !(await mayOpen(context, caller, name))) return noBatch(request.params)
+  const found = await batchOfPath(call, mayOpen)
+  if (found.kind === 'refused') return found.reply
+  const { name } = found
   const body = await readBody(request, changesSchema)
   if (body.kind === 'refused') return body.reply
   const { priority, cap_usd: capMicroUsd, model } = body.value
@@ -81,7 +82,7 @@ function unchanged(
 ): Reply {
   switch (refusal.kind) {
     case 'unknown-batch':
-      return noBatch({ name: batch })
+      return noBatch(batch)
     case 'being-checked':
       return beingChecked(batch)
     case 'failed-before':
@@ -162,5 +163,5 @@ export async function getBatches({ request, context, caller }: Call): Promise<Re
   const page = await context.batchList.page({ owner, after: last, limit, isSubmittedOnly: kind === 'file' })
   const found = await Promise.all(page.batches.map(async (batch) => batchStatus(context, batch)))
   const data = found.filter((status) => status !== undefined).map((status) => batchBody(status))
-  return reply(200, listBody(data, page.batches, page.hasMore))
+  return reply(200, listBody(data, { ...endsOf(page.batches), hasMore: page.hasMore }))
 }

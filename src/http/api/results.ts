@@ -12,7 +12,7 @@ import {
 } from '../../pipeline/batches/results.ts'
 import { exactSeconds, usd, type Call, type Reply, replyError } from '../reply.ts'
 import { readQuery } from '../query.ts'
-import { ownBatch, noBatch } from './batch-of-path.ts'
+import { statusOfPath } from './batch-of-path.ts'
 import { withImages } from './inline-images.ts'
 
 type Results = { readonly batch: string; readonly part: ResultPart; readonly origin: string }
@@ -123,8 +123,8 @@ const resultsQuery = z.strictObject({
 /** GET /v1/batches/{name}/results: what is finished so far, streamed; also while the batch runs. */
 export async function getResults(call: Call): Promise<Reply> {
   const { request, context } = call
-  const status = await ownBatch(call)
-  if (status === undefined) return noBatch(request.params)
+  const found = await statusOfPath(call)
+  if (found.kind === 'refused') return found.reply
   const query = readQuery(request, resultsQuery)
   if (query.kind === 'refused') return query.reply
   const { format, part, images } = query.value
@@ -132,7 +132,7 @@ export async function getResults(call: Call): Promise<Reply> {
     const message = `images: got "b64" with format ${format}; allowed: with jsonl only`
     return replyError({ status: 400, param: 'images', code: 'invalid_value', message })
   }
-  const { batch } = status
+  const { batch } = found.status
   const results = { batch, part, origin: new URL(request.url).origin }
   const download = (contentType: string, body: AsyncIterable<Uint8Array>): Reply => ({
     status: 200,
