@@ -1,6 +1,7 @@
 import { sum } from '../../core/jobs/counters.ts'
 import { countRows, readCounters } from './job-rows.ts'
 import { limits } from '../../core/limits.ts'
+import { piecesOf } from '../../core/pieces.ts'
 import { emptyHookLog } from '../../core/batches/webhook.ts'
 import type { BatchTable } from '../../ports/batches.ts'
 import { compareAndSet, overtaken, TooManyWriters } from '../compare-and-set.ts'
@@ -53,9 +54,7 @@ export function batchTable(table: Table): BatchTable {
         return { kind: 'insert', row: faultRow(index), values: writeFault(fault) }
       })
       // A conflict: an earlier try has written these, and the file is the same.
-      for (let first = 0; first < writes.length; first += limits.transactionEntitiesMax) {
-        await table.transact(batch, writes.slice(first, first + limits.transactionEntitiesMax))
-      }
+      for (const piece of piecesOf(writes, limits.transactionEntitiesMax)) await table.transact(batch, piece)
     },
 
     async faults(batch) {
