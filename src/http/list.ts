@@ -1,13 +1,24 @@
 import { limits } from '../core/limits.ts'
 import { type Reply, replyError } from './reply.ts'
 
-export function listBody(data: readonly object[], ids: readonly string[], hasMore: boolean): object {
+/** OpenAI's list. The ids are left out where there are none. */
+export function listBody(
+  data: readonly object[],
+  { firstId, lastId, hasMore }: Ends & { readonly hasMore: boolean },
+): object {
   return {
     object: 'list',
     data,
-    ...(ids.length > 0 ? { first_id: ids[0], last_id: ids.at(-1) } : {}),
+    ...(firstId === undefined ? {} : { first_id: firstId }),
+    ...(lastId === undefined ? {} : { last_id: lastId }),
     has_more: hasMore,
   }
+}
+
+type Ends = { readonly firstId: string | undefined; readonly lastId: string | undefined }
+
+export function endsOf(ids: readonly string[]): Ends {
+  return { firstId: ids.at(0), lastId: ids.at(-1) }
 }
 
 export function noAfter(after: string): Reply {

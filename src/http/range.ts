@@ -1,5 +1,4 @@
-/** The bytes from `from` up to, and without, `before`. */
-export type ByteRange = { readonly from: number; readonly before: number }
+import type { ByteRange } from '../ports/files.ts'
 
 /**
  * What a Range header asks for of so many bytes; undefined: all of them, also where it asks for what may be left

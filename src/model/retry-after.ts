@@ -1,3 +1,5 @@
+import { readRetryAfterMs } from '../core/retry-after.ts'
+
 /**
  * The wait a 429 asks for: `retry-after-ms`, `retry-after` (seconds or a date), or the seconds in the body's text, which
  * is all that image deployments were seen to send. Null when it asks for none.
@@ -5,10 +7,8 @@
 export function retryAfterMs(headers: Headers | undefined, message: string, now: number): number | null {
   const millis = Number(headers?.get('retry-after-ms') ?? Number.NaN)
   if (Number.isFinite(millis) && millis >= 0) return millis
-  const after = headers?.get('retry-after') ?? ''
-  if (/^\s*\d+(\.\d+)?\s*$/.test(after)) return Number(after) * 1_000
-  const date = Date.parse(after)
-  if (Number.isFinite(date)) return Math.max(0, date - now)
+  const asked = readRetryAfterMs(headers?.get('retry-after') ?? '', now)
+  if (asked !== null) return asked
   const text =
     /(?:retry|try again)\s+(?:after|in)\s+(\d+(?:\.\d+)?)\s*(ms|milliseconds?|m|min|minutes?|s|sec|seconds?)?\b/i.exec(
       message,

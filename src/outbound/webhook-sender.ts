@@ -1,6 +1,7 @@
 import { Webhook } from 'standardwebhooks'
 import type { Destinations } from '../core/destination.ts'
 import { limits } from '../core/limits.ts'
+import { readRetryAfterMs } from '../core/retry-after.ts'
 import { webhookUrlFault, type WebhookAnswer } from '../core/batches/webhook.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { WebhookSender } from '../ports/webhooks.ts'
@@ -47,16 +48,9 @@ export function webhookSender(
         redirectsMax: 0,
       })
       if (answer.kind !== 'answer') return answer
-      const retryAfterMs = askedWaitMs(answer.headers['retry-after'] ?? '', clock.now())
+      const retryAfterMs = readRetryAfterMs(answer.headers['retry-after'] ?? '', clock.now())
       return { kind: 'status', status: answer.status, retryAfterMs }
     },
     close: async () => guarded.close(),
   }
-}
-
-/** Seconds, or a date. */
-function askedWaitMs(text: string, now: number): number | null {
-  if (/^\s*\d+\s*$/.test(text)) return Number(text) * 1_000
-  const date = Date.parse(text)
-  return Number.isFinite(date) ? Math.max(0, date - now) : null
 }

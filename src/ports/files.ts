@@ -38,10 +38,7 @@ export type FileStore = {
     readonly lastId: string | undefined
   }>
   /** The bytes from `from` up to, and without, `before`; undefined when it is gone. */
-  read(
-    id: string,
-    range?: { readonly from: number; readonly before: number },
-  ): Promise<AsyncIterable<Uint8Array> | undefined>
+  read(id: string, range?: ByteRange): Promise<AsyncIterable<Uint8Array> | undefined>
   /** A link to its bytes for a quarter of an hour, which reads and nothing else; undefined where storage can sign none. */
   link(
     id: string,
@@ -51,6 +48,9 @@ export type FileStore = {
   /** Removes what has expired, up to a bound; answers how many. */
   removeExpired(): Promise<number>
 }
+
+/** The bytes from `from` up to, and without, `before`. */
+export type ByteRange = { readonly from: number; readonly before: number }
 
 export type FileFacts = {
   readonly owner: string | null

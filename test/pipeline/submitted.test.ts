@@ -10,7 +10,7 @@ import { registerBatch } from '../../src/pipeline/batches/register.ts'
 import { rescue } from '../../src/pipeline/running/rescue.ts'
 import { resultLines } from '../../src/pipeline/batches/results.ts'
 import { batchStatus } from '../../src/pipeline/status/status.ts'
-import { submitBatch } from '../../src/pipeline/batches/submit.ts'
+import { storeBatch } from '../../src/pipeline/batches/submit.ts'
 import { dataUrl, png } from '../support/png.ts'
 import type { BatchTask } from '../../src/ports/messages.ts'
 import { newWorld, contextIn, type World } from '../support/context.ts'
@@ -66,7 +66,7 @@ async function submit(text: string | Uint8Array, fields: Partial<BatchOrder> = {
     content: piecesOf(bytes),
   })
   if (saved.kind !== 'saved') throw new Error('too large')
-  const { batch } = await submitBatch(context, {
+  const { batch } = await storeBatch(context, {
     owner: null,
     terms: {},
     order: { ...order, inputFileId: saved.file.id, ...fields },
@@ -489,12 +489,12 @@ test('the same Idempotency-Key is the same batch, also for who died before it wa
     },
   }
   const asked = { owner: 'shop', idempotencyKey, order: made, terms }
-  await expect(submitBatch(dying, asked)).rejects.toThrow('died')
-  const first = await submitBatch(context, asked)
-  const again = await submitBatch(context, asked)
+  await expect(storeBatch(dying, asked)).rejects.toThrow('died')
+  const first = await storeBatch(context, asked)
+  const again = await storeBatch(context, asked)
   expect([first.isNew, again.isNew]).toEqual([true, false])
   expect(again.batch.batch).toBe(first.batch.batch)
-  expect((await submitBatch(context, { ...asked, owner: 'studio' })).batch.batch).not.toBe(first.batch.batch)
+  expect((await storeBatch(context, { ...asked, owner: 'studio' })).batch.batch).not.toBe(first.batch.batch)
   expect((await context.batchList.page({ owner: 'shop', limit: 9, isSubmittedOnly: true })).batches).toEqual([
     first.batch.batch,
   ])

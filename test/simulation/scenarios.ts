@@ -1,6 +1,7 @@
 import { chanceFrom } from '../../src/local/deployment/chance.ts'
 import { priorities } from '../../src/core/requests/submission.ts'
 import type { Chance } from '../../src/ports/clock.ts'
+import { costs } from '../support/context.ts'
 import type { ModelFaults } from './deployment.ts'
 import { withRetries } from './retries.ts'
 import type { Action, Scenario, Submission } from './world.ts'
@@ -138,8 +139,8 @@ function actions(chance: Chance, untilMs: number): Action[] {
   const all: Action[] = []
   if (chance() < 0.4) {
     const batch = 'batch-a'
-    // Some images' worth at the most, then more of it, then no end.
-    const capMicroUsd = Math.ceil(chance() * 200_000)
+    // Some images' worth at the most, then more of it, then no end; less than one image's worth is refused.
+    const capMicroUsd = Math.max(costs.leastMicroUsd, Math.ceil(chance() * 200_000))
     const raisedMs = chance() * untilMs
     all.push({ afterMs: 0, batch, kind: 'change', capMicroUsd })
     all.push({ afterMs: raisedMs, batch, kind: 'change', capMicroUsd: capMicroUsd + 100_000 })
@@ -148,7 +149,7 @@ function actions(chance: Chance, untilMs: number): Action[] {
         afterMs: raisedMs + chance() * 60_000,
         batch,
         kind: 'change',
-        capMicroUsd: Math.ceil(capMicroUsd / 2),
+        capMicroUsd: Math.max(costs.leastMicroUsd, Math.ceil(capMicroUsd / 2)),
       })
     }
     // Twice: a request on an instance that was frozen may be carried out long after it was asked again elsewhere.

@@ -8,13 +8,8 @@ import { submissionParser } from '../../src/core/requests/submission-parser.ts'
 import { decodeBase64 } from '../../src/model/base64.ts'
 import type { Priority } from '../../src/core/requests/submission.ts'
 import { nudge } from '../../src/pipeline/pacing/announce.ts'
-import {
-  cancelBatch,
-  changeBatch,
-  pauseBatch,
-  resumeBatch,
-  type Decided,
-} from '../../src/pipeline/batches/batches.ts'
+import { cancelBatch, pauseBatch, resumeBatch, type Decided } from '../../src/pipeline/batches/batches.ts'
+import { changeBatch } from '../../src/pipeline/batches/change-batch.ts'
 import { retryJobs } from '../../src/pipeline/batches/batch-jobs.ts'
 import type { Context } from '../../src/pipeline/context.ts'
 import { takeMessage, takePoisoned, takeRequest } from '../../src/pipeline/intake/intake.ts'
@@ -531,9 +526,11 @@ async function act(context: Context, action: Exclude<Action, { kind: 'retry' }>)
       return isDone(await resumeBatch(context, batch, 'for the test'))
     case 'cancel':
       return isDone(await cancelBatch(context, batch, 'for the test'))
-    case 'change':
-      await changeBatch(context, { pool: poolName, batch }, action)
+    case 'change': {
+      const changed = await changeBatch(context, { batch }, action)
+      if (changed.kind !== 'done') throw new Error(`batch ${batch} was not changed: ${changed.kind}`)
       return true
+    }
   }
 }
 

@@ -3,11 +3,10 @@ import { limits } from '../../core/limits.ts'
 import { type Call, type Reply, reply, replyError } from '../reply.ts'
 import { pauseBatch, resumeBatch, cancelBatch, type Decided } from '../../pipeline/batches/batches.ts'
 import type { Decision } from '../../core/budget/fairness.ts'
-import { mayReach } from '../../pipeline/intake/owners.ts'
 import { readBody } from '../body.ts'
 import { failureKinds } from '../../core/jobs/failure.ts'
 import { retryJobs } from '../../pipeline/batches/batch-jobs.ts'
-import { batchName, noBatch, beingChecked, atItsEnd, ownBatch } from './batch-of-path.ts'
+import { atItsEnd, batchOfPath, beingChecked, noBatch, statusOfPath } from './batch-of-path.ts'
 import { getBatch } from './batches.ts'
 
 const reasonSchema = z.strictObject({ reason: z.string().trim().max(limits.reasonCharsMax).optional() })
@@ -32,17 +31,17 @@ async function decided(
   what: Decision['kind'],
   act: (name: string, reason: string) => Promise<Decided>,
 ): Promise<Reply> {
-  const { request, context, caller } = call
-  const name = batchName(request.params)
-  if (name === undefined || !(await mayReach(context, caller, name))) return noBatch(request.params)
-  const body = await readBody(request, reasonSchema)
+  const found = await batchOfPath(call)
+  if (found.kind === 'refused') return found.reply
+  const { name } = found
+  const body = await readBody(call.request, reasonSchema)
   if (body.kind === 'refused') return body.reply
   const done = await act(name, body.value.reason ?? `${what} by request`)
   switch (done.kind) {
     case 'done':
       return getBatch(call)
     case 'unknown-batch':
-      return noBatch(request.params)
+      return noBatch(name)
     case 'being-checked':
       return beingChecked(name)
     case 'finished-before':
@@ -61,12 +60,12 @@ const retrySchema = z.strictObject({
 /** POST /v1/batches/{name}/retry: what failed for reasons that pass, or for those that are named, waits again. */
 export async function postRetry(call: Call): Promise<Reply> {
   const { request, context } = call
-  const status = await ownBatch(call)
-  if (status === undefined) return noBatch(request.params)
+  const found = await statusOfPath(call)
+  if (found.kind === 'refused') return found.reply
   const body = await readBody(request, retrySchema)
   if (body.kind === 'refused') return body.reply
-  const { batch } = status
-  if (status.terms.decision?.kind === 'cancelled') {
+  const { batch, terms } = found.status
+  if (terms.decision?.kind === 'cancelled') {
     const message = `batch ${batch} was cancelled and stays so; submit its jobs as another`
     return replyError({ status: 409, code: 'batch_cancelled', message })
   }

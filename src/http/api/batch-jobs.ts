@@ -1,12 +1,12 @@
 import { z } from 'zod'
-import type { JobState } from '../../core/jobs/job.ts'
+import type { Job, JobState } from '../../core/jobs/job.ts'
 import { limits } from '../../core/limits.ts'
 import { type Call, type Reply, reply } from '../reply.ts'
 import { readQuery } from '../query.ts'
 import { keyOf, jobId, parseJobId } from '../../core/jobs/keys.ts'
-import { listBody, noAfter } from '../list.ts'
+import { endsOf, listBody, noAfter } from '../list.ts'
 import { jobsOfBatch } from '../../pipeline/batches/batch-jobs.ts'
-import { ownBatch, noBatch } from './batch-of-path.ts'
+import { statusOfPath } from './batch-of-path.ts'
 import { jobBody } from './jobs.ts'
 
 const jobsQuery = z.strictObject({
@@ -19,35 +19,22 @@ const jobsQuery = z.strictObject({
 /** GET /v1/batches/{name}/jobs: by their keys, or those of one status in the order in which they came to it. */
 export async function getBatchJobs(call: Call): Promise<Reply> {
   const { request, context } = call
-  const status = await ownBatch(call)
-  if (status === undefined) return noBatch(request.params)
+  const found = await statusOfPath(call)
+  if (found.kind === 'refused') return found.reply
   const query = readQuery(request, jobsQuery)
   if (query.kind === 'refused') return query.reply
-  const { batch } = status
+  const { batch } = found.status
   const { after, custom_id: customId, status: state, limit } = query.value
+  const list = (jobs: readonly Job[], hasMore: boolean): Reply => {
+    const data = jobs.map((job) => jobBody(request.url, job, null))
+    return reply(200, listBody(data, { ...endsOf(jobs.map(jobId)), hasMore }))
+  }
   if (customId !== undefined) {
-    const found = await context.jobs.get({ batch, key: keyOf({ kind: 'custom-id', id: customId }) })
-    const jobs = found === undefined ? [] : [found.job]
-    return reply(
-      200,
-      listBody(
-        jobs.map((job) => jobBody(request.url, job, null)),
-        jobs.map(jobId),
-        false,
-      ),
-    )
+    const named = await context.jobs.get({ batch, key: keyOf({ kind: 'custom-id', id: customId }) })
+    return list(named === undefined ? [] : [named.job], false)
   }
   const last = after === undefined ? undefined : parseJobId(after)
   if (after !== undefined && last?.batch !== batch) return noAfter(after)
   const page = await jobsOfBatch(context, { batch, state, after: last?.key, limit })
-  if (page === undefined) return noAfter(after ?? '')
-  const { jobs, hasMore } = page
-  return reply(
-    200,
-    listBody(
-      jobs.map((job) => jobBody(request.url, job, null)),
-      jobs.map(jobId),
-      hasMore,
-    ),
-  )
+  return page === undefined ? noAfter(after ?? '') : list(page.jobs, page.hasMore)
 }

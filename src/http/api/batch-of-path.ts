@@ -1,18 +1,36 @@
 import { type Call, type Reply, replyError, notFound } from '../reply.ts'
-import { knownBatch } from '../../pipeline/intake/known-batch.ts'
-import { mayUse } from '../../core/caller.ts'
-import { ownerOfInbox } from '../../core/jobs/keys.ts'
-import { isSubmitted } from '../../core/timed-id.ts'
+import { mayReach, type mayOpen } from '../../pipeline/intake/owners.ts'
 import { batchNamePattern } from '../../core/requests/submission.ts'
 import { limits } from '../../core/limits.ts'
 import { type BatchStatus, batchStatus } from '../../pipeline/status/status.ts'
 
-/** One that is not there yet may be given its terms by anybody, but for names that only we give, and others' inboxes. */
-export async function mayOpen({ context, caller }: Call, name: string): Promise<boolean> {
-  const known = await knownBatch(context, name)
-  if (known !== undefined) return mayUse(caller, known.owner)
-  const inbox = ownerOfInbox(name)
-  return !isSubmitted(name) && (inbox === undefined || inbox.owner === caller.key)
+/** The name in the path, when there is a batch that the caller may use so; otherwise the answer that there is none. */
+export async function batchOfPath(
+  { request, context, caller }: Call,
+  mayUseIt: typeof mayReach | typeof mayOpen = mayReach,
+): Promise<Found<{ readonly name: string }>> {
+  const name = batchName(request.params)
+  return name !== undefined && (await mayUseIt(context, caller, name))
+    ? { kind: 'found', name }
+    : none(request)
+}
+
+/** The status of the batch in the path, if it is the caller's. */
+export async function statusOfPath(call: Call): Promise<Found<{ readonly status: BatchStatus }>> {
+  const found = await batchOfPath(call)
+  if (found.kind === 'refused') return found
+  const status = await batchStatus(call.context, found.name)
+  return status === undefined ? none(call.request) : { kind: 'found', status }
+}
+
+type Found<T> = ({ readonly kind: 'found' } & T) | { readonly kind: 'refused'; readonly reply: Reply }
+
+function none({ params: { name = '' } }: Call['request']): Extract<Found<object>, { kind: 'refused' }> {
+  return { kind: 'refused', reply: noBatch(name) }
+}
+
+export function noBatch(name: string): Reply {
+  return notFound(`batch ${JSON.stringify(name.slice(0, limits.batchNameCharsMax))}`)
 }
 
 export function atItsEnd(name: string, state: 'completed' | 'failed'): Reply {
@@ -27,17 +45,6 @@ export function beingChecked(name: string): Reply {
   return { ...refusal, headers: { ...refusal.headers, 'retry-after': '1' } }
 }
 
-export function batchName({ name = '' }: Call['request']['params']): string | undefined {
+function batchName({ name = '' }: Call['request']['params']): string | undefined {
   return batchNamePattern.test(name) && name.length <= limits.batchNameCharsMax ? name : undefined
-}
-
-export function noBatch({ name = '' }: Call['request']['params']): Reply {
-  return notFound(`batch ${JSON.stringify(name.slice(0, limits.batchNameCharsMax))}`)
-}
-
-/** The batch of the path, if it is the caller's. */
-export async function ownBatch({ request, context, caller }: Call): Promise<BatchStatus | undefined> {
-  const name = batchName(request.params)
-  const status = name === undefined ? undefined : await batchStatus(context, name)
-  return status !== undefined && mayUse(caller, status.owner) ? status : undefined
 }

@@ -1,10 +1,9 @@
 import { z } from 'zod'
 import { endpoints } from '../../core/requests/endpoints.ts'
-import type { BatchOrder } from '../../core/batches/batch-order.ts'
-import type { Caller } from '../../core/caller.ts'
 import { limits } from '../../core/limits.ts'
 import { capUsdSchema } from '../../core/costs/money.ts'
-import { label, metadataSchema, priorities, type Priority } from '../../core/requests/submission.ts'
+import { label, metadataSchema, priorities } from '../../core/requests/submission.ts'
+import type { AskedBatch } from '../../pipeline/batches/submit.ts'
 
 /** The body of POST /v1/batches: OpenAI's fields, and ours. */
 export const batchOrderSchema = z.strictObject({
@@ -37,25 +36,22 @@ export const batchOrderSchema = z.strictObject({
 
 export type BatchOrderBody = z.output<typeof batchOrderSchema>
 
-export function orderOf(
+/** `origin`: scheme and host of the request. */
+export function askedBatch(
   body: BatchOrderBody,
-  { caller, origin }: { readonly caller: Caller; readonly origin: string },
-): {
-  readonly order: BatchOrder
-  readonly terms: { readonly priority?: Priority; readonly capMicroUsd: number | null }
-} {
+  { origin }: { readonly origin: string },
+): Pick<AskedBatch, 'order' | 'terms'> {
   const { webhook, output_expires_after: expiry, priority } = body
   return {
     order: {
       inputFileId: body.input_file_id,
-      filesOf: caller.isAdmin ? null : caller.key,
       endpoint: body.endpoint,
       completionWindow: body.completion_window,
       name: body.name ?? null,
       metadata: body.metadata ?? null,
       outputExpiresAfterMs: expiry ? 1_000 * expiry.seconds : null,
       onUnknown: body.on_unknown ?? null,
-      outputPrefix: body.output_prefix ? ownPrefix(body.output_prefix, caller) : null,
+      outputPrefix: body.output_prefix || null,
       webhook:
         typeof webhook === 'string'
           ? { url: webhook, perJob: false }
@@ -76,11 +72,6 @@ export function windowMs(completionWindow: string): number {
       ? 3_600_000
       : 86_400_000
   return Number.parseInt(completionWindow, 10) * unitMs
-}
-
-/** A key's images go where no other key's can: no batch is called so, and no name of a key has a slash. */
-function ownPrefix(prefix: string, { key, isAdmin }: Caller): string {
-  return isAdmin || key === null ? prefix : `~${key}/${prefix}`
 }
 
 /** Blob Storage drops a dot at the end of a part of a path, and reads `..` as the folder above. */

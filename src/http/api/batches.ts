@@ -3,29 +3,27 @@ import { meanCallMs } from '../../core/budget/estimate.ts'
 import { limits } from '../../core/limits.ts'
 import { capUsdSchema } from '../../core/costs/money.ts'
 import { priorities, batchNamePattern } from '../../core/requests/submission.ts'
-import { changeBatch } from '../../pipeline/batches/batches.ts'
+import { changeBatch, type Changed } from '../../pipeline/batches/change-batch.ts'
 import type { Context } from '../../pipeline/context.ts'
-import { mayReach } from '../../pipeline/intake/owners.ts'
+import { mayOpen } from '../../pipeline/intake/owners.ts'
 import { batchStatus, type BatchStatus, newBatchStatus } from '../../pipeline/status/status.ts'
 import { readBody } from '../body.ts'
 import { pollSoonMs, reply, replyError, retryAfter, usd, type Call, type Reply } from '../reply.ts'
 import { readIdempotencyKey } from '../idempotency-key.ts'
 import { mayUse } from '../../core/caller.ts'
 import { submitBatch } from '../../pipeline/batches/submit.ts'
-import { registerBatch } from '../../pipeline/batches/register.ts'
-import { errorCode } from '../../core/log-event.ts'
 import { readQuery } from '../query.ts'
-import { noAfter, listBody } from '../list.ts'
+import { endsOf, listBody, noAfter } from '../list.ts'
 import { batchBody, type BatchDetails } from './batch-body.ts'
-import { mayOpen, atItsEnd, beingChecked, batchName, noBatch } from './batch-of-path.ts'
-import { batchOrderSchema, orderOf } from './batch-order.ts'
+import { atItsEnd, batchOfPath, beingChecked, noBatch, statusOfPath } from './batch-of-path.ts'
+import { askedBatch, batchOrderSchema } from './batch-order.ts'
 
 /** GET /v1/batches/{name} */
-export async function getBatch({ request, context, caller }: Call): Promise<Reply> {
-  const name = batchName(request.params)
-  const isTheirs = name !== undefined && (await mayReach(context, caller, name))
-  const status = isTheirs ? await batchStatus(context, name) : undefined
-  if (status === undefined) return noBatch(request.params)
+export async function getBatch(call: Call): Promise<Reply> {
+  const { context } = call
+  const found = await statusOfPath(call)
+  if (found.kind === 'refused') return found.reply
+  const { status } = found
   const { status: state } = status
   const isFinished = state === 'completed' || state === 'cancelled' || state === 'failed'
   const headers = isFinished
@@ -63,8 +61,9 @@ const changesSchema = z.strictObject({
 /** PATCH /v1/batches/{name}: priority and cap, also while it runs, and before its first job, for the model named. */
 export async function patchBatch(call: Call): Promise<Reply> {
   const { request, context, caller } = call
-  const name = batchName(request.params)
-  if (name === undefined || !(await mayOpen(call, name))) return noBatch(request.params)
+  const found = await batchOfPath(call, mayOpen)
+  if (found.kind === 'refused') return found.reply
+  const { name } = found
   const body = await readBody(request, changesSchema)
   if (body.kind === 'refused') return body.reply
   const { priority, cap_usd: capMicroUsd, model } = body.value
@@ -72,70 +71,76 @@ export async function patchBatch(call: Call): Promise<Reply> {
     const message = 'the body changes nothing; allowed: priority, cap_usd, or both'
     return replyError({ status: 400, code: 'missing_required_parameter', message })
   }
-  const [first] = context.pools
-  const known = await batchStatus(context, name)
-  if (known?.progress?.kind === 'validating') return beingChecked(name)
-  if (known?.progress?.kind === 'failed') return atItsEnd(name, 'failed')
-  const asked = model === undefined ? first?.name : context.poolOfModel(model)
-  const pool = known?.pool ?? asked
-  if (pool === undefined || (model !== undefined && asked !== pool)) {
-    const message = `model: got ${JSON.stringify(model)}; allowed: ${known === undefined ? 'a model, or a deployment, of the settings' : `one of the pool ${known.pool}, to which the batch belongs`}`
-    return replyError({ status: 400, param: 'model', code: 'invalid_value', message })
+  const changed = await changeBatch(context, { batch: name, model }, { priority, capMicroUsd }, caller)
+  return changed.kind === 'done' ? getBatch(call) : unchanged(name, changed, body.value)
+}
+
+function unchanged(
+  batch: string,
+  refusal: Exclude<Changed, { kind: 'done' }>,
+  { model, cap_usd: capMicroUsd = null }: z.output<typeof changesSchema>,
+): Reply {
+  switch (refusal.kind) {
+    case 'unknown-batch':
+      return noBatch(batch)
+    case 'being-checked':
+      return beingChecked(batch)
+    case 'failed-before':
+      return atItsEnd(batch, 'failed')
+    case 'unknown-model':
+      return invalid('model', got(model, 'a model, or a deployment, of the settings'))
+    case 'other-pool':
+      return invalid('model', got(model, `one of the pool ${refusal.pool}, to which the batch belongs`))
+    case 'cap-too-low': {
+      const allowed = `at least ${usd(refusal.leastMicroUsd)}, what one image can cost, or null for no cap`
+      return invalid('cap_usd', got(usd(capMicroUsd), allowed))
+    }
   }
-  const least = context.pools.find((each) => each.name === pool)?.costs.leastMicroUsd ?? 0
-  if (typeof capMicroUsd === 'number' && capMicroUsd < least) {
-    const message = `cap_usd: got ${usd(capMicroUsd)}; allowed: at least ${usd(least)}, what one image can cost, or null for no cap`
-    return replyError({ status: 400, param: 'cap_usd', code: 'invalid_value', message })
-  }
-  const isTheirs = await changeBatch(context, { pool, batch: name }, { priority, capMicroUsd }, caller)
-  return isTheirs ? getBatch(call) : noBatch(request.params)
+}
+
+function got(value: string | number | null | undefined, allowed: string): string {
+  return `got ${JSON.stringify(value)}; allowed: ${allowed}`
+}
+
+function invalid(param: string, fault: string): Reply {
+  return replyError({ status: 400, param, code: 'invalid_value', message: `${param}: ${fault}` })
 }
 
 /** POST /v1/batches: taken at once; its file is checked, whole, before anything of it starts. */
-export async function postBatch(call: Call): Promise<Reply> {
-  const { request, context, caller } = call
+export async function postBatch({ request, context, caller }: Call): Promise<Reply> {
   const body = await readBody(request, batchOrderSchema)
   if (body.kind === 'refused') return body.reply
   const idempotency = readIdempotencyKey(request)
   if (idempotency.kind === 'refused') return idempotency.reply
   const { idempotencyKey } = idempotency
-  const { input_file_id: fileId, cap_usd: capMicroUsd } = body.value
-  const file = await context.files.get(fileId)
-  if (file === undefined || !mayUse(caller, file.owner)) {
-    const message = `input_file_id: file ${JSON.stringify(fileId)} does not exist; upload it with POST /v1/files`
-    return replyError({ status: 400, param: 'input_file_id', code: 'invalid_value', message })
+  const asked = askedBatch(body.value, { origin: new URL(request.url).origin })
+  const submitted = await submitBatch(context, { ...asked, idempotencyKey }, caller)
+  switch (submitted.kind) {
+    case 'taken':
+      // It is there: an answer that failed now would make its sender send it, and pay for it, again.
+      return reply(200, batchBody(newBatchStatus(submitted.batch)))
+    case 'taken-before': {
+      const status = await batchStatus(context, submitted.batch.batch)
+      const replayed = batchBody(status ?? newBatchStatus(submitted.batch))
+      return reply(200, replayed, { 'idempotent-replayed': 'true' })
+    }
+    case 'key-taken': {
+      const message = `Idempotency-Key: batch ${submitted.batch.batch} has it already, and was asked for otherwise; use another`
+      return replyError({ status: 409, param: 'Idempotency-Key', code: 'batch_exists', message })
+    }
+    case 'no-file': {
+      const fileId = JSON.stringify(submitted.fileId)
+      return invalid('input_file_id', `file ${fileId} does not exist; upload it with POST /v1/files`)
+    }
+    case 'wrong-purpose': {
+      const { id, purpose } = submitted.file
+      return invalid('input_file_id', `the purpose of file ${id} is ${purpose}; allowed: batch`)
+    }
+    case 'cap-too-low':
+      return invalid('cap_usd', 'it is less than one image can cost; raise it, or leave it out for no cap')
+    case 'bad-webhook':
+      return invalid('webhook', submitted.fault)
   }
-  if (file.purpose !== 'batch') {
-    const message = `input_file_id: the purpose of file ${fileId} is ${file.purpose}; allowed: batch`
-    return replyError({ status: 400, param: 'input_file_id', code: 'invalid_value', message })
-  }
-  const least = Math.min(...context.pools.map(({ costs }) => costs.leastMicroUsd))
-  if (typeof capMicroUsd === 'number' && capMicroUsd < least) {
-    const message = 'cap_usd: it is less than one image can cost; raise it, or leave it out for no cap'
-    return replyError({ status: 400, param: 'cap_usd', code: 'invalid_value', message })
-  }
-  const { order, terms } = orderOf(body.value, { caller, origin: new URL(request.url).origin })
-  const webhookFault = order.webhook && context.webhooks.fault(order.webhook.url)
-  if (webhookFault) {
-    const message = `webhook: ${webhookFault}`
-    return replyError({ status: 400, param: 'webhook', code: 'invalid_value', message })
-  }
-  const { batch, isNew } = await submitBatch(context, { owner: caller.key, idempotencyKey, order, terms })
-  if (!isNew && JSON.stringify(batch.order) !== JSON.stringify(order)) {
-    const message = `Idempotency-Key: batch ${batch.batch} has it already, and was asked for otherwise; use another`
-    return replyError({ status: 409, param: 'Idempotency-Key', code: 'batch_exists', message })
-  }
-  // Nobody waits for it, and should this instance die the queue brings it to another: so it begins at once.
-  void registerBatch(context, batch.batch).catch((error: unknown) => {
-    context.log.event('batch_put_off', { batch: batch.batch, code: errorCode(error) })
-  })
-  if (!isNew) {
-    const status = await batchStatus(context, batch.batch)
-    const body = batchBody(status ?? newBatchStatus(batch))
-    return reply(200, body, { 'idempotent-replayed': 'true' })
-  }
-  // It is there: an answer that failed now would make its sender send it, and pay for it, again.
-  return reply(200, batchBody(newBatchStatus(batch)))
 }
 
 const listQuery = z.strictObject({
@@ -158,5 +163,5 @@ export async function getBatches({ request, context, caller }: Call): Promise<Re
   const page = await context.batchList.page({ owner, after: last, limit, isSubmittedOnly: kind === 'file' })
   const found = await Promise.all(page.batches.map(async (batch) => batchStatus(context, batch)))
   const data = found.filter((status) => status !== undefined).map((status) => batchBody(status))
-  return reply(200, listBody(data, page.batches, page.hasMore))
+  return reply(200, listBody(data, { ...endsOf(page.batches), hasMore: page.hasMore }))
 }

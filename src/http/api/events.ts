@@ -10,7 +10,7 @@ import type { BatchStatus } from '../../pipeline/status/status.ts'
 import { readQuery } from '../query.ts'
 import { replyError, seconds, usd, type Call, type Reply } from '../reply.ts'
 import { batchBody } from './batch-body.ts'
-import { noBatch, ownBatch } from './batch-of-path.ts'
+import { statusOfPath } from './batch-of-path.ts'
 
 const eventsQuery = z.strictObject({ since: z.enum(['start', 'now']).default('start') })
 
@@ -20,8 +20,9 @@ const eventsQuery = z.strictObject({ since: z.enum(['start', 'now']).default('st
  */
 export async function getEvents(call: Call): Promise<Reply> {
   const { request, context, gone } = call
-  const status = await ownBatch(call)
-  if (status === undefined) return noBatch(request.params)
+  const found = await statusOfPath(call)
+  if (found.kind === 'refused') return found.reply
+  const { status } = found
   const query = readQuery(request, eventsQuery)
   if (query.kind === 'refused') return query.reply
   const lastId = request.headers.get('last-event-id') ?? ''

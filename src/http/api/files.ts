@@ -12,6 +12,7 @@ import { isKnown } from '../etag.ts'
 import { faultOf, quoted } from '../fault.ts'
 import { fileBody, fileBytesMax, fileExpiryMs, sentPurposes, type SentPurpose } from '../file-body.ts'
 import { handsFull, handsOf, takeBlocks } from '../hands.ts'
+import { listBody } from '../list.ts'
 import { readMultipart, type FieldPart } from '../multipart.ts'
 import { readQuery } from '../query.ts'
 import { readRange } from '../range.ts'
@@ -150,14 +151,9 @@ export async function listFiles({ request, context, caller }: Call): Promise<Rep
   const query = readQuery(request, querySchema)
   if (query.kind === 'refused') return query.reply
   const { files, hasMore, lastId } = await context.files.list({ owner: ownerOf(caller), ...query.value })
-  return reply(200, {
-    object: 'list',
-    data: files.map(fileBody),
-    // OpenAI's schema wants a string also where there is none.
-    first_id: files.at(0)?.id ?? '',
-    last_id: lastId ?? '',
-    has_more: hasMore,
-  })
+  // OpenAI's schema wants a string also where there is none.
+  const ends = { firstId: files.at(0)?.id ?? '', lastId: lastId ?? '' }
+  return reply(200, listBody(files.map(fileBody), { ...ends, hasMore }))
 }
 
 /** GET /v1/files/{id} */

@@ -2,6 +2,7 @@ import { makeZip } from 'client-zip'
 import { stringify } from 'csv-stringify/sync'
 import { z } from 'zod'
 import { stateOf, type Image, type Job } from '../../core/jobs/job.ts'
+import { gathered } from '../../core/pieces.ts'
 import { imageUrl } from '../../core/batches/result-line.ts'
 import type { Context } from '../../pipeline/context.ts'
 import {
@@ -12,7 +13,7 @@ import {
 } from '../../pipeline/batches/results.ts'
 import { exactSeconds, usd, type Call, type Reply, replyError } from '../reply.ts'
 import { readQuery } from '../query.ts'
-import { ownBatch, noBatch } from './batch-of-path.ts'
+import { statusOfPath } from './batch-of-path.ts'
 import { withImages } from './inline-images.ts'
 
 type Results = { readonly batch: string; readonly part: ResultPart; readonly origin: string }
@@ -37,26 +38,19 @@ const columns = [
 
 /** A row an image, and one for each job without any. Cells that a spreadsheet would run as formulas are quoted. */
 export async function* csvOf(context: Context, results: Results): AsyncGenerator<Uint8Array> {
-  let rows: unknown[][] = [[...columns]]
-  for await (const job of finishedJobs(context, results.batch, results.part)) {
-    rows.push(...rowsOf(job, results.origin))
-    if (rows.length < rowsAtOnce) continue
-    yield csv(rows)
-    rows = []
+  for await (const rows of gathered(allRows(context, results), { size: rowsAtOnce })) {
+    yield Buffer.from(stringify([...rows], { escape_formulas: true, record_delimiter: 'windows' }))
   }
-  for await (const customId of linesWithoutJobs(context, results.batch, results.part)) {
-    rows.push([customId ?? '', 'cancelled', ...columns.slice(2).map(() => '')])
-    if (rows.length < rowsAtOnce) continue
-    yield csv(rows)
-    rows = []
-  }
-  if (rows.length > 0) yield csv(rows)
 }
 
 const rowsAtOnce = 500
 
-function csv(rows: readonly unknown[][]): Uint8Array {
-  return Buffer.from(stringify([...rows], { escape_formulas: true, record_delimiter: 'windows' }))
+async function* allRows(context: Context, { batch, part, origin }: Results): AsyncGenerator<unknown[]> {
+  yield [...columns]
+  for await (const job of finishedJobs(context, batch, part)) yield* rowsOf(job, origin)
+  for await (const customId of linesWithoutJobs(context, batch, part)) {
+    yield [customId ?? '', 'cancelled', ...columns.slice(2).map(() => '')]
+  }
 }
 
 function rowsOf(job: Job, origin: string): readonly unknown[][] {
@@ -123,8 +117,8 @@ const resultsQuery = z.strictObject({
 /** GET /v1/batches/{name}/results: what is finished so far, streamed; also while the batch runs. */
 export async function getResults(call: Call): Promise<Reply> {
   const { request, context } = call
-  const status = await ownBatch(call)
-  if (status === undefined) return noBatch(request.params)
+  const found = await statusOfPath(call)
+  if (found.kind === 'refused') return found.reply
   const query = readQuery(request, resultsQuery)
   if (query.kind === 'refused') return query.reply
   const { format, part, images } = query.value
@@ -132,7 +126,7 @@ export async function getResults(call: Call): Promise<Reply> {
     const message = `images: got "b64" with format ${format}; allowed: with jsonl only`
     return replyError({ status: 400, param: 'images', code: 'invalid_value', message })
   }
-  const { batch } = status
+  const { batch } = found.status
   const results = { batch, part, origin: new URL(request.url).origin }
   const download = (contentType: string, body: AsyncIterable<Uint8Array>): Reply => ({
     status: 200,

@@ -1,17 +1,13 @@
 import { isSubmitted } from '../../core/timed-id.ts'
-import { localCaller, mayUse, type Caller } from '../../core/caller.ts'
 import { jobCounts, noCounters } from '../../core/jobs/counters.ts'
-import { goesOn, isAtCap, type Decision } from '../../core/budget/fairness.ts'
-import type { Priority } from '../../core/requests/submission.ts'
-import { withRecall } from '../../core/budget/ledger.ts'
+import type { Decision } from '../../core/budget/fairness.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import { nudge } from '../pacing/announce.ts'
-import { poolNamed, type Context } from '../context.ts'
-import { changeFlow, type BatchRef } from '../pacing/flows.ts'
-import { changeLedger } from '../pacing/ledgers.ts'
+import type { Context } from '../context.ts'
+import { changeFlow } from '../pacing/flows.ts'
 import { tellBatchEnd } from '../webhooks/webhooks.ts'
-import { openBatch } from '../intake/known-batch.ts'
+import { recall } from './recall.ts'
 
 /** What a person, or a rule, decides for a batch that is under way. */
 
@@ -77,24 +73,6 @@ async function isStoppedUnchecked(
   return isStopped
 }
 
-/**
- * Takes back slots that were given, and those that a tick under way is still giving: a later tick that serves the batch
- * has seen what was decided, because its commit compares the batch's flow. Each worker looks at the ledger again within
- * the time that this takes, and one that has looked before starts at its slot by then, or never.
- */
-async function recall(context: Context, { pool, batch }: BatchRef): Promise<void> {
-  const { clock } = context
-  const tick = await context.budgets.readTick(pool)
-  const recalled = { batch, epoch: tick?.epoch ?? 0, at: clock.now() }
-  const quotas = poolNamed(context, pool)?.quotas ?? []
-  await Promise.all(
-    quotas.map(async ({ quota }) =>
-      changeLedger(context, { pool, quota }, (ledger) => withRecall(ledger, recalled)),
-    ),
-  )
-  await clock.sleepUntil(clock.now() + timing.ledgerViewMs + timing.claimAheadMs + 2 * timing.lateMs)
-}
-
 async function sweep(context: Context, batch: string, until: number): Promise<void> {
   const { clock } = context
   let found = 1
@@ -102,43 +80,6 @@ async function sweep(context: Context, batch: string, until: number): Promise<vo
     const query = { batch, limit: limits.cancelRowsMax, now: clock.now() }
     found = (await context.jobs.cancelQueued(query)).found
   }
-}
-
-export type Changes = {
-  readonly priority?: Priority | undefined
-  /** Null takes the cap away. */
-  readonly capMicroUsd?: number | null | undefined
-}
-
-/**
- * Changes what a batch may have of its pool and of its owner's money; one that does not exist yet is opened, and belongs
- * to the caller. False when it is none of the caller's.
- */
-export async function changeBatch(
-  context: Context,
-  { pool, batch }: BatchRef,
-  { priority, capMicroUsd }: Changes,
-  caller: Caller = localCaller,
-): Promise<boolean> {
-  const opened = await openBatch(context, { pool, batch }, caller.key)
-  if (!mayUse(caller, opened.owner)) return false
-  let isLowered = false
-  await changeFlow(context, opened, (flow) => {
-    const isCapMoved = capMicroUsd !== undefined && capMicroUsd !== flow.capMicroUsd
-    // The same again counts as well: whoever asked first may have died before the recall.
-    isLowered = typeof capMicroUsd === 'number' && capMicroUsd <= (flow.capMicroUsd ?? Infinity)
-    return {
-      ...flow,
-      priority: priority ?? flow.priority,
-      capMicroUsd: capMicroUsd === undefined ? flow.capMicroUsd : capMicroUsd,
-      decision:
-        isCapMoved && isAtCap(flow) ? goesOn(context.clock.now(), 'the cap was changed') : flow.decision,
-    }
-  })
-  // Slots that were given under a higher cap, or none, are given anew.
-  if (isLowered) await recall(context, opened)
-  await nudge(context, opened.pool)
-  return true
 }
 
 async function decide(context: Context, batch: string, decision: () => Decision): Promise<Decided> {

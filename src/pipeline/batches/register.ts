@@ -3,6 +3,7 @@ import { failure } from '../../core/jobs/failure.ts'
 import { newJob, rejectedJob, type Job } from '../../core/jobs/job.ts'
 import { keyOf } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
+import { gathered } from '../../core/pieces.ts'
 import { timing } from '../../core/timing.ts'
 import type { Batch } from '../../ports/batches.ts'
 import { announce, wake } from '../pacing/announce.ts'
@@ -94,23 +95,21 @@ async function register(context: Context, lease: BatchLease, progress: Registeri
 
 async function addLines(
   context: Context,
-  { batch: stored, renew }: BatchLease,
+  lease: BatchLease,
   progress: Registering,
 ): Promise<'done' | 'to-be-continued'> {
+  const stored = lease.batch
   const { order } = stored
   const endAt = context.clock.now() + timing.registerMs
   let count = progress.registered
-  let jobs: Job[] = []
   // Before the jobs: those without a flow would be seen by nobody if this instance died here.
   if (order === null || (await isCancelled(context, stored))) return 'done'
-  for await (const line of submittedLines(context, order, progress.registered)) {
-    jobs.push(await jobOf(context, stored, line))
-    await renew()
-    if (jobs.length < limits.registeringAtOnce) continue
+  const rest = submittedLines(context, order, progress.registered)
+  for await (const jobs of gathered(jobsOf(context, lease, rest), { size: limits.registeringAtOnce })) {
     await add(context, jobs)
+    if (jobs.length < limits.registeringAtOnce) break
     const isFirst = count === progress.registered
     count += jobs.length
-    jobs = []
     if (isFirst) await announce(context, stored)
     if (count % markEvery >= limits.registeringAtOnce) continue
     await context.batches.changeBatch(stored.batch, (now) => further(now, { ...progress, registered: count }))
@@ -118,8 +117,19 @@ async function addLines(
     // A function does not run for ever: the next one goes on from the mark.
     if (context.clock.now() > endAt || context.stopping.aborted) return 'to-be-continued'
   }
-  await add(context, jobs)
   return 'done'
+}
+
+async function* jobsOf(
+  context: Context,
+  { batch, renew }: BatchLease,
+  lines: AsyncIterable<SubmittedLine>,
+): AsyncGenerator<Job> {
+  for await (const line of lines) {
+    const job = await jobOf(context, batch, line)
+    await renew()
+    yield job
+  }
 }
 
 /** How many lines are made jobs between two marks; what lies behind the last is gone through again after a death. */

@@ -1,5 +1,6 @@
 import { jobOfInput } from '../../core/requests/input-ref.ts'
 import { limits } from '../../core/limits.ts'
+import { gathered } from '../../core/pieces.ts'
 import { timing } from '../../core/timing.ts'
 import type { Context } from '../context.ts'
 
@@ -10,19 +11,12 @@ import type { Context } from '../context.ts'
 export async function sweepInputs(context: Context): Promise<number> {
   const startedAt = context.clock.now()
   let removed = 0
-  let names: string[] = []
-  const sweep = async (): Promise<void> => {
+  const kept = context.inputs.keptBefore(startedAt - timing.inputsKeptMs)
+  for await (const names of gathered(kept, { size: limits.sweptAtOnce })) {
     const done = await Promise.all(names.map(async (name) => removeIfDone(context, name)))
     removed += done.filter(Boolean).length
-    names = []
-  }
-  for await (const name of context.inputs.keptBefore(startedAt - timing.inputsKeptMs)) {
-    names.push(name)
-    if (names.length < limits.sweptAtOnce) continue
-    await sweep()
     if (context.clock.now() >= startedAt + timing.sweepMs) break
   }
-  await sweep()
   return removed
 }
 

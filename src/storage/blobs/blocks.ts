@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { BlockBlobClient } from '@azure/storage-blob'
 import { limits } from '../../core/limits.ts'
+import { gathered } from '../../core/pieces.ts'
 
 /** Blocks of a blob that came one after the other; they wait to be committed. */
 export type BlockRun = { readonly mark: string; readonly blocks: number }
@@ -17,7 +18,11 @@ export async function stageBlocks(
   const underWay = new Set<Promise<void>>()
   let blocks = 0
   try {
-    for await (const block of blocksOf(content)) {
+    for await (const chunks of gathered(content, {
+      size: limits.fileBlockBytes,
+      sizeOf: ({ length }) => length,
+    })) {
+      const block = Buffer.concat(chunks)
       const staging: Promise<void> = blob.stageBlock(nameOf(mark, blocks), block, block.length).then(() => {
         underWay.delete(staging)
       })
@@ -43,20 +48,6 @@ export function blockNames({ mark, blocks }: BlockRun): readonly string[] {
 /** Names of blocks of one blob must be of one length. */
 function nameOf(mark: string, index: number): string {
   return Buffer.from(`${mark}-${String(index).padStart(5, '0')}`).toString('base64')
-}
-
-async function* blocksOf(chunks: AsyncIterable<Uint8Array>): AsyncIterable<Buffer> {
-  let parts: Uint8Array[] = []
-  let sizeBytes = 0
-  for await (const chunk of chunks) {
-    parts.push(chunk)
-    sizeBytes += chunk.length
-    if (sizeBytes < limits.fileBlockBytes) continue
-    yield Buffer.concat(parts)
-    parts = []
-    sizeBytes = 0
-  }
-  if (sizeBytes > 0) yield Buffer.concat(parts)
 }
 
 /** Content with more bytes than were allowed. */

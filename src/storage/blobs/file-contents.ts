@@ -1,4 +1,5 @@
 import { RestError, type BlobServiceClient } from '@azure/storage-blob'
+import type { ByteRange } from '../../ports/files.ts'
 import { bytesOf } from './blob-bytes.ts'
 import type { BlobLinks } from './blob-links.ts'
 import { blockNames, countBytes, PastBound, stageBlocks } from './blocks.ts'
@@ -24,8 +25,6 @@ export type FileContents = StagedContents & {
 
 /** What the answer to a link says of the file. */
 export type LinkFacts = { readonly contentType: string; readonly disposition: string }
-
-export type ByteRange = { readonly from: number; readonly before: number }
 
 /** Contents as block blobs. The container must exist. */
 export function azureFileContents(blobs: BlobServiceClient, linkTo?: BlobLinks): FileContents {

@@ -10,9 +10,9 @@ import {
 import { z } from 'zod'
 import type { Image } from '../../core/jobs/job.ts'
 import { imageBlobNames, imageBlobStems, jobId } from '../../core/jobs/keys.ts'
-import { limits } from '../../core/limits.ts'
 import type { Clock } from '../../ports/clock.ts'
 import type { ImageStore, ImageOwner } from '../../ports/images.ts'
+import { compareAndSet, overtaken } from '../compare-and-set.ts'
 import type { StorageConnection } from '../connection.ts'
 import { bytesOf } from './blob-bytes.ts'
 import { blobLinks } from './blob-links.ts'
@@ -121,7 +121,7 @@ async function put(
   }: { job: ImageOwner; bytes: Uint8Array; contentType: string; darkroom: string },
 ): Promise<boolean> {
   let conditions: BlobRequestConditions = { ifNoneMatch: '*' }
-  for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
+  return compareAndSet(`image ${client.name}`, async () => {
     try {
       await client.upload(bytes, bytes.length, {
         conditions,
@@ -140,8 +140,8 @@ async function put(
     if (there === undefined) conditions = { ifNoneMatch: '*' }
     else if (there.job !== jobId(job)) return false
     else conditions = { ifMatch: there.etag }
-  }
-  throw new Error(`image ${client.name} was changed by somebody else, again and again`)
+    return overtaken
+  })
 }
 
 /** Whose the blob is, as it stands; undefined when it is gone. */

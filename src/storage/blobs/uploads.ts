@@ -5,6 +5,7 @@ import { fingerprint } from '../../core/fingerprint.ts'
 import { limits } from '../../core/limits.ts'
 import type { Clock } from '../../ports/clock.ts'
 import type { Closed, Completion, StagedPart, Upload, UploadFacts, UploadStore } from '../../ports/uploads.ts'
+import { compareAndSet, overtaken } from '../compare-and-set.ts'
 import { fileRecords } from '../tables/file-records.ts'
 import type { Table } from '../tables/table.ts'
 import {
@@ -70,7 +71,7 @@ export function uploadStore(parts: {
 
     async complete(asked) {
       const { id } = asked
-      for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
+      return compareAndSet(id, async () => {
         const found = await rows.get(id)
         if (found === undefined) return undefined
         const { state } = found
@@ -87,20 +88,21 @@ export function uploadStore(parts: {
         await rows.change(found, {
           state: { kind: 'completing', completedAt, named: markOf(partIds), md5 },
         })
-      }
-      throw tooManyTries(id)
+        // Whoever has written it: the next try goes on from what stands there.
+        return overtaken
+      })
     },
 
     async cancel(id) {
-      for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
+      return compareAndSet(id, async () => {
         const found = await rows.get(id)
         if (found === undefined) return undefined
         if (found.state.kind === 'cancelled') return { kind: 'cancelled', upload: await shown(found) }
         const closed = closedBy(found)
         if (closed !== undefined) return closed
         if (await rows.change(found, { state: { kind: 'cancelled' } })) await contents.drop(id)
-      }
-      throw tooManyTries(id)
+        return overtaken
+      })
     },
 
     async removeExpired() {
@@ -124,7 +126,7 @@ export function uploadStore(parts: {
   ): ReturnType<StagedPart['record']> {
     const { id, completions } = before
     const part: PartRecord = { id: partId(newId()), createdAt: clock.now(), run, sizeBytes }
-    for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
+    return compareAndSet(id, async (tries) => {
       const now = await rows.get(id)
       if (now === undefined) return undefined
       // Also when the answer to that was lost.
@@ -134,9 +136,8 @@ export function uploadStore(parts: {
       // Somebody tried to complete it meanwhile, and what had come of this part was lost.
       if (now.completions > completions) return { kind: 'closed', why: 'completing' }
       if (now.parts >= limits.uploadPartsMax) return { kind: 'full' }
-      if (await rows.change(now, { part })) return { kind: 'added', part }
-    }
-    throw tooManyTries(id)
+      return (await rows.change(now, { part })) ? { kind: 'added', part } : overtaken
+    })
   }
 
   async function finish(
@@ -241,8 +242,4 @@ async function md5Of(content: AsyncIterable<Uint8Array> | undefined): Promise<st
   const hash = createHash('md5')
   for await (const chunk of content ?? []) hash.update(chunk)
   return hash.digest('hex')
-}
-
-function tooManyTries(id: string): Error {
-  return new Error(`${id} was changed by others ${limits.commitTriesMax} times while it was to be changed`)
 }

@@ -1,8 +1,10 @@
 import { sum } from '../../core/jobs/counters.ts'
 import { countRows, readCounters } from './job-rows.ts'
 import { limits } from '../../core/limits.ts'
+import { piecesOf } from '../../core/pieces.ts'
 import { emptyHookLog } from '../../core/batches/webhook.ts'
 import type { BatchTable } from '../../ports/batches.ts'
+import { compareAndSet, overtaken, TooManyWriters } from '../compare-and-set.ts'
 import {
   batchRow,
   faultRow,
@@ -35,7 +37,7 @@ export function batchTable(table: Table): BatchTable {
     },
 
     async changeBatch(batch, change) {
-      for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
+      return compareAndSet(`batch ${batch}`, async () => {
         const entity = await table.get({ partition: batch, row: batchRow })
         const before = entity && readBatch(batch, entity)
         const after = before && change(before)
@@ -43,9 +45,8 @@ export function batchTable(table: Table): BatchTable {
         const result = await table.transact(batch, [
           { kind: 'merge', row: batchRow, values: writeBatchChange(after), version: entity?.version },
         ])
-        if (result.kind === 'committed') return after
-      }
-      throw new Error(`batch ${batch} could not be changed; too many writers`)
+        return result.kind === 'committed' ? after : overtaken
+      })
     },
 
     async saveFaults(batch, faults) {
@@ -53,9 +54,7 @@ export function batchTable(table: Table): BatchTable {
         return { kind: 'insert', row: faultRow(index), values: writeFault(fault) }
       })
       // A conflict: an earlier try has written these, and the file is the same.
-      for (let first = 0; first < writes.length; first += limits.transactionEntitiesMax) {
-        await table.transact(batch, writes.slice(first, first + limits.transactionEntitiesMax))
-      }
+      for (const piece of piecesOf(writes, limits.transactionEntitiesMax)) await table.transact(batch, piece)
     },
 
     async faults(batch) {
@@ -74,14 +73,20 @@ export function batchTable(table: Table): BatchTable {
     },
 
     async changeHookLog(batch, change) {
-      for (let tries = 0; tries < limits.deliveryNoteTriesMax; tries += 1) {
+      const attempt = async () => {
         const before = await table.get({ partition: batch, row: hookRow })
         const values = writeHookLog(change(before === undefined ? emptyHookLog : readHookLog(before)))
         const write: Write =
           before === undefined
             ? { kind: 'insert', row: hookRow, values }
             : { kind: 'merge', row: hookRow, values, version: before.version }
-        if ((await table.transact(batch, [write])).kind === 'committed') return
+        return (await table.transact(batch, [write])).kind === 'committed' || overtaken
+      }
+      try {
+        await compareAndSet(`webhook log of batch ${batch}`, attempt, limits.deliveryNoteTriesMax)
+      } catch (error) {
+        // It is only shown: one try of many may be missing.
+        if (!(error instanceof TooManyWriters)) throw error
       }
     },
 

@@ -4,6 +4,7 @@ import type { Level } from '../../core/budget/level.ts'
 import { limits } from '../../core/limits.ts'
 import type { Ledger } from '../../core/budget/ledger.ts'
 import type { BudgetTable, Pool, TickState, Versioned } from '../../ports/budget.ts'
+import { compareAndSet, overtaken } from '../compare-and-set.ts'
 import { termsSchema } from './batch-rows.ts'
 import { parseStored } from '../parse-stored.ts'
 import type { Entity, Table, Values, Write } from './table.ts'
@@ -58,16 +59,15 @@ export function budgetTable(table: Table): BudgetTable {
 
     async changeFlow({ pool, batch, fresh, change }) {
       const row = `flow:${batch}`
-      for (let tries = 0; tries < limits.commitTriesMax; tries += 1) {
+      return compareAndSet(`pool ${pool}, flow of batch ${batch}`, async () => {
         const entity = await table.get({ partition: pool, row })
         const before = entity && readFlow(entity)
         const flow = before?.value ?? (await fresh())
         const after = change(flow)
         if (after === undefined && before !== undefined) return before.value
         const result = await table.transact(pool, [put(row, before, after ?? flow)])
-        if (result.kind === 'committed') return after ?? flow
-      }
-      throw new Error(`pool ${pool}: the flow of batch ${batch} could not be changed; too many writers`)
+        return result.kind === 'committed' ? (after ?? flow) : overtaken
+      })
     },
 
     async removeFlow({ pool, before }) {

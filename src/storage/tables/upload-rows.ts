@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { timeOfId } from '../../core/timed-id.ts'
 import { limits } from '../../core/limits.ts'
+import { piecesOf } from '../../core/pieces.ts'
 import { timing } from '../../core/timing.ts'
 import type { Part } from '../../core/upload.ts'
 import type { UploadFacts, UploadPart } from '../../ports/uploads.ts'
@@ -115,11 +116,10 @@ export function uploadRows(table: Table): UploadRows {
         before: '~',
         limit: limits.uploadPartsMax + 1,
       })
-      for (let first = 0; first < all.length; first += limits.transactionEntitiesMax) {
-        const some = all.slice(first, first + limits.transactionEntitiesMax)
+      for (const piece of piecesOf(all, limits.transactionEntitiesMax)) {
         const deleted = await table.transact(
           partition,
-          some.map((each) => ({ kind: 'delete', row: each.row })),
+          piece.map((each) => ({ kind: 'delete', row: each.row })),
         )
         if (deleted.kind === 'conflict') return
       }

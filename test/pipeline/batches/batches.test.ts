@@ -4,13 +4,8 @@ import { stateOf } from '../../../src/core/jobs/job.ts'
 import { limits } from '../../../src/core/limits.ts'
 import { timing } from '../../../src/core/timing.ts'
 import { chanceFrom } from '../../../src/local/deployment/chance.ts'
-import {
-  cancelBatch,
-  changeBatch,
-  pauseBatch,
-  resumeBatch,
-  type Decided,
-} from '../../../src/pipeline/batches/batches.ts'
+import { cancelBatch, pauseBatch, resumeBatch, type Decided } from '../../../src/pipeline/batches/batches.ts'
+import { changeBatch } from '../../../src/pipeline/batches/change-batch.ts'
 import { cancelJob } from '../../../src/pipeline/running/cancel-job.ts'
 import type { Context } from '../../../src/pipeline/context.ts'
 import { takeMessage } from '../../../src/pipeline/intake/intake.ts'
@@ -368,9 +363,11 @@ describe('a batch that is changed before its first job', () => {
     const world = newWorld()
     const plain = contextIn(world)
     const [settings] = plain.pools
-    const context = contextIn(world, { pools: [settings!, { ...settings!, name: 'other' }] })
+    const context = contextIn(world, { pools: [{ ...settings!, name: 'other' }, settings!] })
     await takeMany(world, context, { count: 1 })
-    await world.clock.run(changeBatch(context, { pool: 'other', batch }, { priority: 'high' }))
+    expect(await world.clock.run(changeBatch(context, { batch }, { priority: 'high' }))).toEqual({
+      kind: 'done',
+    })
     expect((await context.budgets.readFlow({ pool: 'pool', batch }))?.value.priority).toBe('high')
     expect(world.budget.rows('other')).toEqual([])
   })
@@ -537,8 +534,7 @@ describe('a cap', () => {
       await tickOnce(world, context)
       const answers: LostAnswer[] = [lost]
       const losing = { ...context, budgets: budgetTable(losingAnswers(world.budget, () => answers.shift())) }
-      const change = async (): Promise<boolean> =>
-        world.clock.run(changeBatch(losing, ref, { capMicroUsd: cap.microUsd }))
+      const change = async () => world.clock.run(changeBatch(losing, ref, { capMicroUsd: cap.microUsd }))
       await change().catch(change)
       await playFor(world, context, 5 * minuteMs)
       expect(await countsOf(context)).toMatchObject({ succeeded: done(30_000) })
@@ -604,7 +600,7 @@ describe('a cap', () => {
     for (const name of names) {
       // The last one has room for a second job as soon as the first is done; the others never have.
       const capMicroUsd = name === names.at(-1) ? 15_000 : 10_000
-      await world.clock.run(changeBatch(context, { pool: 'pool', batch: name }, { capMicroUsd }))
+      await world.clock.run(changeBatch(context, { batch: name }, { capMicroUsd }))
       await addQuietly(world, context, { count: 2, name })
     }
     await play(world, [context], world.clock.now() + 10 * minuteMs)

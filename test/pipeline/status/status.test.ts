@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest'
 import { stopped } from '../../../src/core/budget/ledger.ts'
 import { limits } from '../../../src/core/limits.ts'
 import { timing } from '../../../src/core/timing.ts'
-import { changeBatch, pauseBatch, resumeBatch } from '../../../src/pipeline/batches/batches.ts'
+import { pauseBatch, resumeBatch } from '../../../src/pipeline/batches/batches.ts'
+import { changeBatch } from '../../../src/pipeline/batches/change-batch.ts'
 import type { Context } from '../../../src/pipeline/context.ts'
 import { takeMessage } from '../../../src/pipeline/intake/intake.ts'
 import { changeLedger } from '../../../src/pipeline/pacing/ledgers.ts'
@@ -175,9 +176,9 @@ describe('an estimate', () => {
     const restMs = async (): Promise<number> =>
       ((await batchStatus(contextIn(world), batch))?.estimatedFinishAt ?? 0) - world.clock.now()
     const normal = await restMs()
-    await world.clock.run(changeBatch(context, { pool: 'pool', batch }, { priority: 'high' }))
+    await world.clock.run(changeBatch(context, { batch }, { priority: 'high' }))
     const high = await restMs()
-    await world.clock.run(changeBatch(context, { pool: 'pool', batch }, { priority: 'low' }))
+    await world.clock.run(changeBatch(context, { batch }, { priority: 'low' }))
     const low = await restMs()
     expect(high).toBeLessThan(normal * 0.85)
     expect(low).toBeGreaterThan(normal * 1.5)
