@@ -48,10 +48,11 @@ export async function changeBatch(
   const chosen = poolFor(context, stored, model)
   if (chosen.kind !== 'pool') return chosen
   const { pool } = chosen
-  const leastMicroUsd = poolNamed(context, pool)?.costs.leastMicroUsd ?? 0
+  // In a pool that the settings have lost no call starts: any cap holds there.
+  const costs = poolNamed(context, pool)?.costs
   const { capMicroUsd } = changes
-  if (typeof capMicroUsd === 'number' && capMicroUsd < leastMicroUsd) {
-    return { kind: 'cap-too-low', leastMicroUsd }
+  if (typeof capMicroUsd === 'number' && costs !== undefined && capMicroUsd < costs.leastMicroUsd) {
+    return { kind: 'cap-too-low', leastMicroUsd: costs.leastMicroUsd }
   }
   const opened = await openBatch(context, { pool, batch }, caller.key)
   // Somebody else may have opened it meanwhile.
