@@ -13,6 +13,7 @@ import {
   type Job,
 } from '../../src/core/jobs/job.ts'
 import { logged, type Delivery } from '../../src/core/batches/webhook.ts'
+import { ratePerMinute } from '../../src/core/jobs/counters.ts'
 import { failure } from '../../src/core/jobs/failure.ts'
 import { plainTerms, type Terms } from '../../src/core/budget/fairness.ts'
 import { priorityLines, type IndexKind } from '../../src/core/jobs/keys.ts'
@@ -492,6 +493,25 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
         deployment: 'gpt-image-1',
         phase: { kind: 'cancelled' },
       })
+    })
+
+    test('counts as cancelling them one by one does, and neither adds to the rate of what is finished', async () => {
+      const [single, swept] = [uniqueName('batch'), uniqueName('batch')]
+      for (const batch of [single, swept]) {
+        const slots = [jobOf(batch, 'free'), jobOf(batch, 'reserved')] as const
+        for (const job of [...slots, ...['a', 'b', 'c'].map((key) => jobOf(batch, key))]) await jobs.add(job)
+        await slot([grantOf(slots[0])])
+        await jobs.slot({ grants: [grantOf(slots[1])], capMicroUsd: 1_000_000 })
+      }
+      for (const job of (await contentOf(single)).jobs) {
+        const before = await read(job)
+        await jobs.change(before, cancelled(before.job, { finishedAt: now + 60_000 })!)
+      }
+      while ((await jobs.cancelQueued(query(swept))).found > 0);
+      const [bySingle, bySweep] = [await contentOf(single), await contentOf(swept)]
+      expect(bySingle.counters).toMatchObject({ waiting: 0, cancelled: 5, reservedMicroUsd: 0 })
+      expect(bySweep.counters).toEqual(bySingle.counters)
+      for (const { counters } of [bySingle, bySweep]) expect(ratePerMinute(counters, now + 60_000)).toBe(0)
     })
 
     test('stops at the limit, those that are next first', async () => {

@@ -25,7 +25,7 @@ export type Counters = {
   readonly callMs: number
   readonly firstStartedAt: number | null
   readonly lastFinishedAt: number | null
-  /** Jobs finished per bucket of `timing.rateBucketMs`, for the last minute's rate. */
+  /** Jobs that succeeded or failed per bucket of `timing.rateBucketMs`, for the last minute's rate. */
   readonly finishedRecently: readonly Bucket[]
   /** The newest jobs that the model has answered for good, and how: for the share of refusals. */
   readonly answersRecently: readonly Answer[]
@@ -63,8 +63,14 @@ export type JobCounts = {
   readonly cancelled: number
 }
 
+/** What of a job is counted. */
+export type Counted = Pick<
+  Job,
+  'possiblyRepeated' | 'unsureMicroUsd' | 'upperMicroUsd' | 'startedAt' | 'phase'
+>
+
 /** The counters after one job changed; `before` is null for a job that was just accepted. */
-export function count(counters: Counters, before: Job | null, after: Job): Counters {
+export function count(counters: Counters, before: Counted | null, after: Counted): Counters {
   const was = before === null ? noCounters : countersOf(before)
   const is = countersOf(after)
   return {
@@ -75,12 +81,31 @@ export function count(counters: Counters, before: Job | null, after: Job): Count
     ]),
     firstStartedAt: earliest(counters.firstStartedAt, is.firstStartedAt),
     lastFinishedAt: latest(counters.lastFinishedAt, is.lastFinishedAt),
-    finishedRecently:
-      is.lastFinishedAt === null
-        ? counters.finishedRecently
-        : addToBucket(counters.finishedRecently, is.lastFinishedAt, 1),
+    finishedRecently: is.finishedRecently.reduce(
+      (buckets, finished) => addToBucket(buckets, finished.at, finished.count),
+      counters.finishedRecently,
+    ),
     answersRecently: newest([...counters.answersRecently, ...is.answersRecently]),
   }
+}
+
+/**
+ * The counters after a job that waited, or held a slot, was cancelled, for who has not read its record: what is known of
+ * its calls stays as it was counted. `reservedMicroUsd`: what its slot had reserved.
+ */
+export function countCancelled(
+  counters: Counters,
+  { reservedMicroUsd, finishedAt }: { reservedMicroUsd: number; finishedAt: number },
+): Counters {
+  const unread = {
+    possiblyRepeated: 0,
+    unsureMicroUsd: 0,
+    upperMicroUsd: reservedMicroUsd,
+    startedAt: null,
+  }
+  // Where nothing was reserved its cost is 0, and a slot counts as waiting does.
+  const before = { ...unread, phase: { kind: 'slotted', slotAt: finishedAt, isReserved: true } } as const
+  return count(counters, before, { ...unread, phase: { kind: 'cancelled', finishedAt } })
 }
 
 /** Takes the cost of one call into account before it is made, if the cap allows for it. */
@@ -151,7 +176,7 @@ export function ratePerMinute(counters: Counters, now: number): number {
   return recentCount(counters.finishedRecently, now)
 }
 
-function countersOf(job: Job): Counters {
+function countersOf(job: Counted): Counters {
   const { possiblyRepeated, unsureMicroUsd, upperMicroUsd, startedAt, phase } = job
   const base = { ...noCounters, possiblyRepeated, unsureMicroUsd, firstStartedAt: startedAt }
   switch (phase.kind) {
@@ -171,6 +196,7 @@ function countersOf(job: Job): Counters {
         spentMicroUsd: phase.costMicroUsd,
         callMs: Math.max(0, (phase.answeredAt ?? phase.finishedAt) - (startedAt ?? phase.finishedAt)),
         lastFinishedAt: phase.finishedAt,
+        finishedRecently: [{ at: phase.finishedAt, count: 1 }],
         answersRecently: [{ at: phase.finishedAt, isRefused: false }],
       }
     case 'failed': {
@@ -179,9 +205,11 @@ function countersOf(job: Job): Counters {
         ...base,
         failed: 1,
         lastFinishedAt: phase.finishedAt,
+        finishedRecently: [{ at: phase.finishedAt, count: 1 }],
         answersRecently: startedAt === null ? [] : [{ at: phase.finishedAt, isRefused }],
       }
     }
+    // No rate: it tells how fast what is left will be done.
     case 'cancelled':
       return { ...base, cancelled: 1, lastFinishedAt: phase.finishedAt }
   }

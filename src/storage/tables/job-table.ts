@@ -1,4 +1,4 @@
-import { changesCounters, count, noCounters, reserve, sum, type Counters } from '../../core/jobs/counters.ts'
+import { changesCounters, count, countCancelled, reserve, type Counters } from '../../core/jobs/counters.ts'
 import { failureKinds } from '../../core/jobs/failure.ts'
 import type { Job } from '../../core/jobs/job.ts'
 import { priorityLines, type IndexKind } from '../../core/jobs/keys.ts'
@@ -244,17 +244,7 @@ function cancellation(
       { kind: 'delete', row },
       { kind: 'insert', row: indexRowOf({ key, priority: null, phase }), values: {} },
     ],
-    count: (counters) =>
-      sum([
-        counters,
-        {
-          ...noCounters,
-          waiting: -1,
-          cancelled: 1,
-          reservedMicroUsd: -reservedMicroUsd,
-          lastFinishedAt: now,
-        },
-      ]),
+    count: (counters) => countCancelled(counters, { reservedMicroUsd, finishedAt: now }),
     isApplied: async () => isApplied(key),
   }
 }

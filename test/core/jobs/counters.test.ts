@@ -6,6 +6,7 @@ import {
   changesCounters,
   committedMicroUsd,
   count,
+  countCancelled,
   jobCounts,
   noCounters,
   ratePerMinute,
@@ -52,7 +53,7 @@ describe('the counters of a batch', () => {
           possiblyRepeated: jobs.reduce((total, job) => total + job.possiblyRepeated, 0),
         })
         const rate = ratePerMinute(counters, t0 + changes.length * 100)
-        expect(rate).toBe(inPhases('succeeded', 'failed', 'cancelled'))
+        expect(rate).toBe(inPhases('succeeded', 'failed'))
       }),
     )
   })
@@ -136,10 +137,23 @@ describe('one change', () => {
     expect(ratePerMinute(counters, t0 + 40_000)).toBe(1)
   })
 
-  test('to cancelled counts as ended', () => {
+  test('to cancelled counts as ended, and adds no rate', () => {
     const counters = count(noCounters, jobIn('waiting'), jobIn('cancelled'))
     expect(counters).toMatchObject({ waiting: -1, cancelled: 1, lastFinishedAt: t0 + 40_000 })
     expect(counters.answersRecently).toEqual([])
+    expect(ratePerMinute(counters, t0 + 40_000)).toBe(0)
+  })
+
+  test.each([
+    ['that waits', jobIn('waiting'), 0],
+    ['with a slot', jobIn('slotted'), 0],
+    ['whose slot is under a cap', reservedJob(), 10_000],
+    ['with calls behind it', jobIn('waiting', { possiblyRepeated: 1, unsureMicroUsd: 10_000 }), 0],
+  ])('to cancelled counts the same without the record: a job %s', (_, before, reservedMicroUsd) => {
+    const after = cancelled(before, { finishedAt: t0 + 40_000 })!
+    expect(countCancelled(noCounters, { reservedMicroUsd, finishedAt: t0 + 40_000 })).toEqual(
+      count(noCounters, before, after),
+    )
   })
 
   test('to cancelled gives back what its slot had reserved', () => {
