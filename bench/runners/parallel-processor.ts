@@ -1,6 +1,6 @@
 import { APIError } from 'openai'
 import { pause } from '../progress.ts'
-import type { Call } from './script-ways.ts'
+import type { Call } from './picture-call.ts'
 
 /** What its settings are by default, but for the requests a minute. */
 const attemptsMax = 5

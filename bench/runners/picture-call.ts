@@ -2,6 +2,9 @@ import { AzureOpenAI } from 'openai'
 import { apiKey, apiVersion, deploymentName, parameters, promptOf } from '../work.ts'
 import { storePicture } from './outcomes.ts'
 
+/** One call of a runner's list. */
+export type Call = () => Promise<unknown>
+
 /** One call through the `openai` package, as its users write it, whose picture is stored in the folder. */
 export function pictureCall({
   endpoint,

@@ -3,8 +3,7 @@ import pLimit from 'p-limit'
 import PQueue from 'p-queue'
 import { latencyMs } from '../work.ts'
 import { processInParallel } from './parallel-processor.ts'
-
-export type Call = () => Promise<unknown>
+import type { Call } from './picture-call.ts'
 
 /** Runs all calls in a peer's own way, within a limit of so many requests a minute as far as it can be told of one. */
 type Way = {

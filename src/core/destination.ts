@@ -18,7 +18,7 @@ export type Destinations = {
   readonly trusted: readonly HostPattern[]
 }
 
-export type Destination =
+type Destination =
   | { readonly kind: 'destination'; readonly url: URL; readonly isTrusted: boolean }
   /** `mayBeTrusted`: unless the operator answers for its host. */
   | { readonly kind: 'refused'; readonly why: string; readonly mayBeTrusted?: true }
@@ -62,7 +62,7 @@ const globalUnicast = '2000::/3'
 /** Looks public, and is Azure's own service on the host of every virtual machine. Source: learn.microsoft.com, "What is IP address 168.63.129.16?". */
 const azurePlatform = '168.63.129.16'
 
-export type HostPatterns =
+type HostPatterns =
   | { readonly kind: 'patterns'; readonly patterns: readonly HostPattern[] }
   | { readonly kind: 'faulty'; readonly entry: string }
 

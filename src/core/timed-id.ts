@@ -8,7 +8,7 @@ export function timedId(prefix: TimedPrefix, createdAt: number, random: string):
 }
 
 /** What ids that hold their time begin with. */
-export type TimedPrefix = 'file-' | 'batch_' | 'upload_'
+type TimedPrefix = 'file-' | 'batch_' | 'upload_'
 
 /** Milliseconds in base 36 take eight characters until 2059. */
 const timeChars = 9

@@ -4,7 +4,7 @@ import { jobId } from '../core/jobs/keys.ts'
 import { limits } from '../core/limits.ts'
 import { replyError, type Reply } from './reply.ts'
 
-export type IdempotencyKey =
+type IdempotencyKey =
   | { readonly kind: 'read'; readonly idempotencyKey: string | undefined }
   | { readonly kind: 'refused'; readonly reply: Reply }
 

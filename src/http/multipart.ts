@@ -5,7 +5,7 @@ import { chunksInTime, type Patience } from './chunks.ts'
 import { quoted } from './fault.ts'
 import { RequestRefused, type ApiError } from './reply.ts'
 
-export type MultipartBounds = Patience & {
+type MultipartBounds = Patience & {
   readonly fieldsMax: number
   readonly fieldBytesMax: number
   readonly filesMax: number

@@ -6,7 +6,7 @@ import { readSettings, SettingsError } from '../settings.ts'
 
 const setting = 'DARKROOM_API_KEYS'
 
-export type KeyWish = {
+type KeyWish = {
   readonly name: string
   readonly weight?: number | undefined
   readonly isReadOnly: boolean

@@ -129,7 +129,7 @@ function portTaken(error: unknown): string | undefined {
 }
 
 /** Who asks a command to stop: somebody at a terminal, with Ctrl-C, or a platform, with SIGTERM. */
-export type StopRequest = 'terminal' | 'platform'
+type StopRequest = 'terminal' | 'platform'
 
 /**
  * Resolves when the process is asked to stop. A second request ends it at once: what runs then is recovered by the

@@ -12,7 +12,7 @@ export async function startStorageProcess(): Promise<Child> {
   return startChild({ path: 'src/local/azurite/azurite-command.ts', env: {}, ready: /^azurite: ready (.*)$/ })
 }
 
-export type DeploymentProcess = {
+type DeploymentProcess = {
   readonly child: Child
   readonly endpoint: string
   log(): Promise<readonly ReceivedRequest[]>

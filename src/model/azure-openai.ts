@@ -11,7 +11,7 @@ import { causeOfThrottling, kindOfConnectionFault, kindOfStatus } from './failur
 import { readPicture } from './pictures.ts'
 import { retryAfterMs } from './retry-after.ts'
 
-export type AzureDeployment = {
+type AzureDeployment = {
   readonly endpoint: string
   readonly name: string
   readonly apiVersion: string

@@ -59,7 +59,7 @@ export type FileFacts = {
   readonly expiresAfterMs: number | null
 }
 
-export type FileContent = {
+type FileContent = {
   /** What it throws passes up, and nothing is kept. */
   readonly content: AsyncIterable<Uint8Array>
   readonly sizeBytesMax: number

@@ -19,10 +19,10 @@ export type ImageStore = {
   open(image: Image): Promise<AsyncIterable<Uint8Array> | undefined>
 }
 
-export type SavedAnswer = { readonly facts: CallFacts; readonly images: readonly Image[] }
+type SavedAnswer = { readonly facts: CallFacts; readonly images: readonly Image[] }
 
 /** A link where storage can sign one, else the bytes. */
-export type ImageContent =
+type ImageContent =
   { readonly kind: 'link'; readonly url: string } | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
 
 export type CallFacts = {

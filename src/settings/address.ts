@@ -11,7 +11,7 @@ export type Address = {
 }
 
 /** An address as the settings say it: all at once as the Target URI, or in parts. */
-export type SaidAddress = {
+type SaidAddress = {
   readonly target: Target | undefined
   readonly endpoint: string | undefined
   readonly deployment: string | undefined
@@ -31,7 +31,7 @@ export function addressOf(said: SaidAddress, defaultDeployment: string | undefin
 }
 
 /** What the settings call the parts of an address. */
-export type AddressNames = Readonly<Record<keyof SaidAddress, string>>
+type AddressNames = Readonly<Record<keyof SaidAddress, string>>
 
 /** The Target URI says it all: what is said beside it must agree. */
 export function contradictions(said: SaidAddress, names: AddressNames): readonly Fault[] {

@@ -25,7 +25,7 @@ import { faultsBetween, type Entry } from './list-rules.ts'
 import type { ConfiguredDeployment } from './pools.ts'
 import { unresolvedReference } from './references.ts'
 
-export type DeploymentList = {
+type DeploymentList = {
   readonly configured: readonly ConfiguredDeployment[]
   readonly faults: readonly Fault[]
   /** The settings that hold the keys. */

@@ -2,7 +2,7 @@ import { limits } from '../core/limits.ts'
 import { settingDefaults } from './defaults.ts'
 
 /** One setting, as documents, the example file and the Bicep have it. Tests hold all of them to this table. */
-export type SettingRow = {
+type SettingRow = {
   readonly name: string
   /** The service itself, the Functions host that it runs in, or our commands on one machine. */
   readonly readBy: 'service' | 'host' | 'commands'

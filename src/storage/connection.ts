@@ -18,7 +18,7 @@ export type StorageConnection = {
   readonly signing: 'account-key' | 'user-delegation' | 'none'
 }
 
-export type ConnectionOptions = {
+type ConnectionOptions = {
   /** Is told the dates of the answers that come through these clients. */
   readonly listener?: DateListener
   /** How often a request to blobs and queues is sent, at most. Without it as often as the clients' own default has it. */

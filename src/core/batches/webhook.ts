@@ -18,7 +18,7 @@ export const eventTypes = [
   'job.cancelled',
 ] as const
 
-export type EventType = (typeof eventTypes)[number]
+type EventType = (typeof eventTypes)[number]
 
 /** The end of a batch, as its finaliser knows it. */
 export type BatchEnd = {

@@ -13,7 +13,7 @@ import {
 } from './level.ts'
 
 /** What the refusals of a deployment look like, for people. `text` says so where two causes look alike. */
-export type Opinion = {
+type Opinion = {
   readonly kind:
     | 'steady'
     | 'rising'

@@ -41,7 +41,7 @@ export type Flow = Terms & {
   readonly backlog: Backlog | null
 }
 
-export type Backlog = { readonly waiting: number; readonly at: number }
+type Backlog = { readonly waiting: number; readonly at: number }
 
 export const plainTerms: Terms = { priority: 'normal', capMicroUsd: null, decision: null, refusalsFrom: 0 }
 

@@ -239,7 +239,7 @@ function nextTrialAt(level: Level, limits: Limits, now: number): number {
 }
 
 /** Whether the rate that holds is one that has a likely cause other than a cut: it may well stay. */
-export function isExpected(level: Level, limits: Limits): boolean {
+function isExpected(level: Level, limits: Limits): boolean {
   const held = heldRpm(level, limits)
   const isAt = (rpm: number): boolean => Math.abs(held - wholeRpm(rpm * safePace)) < 0.01
   return isAt(perTenSecondsRpm(limitRpm(level, limits))) || isAt(limits.rpm)

@@ -17,7 +17,7 @@ export type ModelPrices = {
 }
 
 /** Output is billed by its tokens, or by the size and quality of each image. */
-export type OutputPrice =
+type OutputPrice =
   | { readonly kind: 'tokens'; readonly millionMicroUsd: number }
   | { readonly kind: 'images'; readonly imageMicroUsd: SizeTable }
 

@@ -17,7 +17,7 @@ export type AskedRef = InputRef | { readonly kind: 'data'; readonly bytes: Uint8
 /** What an edit is made of. The mask belongs to the first image. */
 export type Inputs<Ref = InputRef> = { readonly images: readonly Ref[]; readonly mask: Ref | null }
 
-export type ReadRef =
+type ReadRef =
   | { readonly kind: 'ref'; readonly ref: AskedRef }
   /** `shown`: as much of it as may be quoted. */
   | { readonly kind: 'fault'; readonly shown: unknown; readonly wanted: string }

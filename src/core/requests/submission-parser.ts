@@ -24,7 +24,7 @@ export type ParsedSubmission =
       readonly pool: string | null
     }
 
-export type SubmissionRules = {
+type SubmissionRules = {
   /** The first pool takes the jobs that name no model. */
   readonly pools: readonly PoolRules[]
   /** Hosts whose images edits may start from: the setting INPUT_HOSTS. */
@@ -34,10 +34,10 @@ export type SubmissionRules = {
 }
 
 /** `call`: nothing but the body of the model's own API, with nothing of ours beside it. */
-export type SubmissionForm = 'job' | 'call'
+type SubmissionForm = 'job' | 'call'
 
 /** JSON as text, or as it was read before: large ones are read once. */
-export type SubmissionSource = string | { readonly json: unknown }
+type SubmissionSource = string | { readonly json: unknown }
 
 /** A `job` where no form is named. */
 export type SubmissionParser = (source: SubmissionSource, form?: SubmissionForm) => ParsedSubmission

@@ -34,7 +34,7 @@ export const batchOrderSchema = z.strictObject({
     .nullish(),
 })
 
-export type BatchOrderBody = z.output<typeof batchOrderSchema>
+type BatchOrderBody = z.output<typeof batchOrderSchema>
 
 /** `origin`: scheme and host of the request. */
 export function askedBatch(

@@ -6,6 +6,7 @@ import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { Context } from '../../pipeline/context.ts'
 import { filePurposes, type KeptContent, type StoredFile } from '../../ports/files.ts'
+import { attachment } from '../attachment.ts'
 import { uploadPatience } from '../body.ts'
 import { letPass } from '../chunks.ts'
 import { isKnown } from '../etag.ts'
@@ -262,14 +263,4 @@ const contentTypes: Readonly<Record<string, string>> = {
 function contentTypeOf({ filename, purpose }: StoredFile): string {
   const usual = purpose === 'vision' ? 'application/octet-stream' : 'application/jsonl'
   return contentTypes[extname(filename).toLowerCase()] ?? usual
-}
-
-/** The name in ASCII for old readers, and as it is for all others. Source: RFC 6266, appendix D. */
-function attachment(filename: string): string {
-  const plain = filename.replaceAll(/[^\x20-\x7e]|["\\%]/g, '_')
-  const encoded = encodeURIComponent(filename.toWellFormed()).replaceAll(
-    /['()*]/g,
-    (found) => `%${found.charCodeAt(0).toString(16).toUpperCase()}`,
-  )
-  return `attachment; filename="${plain}"; filename*=UTF-8''${encoded}`
 }

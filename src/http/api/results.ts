@@ -12,6 +12,7 @@ import {
   type ResultPart,
 } from '../../pipeline/batches/results.ts'
 import { exactSeconds, usd, type Call, type Reply, replyError } from '../reply.ts'
+import { attachment } from '../attachment.ts'
 import { readQuery } from '../query.ts'
 import { statusOfPath } from './batch-of-path.ts'
 import { withImages } from './inline-images.ts'
@@ -37,7 +38,7 @@ const columns = [
 ] as const
 
 /** A row an image, and one for each job without any. Cells that a spreadsheet would run as formulas are quoted. */
-export async function* csvOf(context: Context, results: Results): AsyncGenerator<Uint8Array> {
+async function* csvOf(context: Context, results: Results): AsyncGenerator<Uint8Array> {
   for await (const rows of gathered(allRows(context, results), { size: rowsAtOnce })) {
     yield Buffer.from(stringify([...rows], { escape_formulas: true, record_delimiter: 'windows' }))
   }
@@ -81,7 +82,7 @@ function rowsOf(job: Job, origin: string): readonly unknown[][] {
 }
 
 /** The images of the jobs that succeeded, behind a manifest of all: `manifest.csv`, `manifest.jsonl`, `images/…`. */
-export function zipOf(context: Context, results: Results): AsyncIterable<Uint8Array> {
+function zipOf(context: Context, results: Results): AsyncIterable<Uint8Array> {
   return makeZip(entries(context, results), { buffersAreUTF8: true })
 }
 
@@ -132,7 +133,7 @@ export async function getResults(call: Call): Promise<Reply> {
     status: 200,
     headers: {
       'content-type': contentType,
-      'content-disposition': `attachment; filename="${batch}_${part}.${format}"`,
+      'content-disposition': attachment(`${batch}_${part}.${format}`),
       'cache-control': 'no-store',
     },
     body,

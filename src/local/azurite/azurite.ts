@@ -15,7 +15,7 @@ export type Azurite = { readonly connectionString: string; stop(): Promise<void>
 export const usualPorts: AzuritePorts = { blob: 10000, queue: 10001, table: 10002 }
 
 /** Azurite's account, the same everywhere and published by Microsoft: it guards nothing. */
-export const developmentAccount = {
+const developmentAccount = {
   name: 'devstoreaccount1',
   key: 'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==',
 } as const

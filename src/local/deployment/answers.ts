@@ -129,7 +129,7 @@ export function invalidValue(name: string, message: string): ErrorAnswer {
 }
 
 /** The faults that are answered with an error, and not with a broken success. */
-export type AnsweredFault = Exclude<Fault, 'dropped' | 'truncated' | 'short' | 'garbage'>
+type AnsweredFault = Exclude<Fault, 'dropped' | 'truncated' | 'short' | 'garbage'>
 
 export function faultAnswer(
   fault: AnsweredFault,

@@ -6,7 +6,7 @@ import type { Form } from './form.ts'
 /** The pictures that an edit starts from, checked. */
 export type EditInputs = { readonly images: readonly Buffer[]; readonly mask: Buffer | null }
 
-export type ReadEdit =
+type ReadEdit =
   /** `body`: the form's fields as a JSON body would have them. */
   | {
       readonly kind: 'edit'

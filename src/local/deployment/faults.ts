@@ -38,7 +38,7 @@ export const ratedFaults = [
 ] as const satisfies readonly (readonly [string, Fault])[]
 
 /** How often each fault happens by itself, 0 to 1. They exclude each other, so the sum is at most 1. */
-export type FaultRates = { readonly [name in (typeof ratedFaults)[number][0]]?: number | undefined }
+type FaultRates = { readonly [name in (typeof ratedFaults)[number][0]]?: number | undefined }
 
 export type Plan =
   | { readonly kind: 'plan'; readonly fault: Fault | undefined; readonly slowMs: number | undefined }

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url'
 import { GlobalFonts, type SKRSContext2D } from '@napi-rs/canvas'
 
 /** The prompt's words broken into lines, with their place in the picture. */
-export type Lettering = {
+type Lettering = {
   readonly lines: readonly string[]
   readonly fontSize: number
   readonly lineHeight: number

@@ -26,7 +26,7 @@ export type ReceivedRequest = {
   readonly totalTokens: number
 }
 
-export type RequestLog = {
+type RequestLog = {
   open(arrival: Pick<ReceivedRequest, 'receivedAt' | 'requestId' | 'deployment'>): {
     close(end: LoggedReply & { readonly isGone: boolean; readonly answeredAt: number }): void
   }

@@ -5,7 +5,7 @@ import { withoutMarkers } from './faults.ts'
 import { drawLettering, setLettering } from './lettering.ts'
 import { motifs, palettes } from './scenery.ts'
 
-export type PictureShape = {
+type PictureShape = {
   readonly width: number
   readonly height: number
   readonly outputFormat: 'png' | 'jpeg'

@@ -1,7 +1,7 @@
 import type { SKRSContext2D } from '@napi-rs/canvas'
 import type { Chance } from './chance.ts'
 
-export type Palette = {
+type Palette = {
   /** From the top of the sky to the horizon. */
   readonly sky: readonly [string, string, string]
   readonly sun: string

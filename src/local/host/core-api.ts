@@ -3,7 +3,7 @@ import type { FunctionCallback, RegisteredFunction } from './function-metadata.t
 import { levelPrefix, type LogEntry, type LogLevel } from './log-entry.ts'
 import type { ProgrammingModel } from './programming-model.ts'
 
-export type HookName = (typeof hookNames)[number]
+type HookName = (typeof hookNames)[number]
 
 /** A function app as its entry file fills it, through the virtual module `@azure/functions-core`. */
 export type FunctionApp = {

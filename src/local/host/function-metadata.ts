@@ -15,7 +15,7 @@ export type RegisteredFunction = LocalFunction & {
   readonly metadata: FunctionMetadata
 }
 
-export type Trigger = QueueTrigger | HttpTrigger | TimerTrigger
+type Trigger = QueueTrigger | HttpTrigger | TimerTrigger
 
 /** The trigger's `connection` is passed over: the local host has one storage account. */
 export type QueueTrigger = {

@@ -35,7 +35,7 @@ export type LocalHost = {
   measure(): Promise<Measured>
 }
 
-export type StorageServices = { readonly blobs: BlobServiceClient; readonly queues: QueueServiceClient }
+type StorageServices = { readonly blobs: BlobServiceClient; readonly queues: QueueServiceClient }
 
 /** How long requests, and then all that runs, have when the host is told to end. */
 const httpDrainMs = 30_000

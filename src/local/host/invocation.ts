@@ -3,7 +3,7 @@ import type { CoreInvocationContext, TypedData } from './programming-model.ts'
 import type { InvocationInput } from './worker/worker-messages.ts'
 
 /** Runs a function of the app once. Throws what the function, or a hook around it, threw. */
-export type InvokeFunction = (invocation: {
+type InvokeFunction = (invocation: {
   readonly invocationId: string
   readonly functionName: string
   readonly input: InvocationInput

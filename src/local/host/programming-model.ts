@@ -25,14 +25,14 @@ export type CoreInvocationContext = {
   log(level: LogLevel, category: LogEntry['category'], message: string): void
 }
 
-export type InvocationRequest = {
+type InvocationRequest = {
   readonly invocationId: string
   readonly functionId: string
   readonly inputData: readonly { readonly name: string; readonly data: TypedData }[]
   readonly triggerMetadata: Readonly<Record<string, TypedData>>
 }
 
-export type InvocationResponse = { readonly returnValue?: TypedData | null | undefined }
+type InvocationResponse = { readonly returnValue?: TypedData | null | undefined }
 
 /** One value on its way between host and library; a `string` is tried as JSON by the library. */
 export type TypedData = {

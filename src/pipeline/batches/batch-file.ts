@@ -8,7 +8,7 @@ import { linesOf } from '../lines.ts'
 
 export type SubmittedLine = { readonly number: number; readonly text: string; readonly read: BatchLine }
 
-export type CheckedFile =
+type CheckedFile =
   | { readonly kind: 'right'; readonly pool: string; readonly total: number }
   /** The first faults, and how many there are. */
   | { readonly kind: 'faulty'; readonly faults: readonly LineFault[]; readonly count: number }

@@ -1,3 +1,4 @@
+import pMap from 'p-map'
 import { isSubmitted } from '../../core/timed-id.ts'
 import type { FailureKind } from '../../core/jobs/failure.ts'
 import { reopened, type Job, type JobState } from '../../core/jobs/job.ts'
@@ -9,7 +10,7 @@ import { announce, wake } from '../pacing/announce.ts'
 import type { Context } from '../context.ts'
 import { takeResultsBack } from './finalise.ts'
 
-export type JobPage = { readonly jobs: readonly Job[]; readonly hasMore: boolean }
+type JobPage = { readonly jobs: readonly Job[]; readonly hasMore: boolean }
 
 /**
  * Jobs of a batch: all of them in the order of their keys, or those of one state in the order of its index, from behind
@@ -89,13 +90,9 @@ const finalKindOf: Readonly<Record<'succeeded' | 'failed' | 'cancelled', FinalKi
 }
 
 async function recordsOf(context: Context, refs: readonly JobRef[]): Promise<readonly Job[]> {
-  const jobs: Job[] = []
-  for (let first = 0; first < refs.length; first += limits.readsAtOnce) {
-    const some = refs.slice(first, first + limits.readsAtOnce)
-    const read = await Promise.all(some.map(async (ref) => context.jobs.get(ref)))
-    jobs.push(...read.flatMap((snapshot) => snapshot?.job ?? []))
-  }
-  return jobs
+  const read = async (ref: JobRef) => context.jobs.get(ref)
+  const snapshots = await pMap(refs, read, { concurrency: limits.readsAtOnce })
+  return snapshots.flatMap((snapshot) => snapshot?.job ?? [])
 }
 
 export type Retry = {

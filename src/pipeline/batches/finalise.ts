@@ -10,7 +10,7 @@ import { leaseBatch, released, type BatchLease } from './batch-lease.ts'
 import { resultLines } from './results.ts'
 
 /** What a look at the end of a batch came to. */
-export type EndLook =
+type EndLook =
   | 'finished'
   /** Calls are under way, or slots held: looked at again soon. */
   | 'later'

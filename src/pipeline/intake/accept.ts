@@ -9,7 +9,7 @@ import { costsOf, type Context } from '../context.ts'
 import { checkInputs, keepInputs } from './inputs.ts'
 import { knownBatch, openOnce } from './known-batch.ts'
 
-export type Acceptance =
+type Acceptance =
   | { readonly kind: 'accepted'; readonly job: Job; readonly isNew: boolean }
   | { readonly kind: 'rejected'; readonly fault: SubmissionFault }
 

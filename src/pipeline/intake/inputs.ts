@@ -15,7 +15,7 @@ import type { JobRef } from '../../ports/jobs.ts'
 import type { Context } from '../context.ts'
 
 /** What was seen of inputs while many jobs were checked: a batch may name one mask a hundred thousand times. */
-export type InputsSeen = PromiseCache<InputFacts | undefined>
+type InputsSeen = PromiseCache<InputFacts | undefined>
 
 export const noInputsSeen = (): InputsSeen => promiseCache({ entriesMax: limits.inputsSeenMax })
 

@@ -28,7 +28,7 @@ export async function lookAtIdle(
 }
 
 /** Found empty, and not woken since: nobody looks at it until it has rested. */
-export function isResting({ idleSince }: Flow, now: number): boolean {
+function isResting({ idleSince }: Flow, now: number): boolean {
   return idleSince !== null && now - idleSince >= timing.flowLookMs && now - idleSince < timing.flowIdleMs
 }
 

@@ -1,3 +1,4 @@
+import { pMapSettled } from 'p-map'
 import { isSubmitted } from '../../core/timed-id.ts'
 import {
   afterQuiet,
@@ -221,7 +222,6 @@ async function carryOut(context: Context, plan: Plan): Promise<void> {
   const { pool, epoch, dueAt } = plan.nextTick
   context.ticksOf(pool).expectUntil(trustedUntil(plan.nextTick, context.clock.now()))
   // A fault in one batch keeps neither the others nor the next tick.
-  const faults: unknown[] = []
   const moved = await Promise.allSettled(
     [...Map.groupBy(plan.grants, ({ batch }) => batch)].map(async ([batch, grants]) => {
       const given = await context.jobs.slot({ grants, capMicroUsd: plan.caps.get(batch) ?? null })
@@ -229,18 +229,18 @@ async function carryOut(context: Context, plan: Plan): Promise<void> {
       return given.granted
     }),
   )
-  for (const result of moved) if (result.status === 'rejected') faults.push(result.reason)
   const granted = moved
     .flatMap((result) => (result.status === 'fulfilled' ? result.value : []))
     .sort((a, b) => a.slotAt - b.slotAt)
   if (granted.length < plan.grants.length) {
     context.log.event('slots_wasted', { pool, slots: plan.grants.length - granted.length })
   }
-  const sent = await sendInOrder(granted, async ({ batch, key, slotAt, quota, deployment }) => {
+  const send = async ({ batch, key, slotAt, quota, deployment }: SlotGrant): Promise<void> => {
     const wakeAt = Math.max(context.clock.now(), slotAt - (plan.wakeAheads.get(quota) ?? timing.leadMs))
     await context.messages.sendWork({ pool, quota, deployment, batch, key, slotAt, epoch, wakeAt }, wakeAt)
-  })
-  faults.push(...sent)
+  }
+  // In the order of slots. The job of a message that cannot be sent is rescued.
+  const sent = await pMapSettled(granted, send, { concurrency: sendsAtOnce })
   if (dueAt !== null) await context.messages.sendTick({ pool, epoch }, dueAt)
   const tidied = await Promise.allSettled([
     ...plan.swept.map(async (batch) =>
@@ -251,7 +251,9 @@ async function carryOut(context: Context, plan: Plan): Promise<void> {
     ),
     ...plan.finished.map(async (finished) => removeFlow(context, pool, finished)),
   ])
-  for (const result of tidied) if (result.status === 'rejected') faults.push(result.reason)
+  const faults = [...moved, ...sent, ...tidied].flatMap((result): unknown[] =>
+    result.status === 'rejected' ? [result.reason] : [],
+  )
   if (faults.length > 0) throw new AggregateError(faults, 'a tick could not carry out all it had decided')
 }
 
@@ -266,18 +268,3 @@ export function trustedUntil({ dueAt, hasRoom }: Pick<TickState, 'dueAt' | 'hasR
 
 /** Sends at a time; storage takes many at once, and the earliest slots must not wait for the latest. */
 const sendsAtOnce = 32
-
-/** Answers the faults of the sends that failed: their jobs are rescued. */
-async function sendInOrder<T>(
-  items: readonly T[],
-  send: (item: T) => Promise<void>,
-): Promise<readonly unknown[]> {
-  const rest = items.values()
-  const faults: unknown[] = []
-  await Promise.all(
-    Array.from({ length: sendsAtOnce }, async () => {
-      for (const item of rest) await send(item).catch((error: unknown) => faults.push(error))
-    }),
-  )
-  return faults
-}

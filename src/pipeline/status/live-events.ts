@@ -17,7 +17,7 @@ export type LiveEvent =
   /** The last event: the reader is to come back and say where it was. */
   | { readonly kind: 'pause' }
 
-export type LiveQuery = {
+type LiveQuery = {
   readonly batch: string
   /** Where the reader was; undefined: it is new. */
   readonly after: LivePlace | undefined

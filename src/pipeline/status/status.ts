@@ -23,7 +23,7 @@ import type { JobRef } from '../../ports/jobs.ts'
 import type { Context } from '../context.ts'
 import { flowOf, ledgersNow, viewPool } from '../pacing/pool-view.ts'
 
-export type JobStatus = { readonly job: Job; readonly estimatedStartAt: number | null }
+type JobStatus = { readonly job: Job; readonly estimatedStartAt: number | null }
 
 export async function jobStatus(context: Context, ref: JobRef): Promise<JobStatus | undefined> {
   const stored = await context.jobs.get(ref)

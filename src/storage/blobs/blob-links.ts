@@ -14,7 +14,7 @@ const linkMs = 15 * 60_000
 /** Clocks differ a little: a link must not begin in the future. */
 const earlyMs = 5 * 60_000
 
-export type LinkedBlob = {
+type LinkedBlob = {
   readonly container: string
   readonly blob: string
   /** What the answer says of it, whatever the blob says of itself. */

@@ -24,7 +24,7 @@ export type FileContents = StagedContents & {
 }
 
 /** What the answer to a link says of the file. */
-export type LinkFacts = { readonly contentType: string; readonly disposition: string }
+type LinkFacts = { readonly contentType: string; readonly disposition: string }
 
 /** Contents as block blobs. The container must exist. */
 export function azureFileContents(blobs: BlobServiceClient, linkTo?: BlobLinks): FileContents {

@@ -1,3 +1,4 @@
+import pMap from 'p-map'
 import { contentOfFile } from '../../core/upload.ts'
 import { expiryRow, idOfExpiryRow } from '../tables/row-keys.ts'
 import { timedId, timeOfId } from '../../core/timed-id.ts'
@@ -5,7 +6,7 @@ import { limits } from '../../core/limits.ts'
 import type { Clock } from '../../ports/clock.ts'
 import type { FileStore, StoredFile } from '../../ports/files.ts'
 import { expiryPartition, fileRecords } from '../tables/file-records.ts'
-import type { Table } from '../tables/table.ts'
+import type { Entity, Table } from '../tables/table.ts'
 import type { FileContents } from './file-contents.ts'
 
 /** Content whose record has not followed by then was left by an instance that died; no upload lasts as long. */
@@ -98,19 +99,17 @@ export function fileStore(parts: {
         limit: limits.expiredFilesMax,
       })
       let removed = 0
-      for (let first = 0; first < due.length; first += removalsAtOnce) {
-        const done = due.slice(first, first + removalsAtOnce).map(async ({ row, version }) => {
-          const id = idOfExpiryRow(row)
-          const file = await records.get(id)
-          // It may have been made again, with a later end.
-          if (file === undefined || isExpired(file)) {
-            if (await contents.remove(contentOfFile(id))) removed += 1
-            await records.remove(id)
-          }
-          await table.remove({ partition: expiryPartition, row, version })
-        })
-        await Promise.all(done)
+      const look = async ({ row, version }: Entity): Promise<void> => {
+        const id = idOfExpiryRow(row)
+        const file = await records.get(id)
+        // It may have been made again, with a later end.
+        if (file === undefined || isExpired(file)) {
+          if (await contents.remove(contentOfFile(id))) removed += 1
+          await records.remove(id)
+        }
+        await table.remove({ partition: expiryPartition, row, version })
       }
+      await pMap(due, look, { concurrency: removalsAtOnce })
       return removed
     },
   }

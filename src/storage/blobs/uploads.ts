@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { pMapSettled } from 'p-map'
 import { fileOfUpload, choosePartsOf, type ChosenParts } from '../../core/upload.ts'
 import { timedId, timeOfId } from '../../core/timed-id.ts'
 import { fingerprint } from '../../core/fingerprint.ts'
@@ -107,16 +108,11 @@ export function uploadStore(parts: {
 
     async removeExpired() {
       const due = await rows.due(clock.now(), limits.sweptUploadsMax)
-      let removed = 0
-      const faults: unknown[] = []
-      for (let first = 0; first < due.length; first += sweepsAtOnce) {
-        const swept = await Promise.allSettled(due.slice(first, first + sweepsAtOnce).map(sweep))
-        removed += swept.filter((each) => each.status === 'fulfilled' && each.value).length
-        // One that cannot be swept keeps no other.
-        faults.push(...swept.flatMap((each) => (each.status === 'rejected' ? [each.reason] : [])))
-      }
+      // One that cannot be swept keeps no other.
+      const swept = await pMapSettled(due, sweep, { concurrency: sweepsAtOnce })
+      const faults = swept.flatMap((each): unknown[] => (each.status === 'rejected' ? [each.reason] : []))
       if (faults.length > 0) throw new AggregateError(faults, `${faults.length} upload(s) could not be swept`)
-      return removed
+      return swept.filter((each) => each.status === 'fulfilled' && each.value).length
     },
   }
 

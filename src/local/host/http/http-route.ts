@@ -1,5 +1,5 @@
 /** What the parts of a path are named by a route; undefined when the route does not match the path. */
-export type RouteMatcher = (segments: readonly string[]) => Record<string, string> | undefined
+type RouteMatcher = (segments: readonly string[]) => Record<string, string> | undefined
 
 type Part =
   | { readonly kind: 'literal'; readonly text: string }
@@ -26,7 +26,7 @@ const constraints: Readonly<Record<string, (argument: string) => RegExp>> = {
  * Reads a route in Azure's syntax: `jobs/{id:int}/{part?}`, `files/{*rest}`. Literal segments match in any letter case.
  * Throws for a constraint, or a form of segment, that the local host does not know.
  */
-export function routeMatcher(prefix: string, route: string): RouteMatcher {
+function routeMatcher(prefix: string, route: string): RouteMatcher {
   const parts = [...prefix.split('/'), ...route.split('/')].filter((part) => part !== '').map(readPart)
   return (segments) => {
     const params: Record<string, string> = {}

@@ -24,7 +24,7 @@ import type { KeptWorker } from '../worker/worker-keeper.ts'
 
 export type HttpFunction = { readonly name: string } & Pick<HttpTrigger, 'methods' | 'route'>
 
-export type HttpListener = Listener & { readonly url: string }
+type HttpListener = Listener & { readonly url: string }
 
 /** What the real host's server, Kestrel, takes: 31 KB of headers passed, 40 KB got its 431 (seen, 2026-11-30). */
 const headerBytesMax = 32 * 1024
