@@ -2,7 +2,7 @@ import functions from '@azure/functions'
 import { beforeEach, describe, expect, it, test } from 'vitest'
 import { localCaller, type Caller } from '../../src/core/caller.ts'
 import { claimed } from '../../src/core/jobs/job.ts'
-import { getBatch, patchBatch } from '../../src/http/api/batches.ts'
+import { getBatch, getBatches, patchBatch, postBatch } from '../../src/http/api/batches.ts'
 import { postCancel, postPause, postResume } from '../../src/http/api/batch-decisions.ts'
 import { getBudget } from '../../src/http/api/budget.ts'
 import { postEstimate } from '../../src/http/api/estimate.ts'
@@ -26,12 +26,17 @@ beforeEach(() => {
 
 let requests = 0
 
-type Asked = { params?: Record<string, string>; body?: object; headers?: Record<string, string> }
+type Asked = {
+  params?: Record<string, string>
+  query?: string
+  body?: object
+  headers?: Record<string, string>
+}
 
 async function ask(caller: Caller, handle: (call: Call) => Promise<Reply>, asked: Asked = {}) {
-  const { params = {}, body, headers = {} } = asked
+  const { params = {}, query = '', body, headers = {} } = asked
   const request = new functions.HttpRequest({
-    url: 'https://darkroom.example.com/x',
+    url: `https://darkroom.example.com/x${query}`,
     method: body === undefined ? 'GET' : 'POST',
     params,
     headers,
@@ -120,6 +125,80 @@ describe('what came by the queue', () => {
     const taken = await fromQueue({ batch: 'inbox-2026-11-23__studio', custom_id: 'bear' })
     expect(taken).toMatchObject({ fault: { code: 'permission_denied' }, job: { batch: 'inbox-2026-11-23' } })
     expect(world.jobs.partitions()).not.toContain('inbox-2026-11-23__studio')
+  })
+})
+
+describe('the list of batches', () => {
+  beforeEach(async () => {
+    for (const caller of [studio, agency, ops]) await post(caller, { batch: `of-${caller.key}` })
+    await fromQueue({ batch: 'of-queue', custom_id: 'bear' })
+  })
+
+  const list = async (caller: Caller, query = '') => ask(caller, getBatches, { query: `?kind=all${query}` })
+
+  it.each([
+    ['a key', studio, ['of-studio']],
+    ['another', agency, ['of-agency']],
+    ['an admin', ops, ['of-agency', 'of-ops', 'of-queue', 'of-studio']],
+    ['this machine’s user', localCaller, ['of-agency', 'of-ops', 'of-queue', 'of-studio']],
+  ])('has for %s what is its own', async (_, caller, names) => {
+    const { json } = await list(caller)
+    expect(json.data.map(({ id }: { id: string }) => id).toSorted()).toEqual(names)
+  })
+
+  it('goes on behind nobody else’s batch, as behind one that nobody has', async () => {
+    const [theirs, none] = [await list(studio, '&after=of-agency'), await list(studio, '&after=of-nobody')]
+    expect(theirs).toMatchObject({ status: 400, json: { error: { param: 'after' } } })
+    expect(theirs.json.error).toEqual(
+      JSON.parse(JSON.stringify(none.json.error).replaceAll('of-nobody', 'of-agency')),
+    )
+    expect((await list(studio, '&after=of-queue')).status).toBe(400)
+    expect((await list(studio, '&after=of-studio')).status).toBe(200)
+    expect((await list(ops, '&after=of-agency')).status).toBe(200)
+  })
+})
+
+describe('a batch by file', () => {
+  async function submit(caller: Caller, owner: Caller, fields: object = {}) {
+    const line = { custom_id: 'bear', method: 'POST', url: '/v1/images/generations', body: { prompt: 'a' } }
+    const bytes = Buffer.from(JSON.stringify(line))
+    const file = {
+      filename: 'lines.jsonl',
+      purpose: 'batch',
+      expiresAfterMs: null,
+      owner: owner.key,
+    } as const
+    const content = (async function* () {
+      yield bytes
+    })()
+    const saved = await context.files.save({ ...file, content, sizeBytesMax: bytes.length })
+    const id = saved.kind === 'saved' ? saved.file.id : ''
+    const body = { input_file_id: id, endpoint: '/v1/images/generations', ...fields }
+    return ask(caller, postBatch, { body })
+  }
+
+  it.each([
+    ['a key', studio, '~studio/toys/'],
+    ['an admin', ops, 'toys/'],
+    ['this machine’s user', localCaller, 'toys/'],
+  ])('has its images, with a prefix of %s, where nobody else’s can be', async (_, caller, prefix) => {
+    const { status, json } = await submit(caller, caller, { output_prefix: 'toys/' })
+    expect([status, json.output_prefix]).toEqual([200, prefix])
+    await world.clock.runUntil(world.clock.now() + 1_000)
+    const job = await context.jobs.get({ batch: json.id, key: 'bear' })
+    expect(job?.job.output?.startsWith(prefix)).toBe(true)
+  })
+
+  it('is its sender’s, and of its sender’s file', async () => {
+    const { json } = await submit(studio, studio)
+    const ofBatch = { params: { name: json.id } }
+    expect((await ask(studio, getBatch, ofBatch)).status).toBe(200)
+    expect((await ask(agency, getBatch, ofBatch)).status).toBe(404)
+    for (const owner of [agency, ops, localCaller]) {
+      const theirs = await submit(studio, owner)
+      expect(theirs).toMatchObject({ status: 400, json: { error: { param: 'input_file_id' } } })
+      expect((await submit(ops, owner)).status).toBe(200)
+    }
   })
 })
 

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { renewed } from '../../../src/core/jobs/job.ts'
+import { limits } from '../../../src/core/limits.ts'
 import { timing } from '../../../src/core/timing.ts'
 import type { Context } from '../../../src/pipeline/context.ts'
 import { takeMessage } from '../../../src/pipeline/intake/intake.ts'
@@ -142,4 +143,36 @@ test('a slot whose message was lost is given back after longer than any hold, an
   expect((await world.clock.run(rescue(context))).unslotted).toBe(1)
   expect(workOf(world, 'cat').slotAt).toBeGreaterThan(world.clock.now())
   expect(await jobIn(context, 'cat')).toMatchObject({ attempts: 0, phase: { kind: 'slotted' } })
+})
+
+test('with more batches than one run looks at, where it begins changes, so that each has its turn', async () => {
+  const { world, context } = await diedAt('complete')
+  await world.clock.runUntil(world.clock.now() + timing.leaseMs)
+  const { flows } = await context.budgets.read('pool')
+  const dead = flows.find(({ value }) => value.batch === batch)!
+  // None of the others has a job; only that they stand before it counts.
+  const others = Array.from({ length: limits.rescueBatchesMax }, (_, index) => ({
+    ...dead,
+    value: { ...dead.value, batch: `other-${index}` },
+  }))
+  const rescuedFrom = async (chance: number): Promise<number> => {
+    let all = [...others, dead]
+    const crowded = contextIn(world, {
+      chance: () => chance,
+      budgets: {
+        ...context.budgets,
+        async read(pool) {
+          const read = await context.budgets.read(pool)
+          // The pacer, which reads it after the rescue, sees what there is.
+          const flows = all.length > 0 ? all : read.flows
+          all = []
+          return { ...read, flows }
+        },
+      },
+    })
+    return (await world.clock.run(rescue(crowded))).recovered
+  }
+  // From the first one on it comes to all but the last; from the last one on, and round again, to all but the last other.
+  expect(await rescuedFrom(0)).toBe(0)
+  expect(await rescuedFrom(0.9999)).toBe(1)
 })

@@ -607,6 +607,28 @@ describe('an answer that comes after a rescue', () => {
     expect(counters).toMatchObject({ images: 1, outputTokens: 7, possiblyRepeated: 1 })
   })
 
+  test('keeps its images when the repeat is under way: what that brings is not stored over them', async () => {
+    const { world, context, work, answer, reconnect } = await cutOff()
+    const message = await nextSlot(world, context)
+    await wake(world, message)
+    world.model.script.push(pictures(2, 'repeat', 7))
+    const repeat = runJob(context, message)
+    // It may have taken a fresh slot; its call takes 20 s.
+    await world.clock.runUntil(message.slotAt + 5_000)
+    expect(await jobIn(context, 'cat')).toMatchObject({ attempts: 2, phase: { kind: 'running' } })
+    reconnect()
+    answer(pictures(2, 'late'))
+    expect(await world.clock.run(work)).toEqual({ kind: 'succeeded', images: 2 })
+    // Its lease has not been looked at since: nothing but the job tells that it is finished.
+    expect(await world.clock.run(repeat)).toEqual({ kind: 'too-late' })
+    expect((await context.images.find({ batch, key: 'cat' }))?.facts.requestId).toBe('late')
+    const { images } = await phaseOf(context, { key: 'cat' }, 'succeeded')
+    const [first] = images
+    const stored = first && (await context.images.read(first))
+    if (stored?.kind !== 'bytes') throw new Error('the image is gone')
+    expect(Buffer.from(stored.bytes).toString()).toBe('late, image 0')
+  })
+
   test('is found before the repeat is made, when the instance died between storing and saying so', async () => {
     const { world, context } = await cutOff()
     const message = await nextSlot(world, context)
