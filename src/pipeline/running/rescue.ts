@@ -1,5 +1,6 @@
-import { decide, failure } from '../../core/jobs/failure.ts'
-import { failed, isGivenUp, retried, succeeded, unslotted, type Job } from '../../core/jobs/job.ts'
+import { afterFailure } from '../../core/jobs/after-failure.ts'
+import { failure } from '../../core/jobs/failure.ts'
+import { isGivenUp, succeeded, unslotted, type Job } from '../../core/jobs/job.ts'
 import { isSyncLine, jobId } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
@@ -121,20 +122,7 @@ async function recover(context: Context, ref: JobRef): Promise<'recovered' | 'un
 }
 
 function ofUnknownOutcome(context: Context, job: Job): Job | undefined {
-  const finishedAt = context.clock.now()
-  const { attempts, attemptsForgiven, onUnknown } = job
-  const decision = decide(
-    'unknown',
-    {
-      attempts: attempts - attemptsForgiven,
-      attemptsMax: context.attemptsMax,
-      onUnknown: onUnknown ?? context.onUnknown,
-    },
-    context.chance(),
-  )
-  if (decision.kind === 'retry') {
-    return retried(job, { dueAt: finishedAt + decision.delayMs, possiblyPaid: true })
-  }
   const message = 'the instance died during the call; it may have been paid for, and its images are lost'
-  return failed(job, { finishedAt, failure: failure('unknown', 'instance_died', message) })
+  const died = failure('unknown', 'instance_died', message)
+  return afterFailure(job, died, context, { now: context.clock.now(), chance: context.chance() })
 }
