@@ -16,7 +16,8 @@ import { noticeRefusals } from '../pacing/flows.ts'
 import type { Context } from '../context.ts'
 import { changeLedger, viewLedger } from '../pacing/ledgers.ts'
 import type { Lease } from './lease.ts'
-import { finish, ofThisRun, persist, type RunOutcome } from './run-end.ts'
+import { persist } from '../jobs/persist.ts'
+import { finish, ofThisRun, type RunOutcome } from './run-end.ts'
 
 /** What follows when the model answered with a failure, or not at all: for the job, and for its deployment. */
 export async function handleFailure(
@@ -37,7 +38,8 @@ export async function handleFailure(
   if (next?.phase.kind === 'waiting') {
     // The deployment's ledger learns of it before the job goes back, so that its next slot is not given too early.
     await noteFailure()
-    await finish(context, lease, change)
+    await finish(context, lease, change, { isAnnouncedByCaller: true })
+    // A 429 is a sign of life: the pacer must find it in the ledger.
     if (kind === 'throttled') await noteAnswer()
     await announce(context, lease.job)
     const isCounted = next.attempts === attempts

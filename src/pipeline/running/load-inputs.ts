@@ -7,10 +7,9 @@ import { fingerprint } from '../../core/fingerprint.ts'
 import { limits } from '../../core/limits.ts'
 import type { InputImage } from '../../ports/inputs.ts'
 import type { JobRef, JobSnapshot } from '../../ports/jobs.ts'
-import { announce } from '../pacing/announce.ts'
 import type { Context } from '../context.ts'
 import { missingText, readFile } from '../intake/inputs.ts'
-import { tellJobEnd } from '../webhooks/webhooks.ts'
+import { changeJob } from '../jobs/change-job.ts'
 import { giveBack, type RunOutcome } from './run-end.ts'
 
 export type LoadedInputs =
@@ -48,14 +47,11 @@ export async function endUnsent(
   if (loaded.kind === 'full') return giveBack(context, snapshot, 'inputs_full')
   const { failure: fault } = loaded
   const at = { now: context.clock.now(), chance: context.chance() }
-  const after = afterFailure(snapshot.job, fault, context, at)
-  if (after !== undefined) await tellJobEnd(context, after)
-  const changed = after && (await context.jobs.change(snapshot, after))
-  if (changed === undefined) return { kind: 'stale' }
+  const change = await changeJob(context, snapshot, (job) => afterFailure(job, fault, context, at))
+  if (change.kind !== 'changed') return { kind: 'stale' }
   const { code } = fault
-  if (changed.job.phase.kind !== 'waiting') return { kind: 'failed', code }
-  await announce(context, changed.job)
-  return { kind: 'retried', code, dueAt: changed.job.phase.dueAt }
+  const { phase } = change.job
+  return phase.kind === 'waiting' ? { kind: 'retried', code, dueAt: phase.dueAt } : { kind: 'failed', code }
 }
 
 type Found = { readonly bytes: Uint8Array; readonly sizeBytes: number }

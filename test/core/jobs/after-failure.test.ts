@@ -143,6 +143,11 @@ describe('a call that could not be made', () => {
   })
 })
 
+test('a call that could not be made was not paid for, so that nobody has to decide', () => {
+  const asked = { ...policy, onUnknown: 'fail' } as const
+  expect(afterFailure(jobIn('slotted'), failureOf('unknown'), asked, at)?.phase.kind).toBe('waiting')
+})
+
 test('a job that somebody else has moved is left alone', () => {
   const moved = phaseKinds.filter((kind: PhaseKind) => kind !== 'slotted' && kind !== 'running')
   for (const kind of failureKinds) {
