@@ -58,12 +58,14 @@ const folders: Readonly<Record<string, readonly string[]>> = {
   'pipeline/pacing': ['pipeline'],
   'pipeline/intake': ['pipeline', 'pipeline/pacing'],
   'pipeline/webhooks': ['pipeline', 'pipeline/pacing', 'pipeline/intake'],
+  'pipeline/jobs': ['pipeline', 'pipeline/pacing', 'pipeline/intake', 'pipeline/webhooks'],
   'pipeline/status': ['pipeline', 'pipeline/pacing', 'pipeline/intake'],
   'pipeline/batches': [
     'pipeline',
     'pipeline/pacing',
     'pipeline/intake',
     'pipeline/webhooks',
+    'pipeline/jobs',
     'pipeline/status',
   ],
   'pipeline/running': [
@@ -71,6 +73,7 @@ const folders: Readonly<Record<string, readonly string[]>> = {
     'pipeline/pacing',
     'pipeline/intake',
     'pipeline/webhooks',
+    'pipeline/jobs',
     'pipeline/status',
     'pipeline/batches',
   ],

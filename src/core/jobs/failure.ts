@@ -1,7 +1,6 @@
 import { limits } from '../limits.ts'
-import { timing } from '../timing.ts'
 
-/** The kinds of failure, design section 6. What follows from each is in `decide`. */
+/** The kinds of failure. What follows from each for its job is in `afterFailure`. */
 export const failureKinds = [
   'throttled',
   'transient',
@@ -45,39 +44,3 @@ export function attemptsAllowed(code: string, attemptsMax: number): number {
 
 /** `retry`: a call that may have been paid for is made again and labelled; `fail`: a person decides. */
 export type OnUnknown = 'retry' | 'fail'
-
-export type Decision =
-  | { readonly kind: 'snooze'; readonly pause: 'deployment' | 'breaker' }
-  | { readonly kind: 'retry'; readonly delayMs: number; readonly possiblyPaid: boolean }
-  | { readonly kind: 'fail' }
-
-/**
- * What follows from a failed attempt. `attempts` counts the one that failed; `chance` is in [0, 1).
- * Full jitter: a uniform wait up to a ceiling that doubles, so that retries of many jobs spread.
- */
-export function decide(
-  kind: FailureKind,
-  job: { readonly attempts: number; readonly attemptsMax: number; readonly onUnknown: OnUnknown },
-  chance: number,
-): Decision {
-  switch (kind) {
-    case 'throttled':
-      return { kind: 'snooze', pause: 'deployment' }
-    case 'unavailable':
-      return { kind: 'snooze', pause: 'breaker' }
-    case 'refused':
-    case 'invalid':
-      return { kind: 'fail' }
-    case 'transient':
-    case 'unknown': {
-      const possiblyPaid = kind === 'unknown'
-      if (job.attempts >= job.attemptsMax || (possiblyPaid && job.onUnknown === 'fail'))
-        return { kind: 'fail' }
-      return { kind: 'retry', delayMs: retryDelayMs(job.attempts, chance), possiblyPaid }
-    }
-  }
-}
-
-function retryDelayMs(attempts: number, chance: number): number {
-  return Math.round(chance * Math.min(timing.retryCeilingMs, timing.retryBaseMs * 2 ** attempts))
-}

@@ -8,6 +8,7 @@ import { timing } from '../../core/timing.ts'
 import type { IndexedJob, JobRef } from '../../ports/jobs.ts'
 import { announce, wake } from '../pacing/announce.ts'
 import type { Context } from '../context.ts'
+import { changeJob } from '../jobs/change-job.ts'
 import { takeResultsBack } from './finalise.ts'
 
 type JobPage = { readonly jobs: readonly Job[]; readonly hasMore: boolean }
@@ -117,7 +118,7 @@ export async function retryJobs(
   let retried = 0
   for (;;) {
     const page = await context.jobs.indexed({ batch, kind: 'fail', after, limit: limits.retriesAtOnce })
-    const wanted = page.filter(({ at, failure }) => failure !== null && isMeant(retry, { at, failure }))
+    const wanted = page.filter(({ at, failure }) => failure !== null && isAskedFor(retry, { at, failure }))
     // Before the jobs wait: one without a flow would be seen by nobody if this instance died here. Cancelled meanwhile,
     // the batch stays so.
     if (stored === undefined || (await wake(context, stored)).decision?.kind === 'cancelled') {
@@ -148,15 +149,16 @@ async function openAgain(context: Context, batch: string): Promise<void> {
 
 /** Since it was listed it may have been asked for by somebody else, run, and failed again, otherwise perhaps. */
 async function reopen(context: Context, ref: JobRef, retry: Retry): Promise<boolean> {
-  const before = await context.jobs.get(ref)
-  if (before?.job.phase.kind !== 'failed') return false
-  const { finishedAt: at, failure } = before.job.phase
-  const isStillMeant = isMeant(retry, { at, failure: failure.kind })
-  const after = isStillMeant ? reopened(before.job, { now: context.clock.now() }) : undefined
-  return after !== undefined && (await context.jobs.change(before, after)) !== undefined
+  const next = (job: Job) => (isMeant(retry, job) ? reopened(job, { now: context.clock.now() }) : undefined)
+  const change = await changeJob(context, ref, next, { isAnnouncedByCaller: true })
+  return change.kind === 'changed'
 }
 
-function isMeant(
+function isMeant(retry: Retry, { phase }: Job): boolean {
+  return phase.kind === 'failed' && isAskedFor(retry, { at: phase.finishedAt, failure: phase.failure.kind })
+}
+
+function isAskedFor(
   { kinds, failedBefore }: Retry,
   { at, failure }: { at: number; failure: FailureKind },
 ): boolean {

@@ -1,7 +1,7 @@
 import { type Job, cancelled } from '../../core/jobs/job.ts'
 import type { Context } from '../context.ts'
 import type { JobRef } from '../../ports/jobs.ts'
-import { tellJobEnd } from '../webhooks/webhooks.ts'
+import { changeJob } from '../jobs/change-job.ts'
 
 export type JobCancelled =
   | { readonly kind: 'cancelled'; readonly job: Job }
@@ -14,19 +14,19 @@ const cancelTriesMax = 10
 
 /** `reason`: why, where it was not a person who cancelled it. */
 export async function cancelJob(context: Context, ref: JobRef, reason?: string): Promise<JobCancelled> {
-  for (let tries = 0; tries < cancelTriesMax; tries += 1) {
-    const before = await context.jobs.get(ref)
-    if (before === undefined) return { kind: 'unknown-job' }
-    const { job } = before
-    const after = cancelled(job, { finishedAt: context.clock.now(), reason })
-    if (after === undefined) {
-      return job.phase.kind === 'cancelled' ? { kind: 'cancelled', job } : { kind: 'too-late', job }
-    }
-    await tellJobEnd(context, after)
-    const changed = await context.jobs.change(before, after)
-    if (changed !== undefined) return { kind: 'cancelled', job: changed.job }
+  const { clock } = context
+  const next = (job: Job) => cancelled(job, { finishedAt: clock.now(), reason })
+  const change = await changeJob(context, ref, next, { triesMax: cancelTriesMax })
+  switch (change.kind) {
+    case 'changed':
+      return { kind: 'cancelled', job: change.job }
+    case 'refused':
+      return { kind: change.job.phase.kind === 'cancelled' ? 'cancelled' : 'too-late', job: change.job }
+    case 'unknown-job':
+      return change
+    case 'overtaken':
+      throw new Error(`job ${ref.batch}.${ref.key} could not be cancelled; it is changed too often`)
   }
-  throw new Error(`job ${ref.batch}.${ref.key} could not be cancelled; it is changed too often`)
 }
 
 /** Of a job that nobody waits for any more; one whose call is under way goes on. */

@@ -7,15 +7,17 @@ import {
   toldLimit,
   type Ledger,
 } from '../../core/budget/ledger.ts'
-import { attemptsAllowed, badAnswer, decide, type ModelFailure } from '../../core/jobs/failure.ts'
-import { failed, retried, snoozed, type Job } from '../../core/jobs/job.ts'
+import { afterFailure } from '../../core/jobs/after-failure.ts'
+import { badAnswer, type ModelFailure } from '../../core/jobs/failure.ts'
+import type { Job } from '../../core/jobs/job.ts'
 import type { WorkMessage } from '../../ports/messages.ts'
 import { announce, nudge } from '../pacing/announce.ts'
 import { noticeRefusals } from '../pacing/flows.ts'
 import type { Context } from '../context.ts'
 import { changeLedger, viewLedger } from '../pacing/ledgers.ts'
 import type { Lease } from './lease.ts'
-import { finish, ofThisRun, persist, type RunOutcome } from './run-end.ts'
+import { persist } from '../jobs/persist.ts'
+import { finish, ofThisRun, type RunOutcome } from './run-end.ts'
 
 /** What follows when the model answered with a failure, or not at all: for the job, and for its deployment. */
 export async function handleFailure(
@@ -24,63 +26,55 @@ export async function handleFailure(
   lease: Lease,
   fault: ModelFailure,
 ): Promise<RunOutcome> {
-  const { attempts, attemptsForgiven, onUnknown } = lease.job
-  const { kind, code, requestId } = fault
-  const finishedAt = context.clock.now()
-  const atSlot = { ...fault, slotAt: lease.job.slotAt ?? finishedAt }
-  const decision = decide(
-    kind,
-    {
-      attempts: attempts - attemptsForgiven,
-      attemptsMax: attemptsAllowed(code, context.attemptsMax),
-      onUnknown: onUnknown ?? context.onUnknown,
-    },
-    context.chance(),
-  )
-  const ifOurs = (change: (job: Job) => Job | undefined) => (job: Job) => ofThisRun(lease, job) && change(job)
-  switch (decision.kind) {
-    case 'snooze': {
-      await persist(context, async () => rest(context, message, decision.pause, atSlot))
-      await finish(
-        context,
-        lease,
-        ifOurs((job) => snoozed(job, { requestId })),
-      )
-      if (kind === 'throttled') await persist(context, async () => noteService(context, message, lease.job))
-      await announce(context, lease.job)
-      return { kind: 'snoozed', code }
-    }
-    case 'retry': {
-      const dueAt = finishedAt + decision.delayMs
-      const { possiblyPaid } = decision
-      await persist(context, async () => noteFault(context, message, atSlot))
-      await finish(
-        context,
-        lease,
-        ifOurs((job) => retried(job, { dueAt, possiblyPaid, requestId })),
-      )
-      await announce(context, lease.job)
-      return { kind: 'retried', code, dueAt }
-    }
-    case 'fail': {
-      const failure = { kind, code, message: fault.message }
-      await finish(
-        context,
-        lease,
-        ifOurs((job) => failed(job, { finishedAt, failure, requestId })),
-      )
-      if (kind === 'refused' || kind === 'invalid')
-        await persist(context, async () => noteService(context, message, lease.job))
-      else await persist(context, async () => noteFault(context, message, atSlot))
-      if (kind === 'refused') await noticeRefusals(context, lease.job)
-      return { kind: 'failed', code }
-    }
+  const { kind, code } = fault
+  const { attempts, slotAt } = lease.job
+  const at = { now: context.clock.now(), chance: context.chance() }
+  const change = (job: Job) => ofThisRun(lease, job) && afterFailure(job, fault, context, at)
+  const noteFailure = async () =>
+    persist(context, async () => tellLedger(context, message, { ...fault, slotAt: slotAt ?? at.now }))
+  const noteAnswer = async () => persist(context, async () => noteService(context, message, lease.job))
+
+  const next = change(lease.job)
+  if (next?.phase.kind === 'waiting') {
+    // The deployment's ledger learns of it before the job goes back, so that its next slot is not given too early.
+    await noteFailure()
+    await finish(context, lease, change, { isAnnouncedByCaller: true })
+    // A 429 is a sign of life: the pacer must find it in the ledger.
+    if (kind === 'throttled') await noteAnswer()
+    await announce(context, lease.job)
+    const isCounted = next.attempts === attempts
+    return isCounted ? { kind: 'retried', code, dueAt: next.phase.dueAt } : { kind: 'snoozed', code }
   }
+  await finish(context, lease, change)
+  if (kind === 'refused' || kind === 'invalid') await noteAnswer()
+  else await noteFailure()
+  if (kind === 'refused') await noticeRefusals(context, lease.job)
+  return { kind: 'failed', code }
 }
 
 type AtSlot<Fault> = Fault & { readonly slotAt: number }
 
-/** The deployment's ledger learns of it before the job goes back, so that its next slot is not given too early. */
+/** What a failure says of its deployment. */
+async function tellLedger(
+  context: Context,
+  message: WorkMessage,
+  fault: AtSlot<ModelFailure>,
+): Promise<void> {
+  switch (fault.kind) {
+    case 'throttled':
+      return rest(context, message, 'deployment', fault)
+    case 'unavailable':
+      return rest(context, message, 'breaker', fault)
+    case 'transient':
+    case 'unknown':
+      return noteFault(context, message, fault)
+    case 'refused':
+    case 'invalid':
+      return undefined
+  }
+}
+
+/** Its next calls start later, or none but probes. */
 async function rest(
   context: Context,
   message: WorkMessage,

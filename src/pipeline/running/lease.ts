@@ -4,6 +4,7 @@ import { errorCode } from '../../core/log-event.ts'
 import { timing } from '../../core/timing.ts'
 import type { JobSnapshot } from '../../ports/jobs.ts'
 import type { Context } from '../context.ts'
+import { changeJob, type JobChange } from '../jobs/change-job.ts'
 
 /** A running job, held against the rescue for as long as its run lasts. */
 export type Lease = {
@@ -33,10 +34,10 @@ export function keepLease(context: Context, claim: JobSnapshot): Lease {
       await clock.sleepUntil(nextAt, ended.signal)
       if (ended.signal.aborted) return
       const until = clock.now() + timing.leaseMs
-      const job = renewed(held.job, { leaseUntil: until })
       try {
+        const change = await changeJob(context, held, (job) => renewed(job, { leaseUntil: until }))
         // An earlier renewal, whose answer was lost, stands in the way just as a rescue does: only the job can tell.
-        const renewal = job && ((await context.jobs.change(held, job)) ?? (await stillOurs(context, claim)))
+        const renewal = change.kind === 'overtaken' ? await stillOurs(context, claim) : changedBy(change)
         if (renewal?.job.phase.kind !== 'running') isTaken = true
         else {
           held = renewal
@@ -59,6 +60,10 @@ export function keepLease(context: Context, claim: JobSnapshot): Lease {
       await renewing
     },
   }
+}
+
+function changedBy(change: JobChange): JobSnapshot | undefined {
+  return change.kind === 'changed' ? change : undefined
 }
 
 /** The job as it stands, if it is still in the run that this claim began. */

@@ -1,15 +1,15 @@
-import { decide, failure, type Failure } from '../../core/jobs/failure.ts'
+import { afterFailure } from '../../core/jobs/after-failure.ts'
+import { failure, type Failure } from '../../core/jobs/failure.ts'
 import { inputFacts, inputParam, inputsFault } from '../../core/requests/input-picture.ts'
 import { inputBlobName, refsOf, type InputRef, type Inputs } from '../../core/requests/input-ref.ts'
-import { failed, postponed, type Job } from '../../core/jobs/job.ts'
+import type { Job } from '../../core/jobs/job.ts'
 import { fingerprint } from '../../core/fingerprint.ts'
 import { limits } from '../../core/limits.ts'
 import type { InputImage } from '../../ports/inputs.ts'
 import type { JobRef, JobSnapshot } from '../../ports/jobs.ts'
-import { announce } from '../pacing/announce.ts'
 import type { Context } from '../context.ts'
 import { missingText, readFile } from '../intake/inputs.ts'
-import { tellJobEnd } from '../webhooks/webhooks.ts'
+import { changeJob } from '../jobs/change-job.ts'
 import { giveBack, type RunOutcome } from './run-end.ts'
 
 export type LoadedInputs =
@@ -45,22 +45,13 @@ export async function endUnsent(
   loaded: Exclude<LoadedInputs, { kind: 'loaded' }>,
 ): Promise<RunOutcome> {
   if (loaded.kind === 'full') return giveBack(context, snapshot, 'inputs_full')
-  const { job } = snapshot
-  const finishedAt = context.clock.now()
-  const { kind, code } = loaded.failure
-  // As many tries as a call gets.
-  const attempts = job.postponements + 1
-  const { attemptsMax, onUnknown } = context
-  const decision = decide(kind, { attempts, attemptsMax, onUnknown }, context.chance())
-  const dueAt = decision.kind === 'retry' ? finishedAt + decision.delayMs : undefined
-  const after =
-    dueAt === undefined ? failed(job, { finishedAt, failure: loaded.failure }) : postponed(job, { dueAt })
-  if (after !== undefined) await tellJobEnd(context, after)
-  const changed = after && (await context.jobs.change(snapshot, after))
-  if (changed === undefined) return { kind: 'stale' }
-  if (dueAt === undefined) return { kind: 'failed', code }
-  await announce(context, job)
-  return { kind: 'retried', code, dueAt }
+  const { failure: fault } = loaded
+  const at = { now: context.clock.now(), chance: context.chance() }
+  const change = await changeJob(context, snapshot, (job) => afterFailure(job, fault, context, at))
+  if (change.kind !== 'changed') return { kind: 'stale' }
+  const { code } = fault
+  const { phase } = change.job
+  return phase.kind === 'waiting' ? { kind: 'retried', code, dueAt: phase.dueAt } : { kind: 'failed', code }
 }
 
 type Found = { readonly bytes: Uint8Array; readonly sizeBytes: number }

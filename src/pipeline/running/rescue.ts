@@ -1,12 +1,13 @@
-import { decide, failure } from '../../core/jobs/failure.ts'
-import { failed, isGivenUp, retried, succeeded, unslotted, type Job } from '../../core/jobs/job.ts'
+import { afterFailure } from '../../core/jobs/after-failure.ts'
+import { failure } from '../../core/jobs/failure.ts'
+import { isGivenUp, succeeded, unslotted, type Job } from '../../core/jobs/job.ts'
 import { isSyncLine, jobId } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { JobRef } from '../../ports/jobs.ts'
 import { announce, nudge } from '../pacing/announce.ts'
 import { answered, type Context } from '../context.ts'
-import { tellJobEnd } from '../webhooks/webhooks.ts'
+import { changeJob } from '../jobs/change-job.ts'
 import { cancelGivenUp } from './cancel-job.ts'
 
 export type Rescued = {
@@ -88,12 +89,8 @@ async function giveUp(context: Context, ref: JobRef): Promise<'givenUp' | undefi
 }
 
 async function unslot(context: Context, ref: JobRef): Promise<'unslotted' | undefined> {
-  const before = await context.jobs.get(ref)
-  const after = before && unslotted(before.job)
-  if (before === undefined || after === undefined) return undefined
-  if ((await context.jobs.change(before, after)) === undefined) return undefined
-  await announce(context, after)
-  return 'unslotted'
+  const change = await changeJob(context, ref, unslotted)
+  return change.kind === 'changed' ? 'unslotted' : undefined
 }
 
 /** The call's pictures are there, or nobody knows what became of it. */
@@ -105,11 +102,10 @@ async function recover(context: Context, ref: JobRef): Promise<'recovered' | 'un
   // Renewed since it was looked up.
   if (job.phase.kind !== 'running' || job.phase.leaseUntil > now) return undefined
   const saved = await context.images.find(job)
-  const after =
-    saved === undefined ? ofUnknownOutcome(context, job) : succeeded(job, answered(context, job, saved))
-  if (after !== undefined) await tellJobEnd(context, after)
-  const changed = after && (await context.jobs.change(before, after))
-  if (changed === undefined) return undefined
+  const next = (each: Job) =>
+    saved === undefined ? ofUnknownOutcome(context, each) : succeeded(each, answered(context, each, saved))
+  const change = await changeJob(context, before, next, { isAnnouncedByCaller: true })
+  if (change.kind !== 'changed') return undefined
   context.log.event('instance_died', {
     job: jobId(job),
     attempt: job.attempts,
@@ -121,20 +117,7 @@ async function recover(context: Context, ref: JobRef): Promise<'recovered' | 'un
 }
 
 function ofUnknownOutcome(context: Context, job: Job): Job | undefined {
-  const finishedAt = context.clock.now()
-  const { attempts, attemptsForgiven, onUnknown } = job
-  const decision = decide(
-    'unknown',
-    {
-      attempts: attempts - attemptsForgiven,
-      attemptsMax: context.attemptsMax,
-      onUnknown: onUnknown ?? context.onUnknown,
-    },
-    context.chance(),
-  )
-  if (decision.kind === 'retry') {
-    return retried(job, { dueAt: finishedAt + decision.delayMs, possiblyPaid: true })
-  }
   const message = 'the instance died during the call; it may have been paid for, and its images are lost'
-  return failed(job, { finishedAt, failure: failure('unknown', 'instance_died', message) })
+  const died = failure('unknown', 'instance_died', message)
+  return afterFailure(job, died, context, { now: context.clock.now(), chance: context.chance() })
 }

@@ -10,12 +10,13 @@ import type { JobSnapshot } from '../../ports/jobs.ts'
 import { noticeLostTick } from '../pacing/announce.ts'
 import { answered, costsOf, poolNamed, type Context } from '../context.ts'
 import { changeLedger, viewLedger } from '../pacing/ledgers.ts'
-import { tellJobEnd } from '../webhooks/webhooks.ts'
+import { changeJob } from '../jobs/change-job.ts'
+import { persist } from '../jobs/persist.ts'
 import { cancelGivenUp } from './cancel-job.ts'
 import { noteService, handleFailure, noteLimit } from './failed-call.ts'
 import { keepLease, type Lease } from './lease.ts'
 import { endUnsent, loadInputs } from './load-inputs.ts'
-import { finish, giveBack, persist, snoozeUnsent, type RunOutcome } from './run-end.ts'
+import { finish, giveBack, snoozeUnsent, type RunOutcome } from './run-end.ts'
 import { logRun, newTrace, type RunTrace } from './run-trace.ts'
 
 /** Runs one job at its slot: holds, claims, calls, stores, completes. What became of it is logged. */
@@ -104,11 +105,11 @@ async function runLoaded(
     return { kind: kind === 'cancelled' ? 'given-up' : 'stale' }
   }
   const leaseUntil = context.clock.now() + timing.leaseMs
-  const running = claimed(snapshot.job, { slotAt, deployment, leaseUntil })
   const mayWaitMs = claimMayWaitMs(context, slotAt)
   const claimingAt = context.clock.now()
-  const claim = running && (await context.jobs.change(snapshot, running, { mayWaitMs }))
-  if (claim === undefined) return { kind: 'stale' }
+  const running = (job: Job) => claimed(job, { slotAt, deployment, leaseUntil })
+  const claim = await changeJob(context, snapshot, running, { mayWaitMs: () => mayWaitMs })
+  if (claim.kind !== 'changed') return { kind: 'stale' }
   trace.claimMs = context.clock.now() - claimingAt
 
   const lease = keepLease(context, claim)
@@ -141,11 +142,9 @@ function claimMayWaitMs(context: Context, slotAt: number): number {
 async function completeFound(context: Context, snapshot: JobSnapshot): Promise<RunOutcome | undefined> {
   if (snapshot.job.possiblyRepeated === 0) return undefined
   const saved = await context.images.find(snapshot.job)
-  const done = saved && succeeded(snapshot.job, answered(context, snapshot.job, saved))
-  if (saved === undefined || done === undefined) return undefined
-  await tellJobEnd(context, done)
-  const changed = await context.jobs.change(snapshot, done)
-  return changed === undefined ? { kind: 'stale' } : { kind: 'succeeded', images: saved.images.length }
+  if (saved === undefined) return undefined
+  const change = await changeJob(context, snapshot, (job) => succeeded(job, answered(context, job, saved)))
+  return change.kind === 'changed' ? { kind: 'succeeded', images: saved.images.length } : { kind: 'stale' }
 }
 
 type Hold =
@@ -267,7 +266,8 @@ async function complete(
   const done = await finish(context, lease, (job) =>
     succeeded(job, answered(context, job, { facts, images })),
   )
-  if (done?.job.phase.kind === 'succeeded') trace.microUsd = done.job.phase.costMicroUsd
+  const isDone = done.kind === 'changed'
+  if (isDone && done.job.phase.kind === 'succeeded') trace.microUsd = done.job.phase.costMicroUsd
   await persist(context, async () => noteService(context, message, lease.job))
-  return done === undefined ? { kind: 'too-late' } : { kind: 'succeeded', images: images.length }
+  return isDone ? { kind: 'succeeded', images: images.length } : { kind: 'too-late' }
 }
