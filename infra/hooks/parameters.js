@@ -57,7 +57,7 @@ function isTextThatMayBeEmpty({ type, allowed, minLength = 0 }) {
   return type === 'string' && allowed.length === 0 && minLength === 0
 }
 
-/** azd has no command that takes a value back. */
+/** Newer azd has `azd env unset`. Older azd has none: delete the line from .azure/NAME/.env, which holds for every version. */
 function emptyFault(parameter, { AZURE_ENV_NAME: environment = 'NAME' }) {
   const wanted = wantedOf(parameter, '') ?? 'a value'
   const line = `its line deleted from .azure/${environment}/.env (in a pipeline: no such variable) for the default`

@@ -78,6 +78,11 @@ describe('keys, before provisioning', () => {
       '.ci: found 1 unknown field(s); wanted sha256, weight, read_only, admin',
     ],
     [
+      'a field that every object has',
+      `{"ci":{"sha256":"${sha256}","toString":"ssss"}}`,
+      '.ci: found 1 unknown field(s); wanted sha256, weight, read_only, admin',
+    ],
+    [
       'too much weight',
       `{"ci":{"sha256":"${sha256}","weight":101}}`,
       '.ci.weight: found a value that is no text; wanted a number from 0.01 to 100',

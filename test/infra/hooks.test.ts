@@ -38,6 +38,18 @@ describe('after provisioning', () => {
       { IMAGE_RPM: '40', IMAGE_CAPACITY: '2' },
       /429.*\n\n {2}azd env set IMAGE_CAPACITY 14\n {2}azd provision\n\nasks .*quota.*\n\n {2}azd env set IMAGE_RPM 6\n/,
     ],
+    [
+      'offers as many units as may be set',
+      limits(6, 60),
+      { IMAGE_RPM: '60000', IMAGE_CAPACITY: '1' },
+      /\n {2}azd env set IMAGE_CAPACITY 10000\n/,
+    ],
+    [
+      'offers no more than those, which its own check would refuse',
+      limits(6, 60),
+      { IMAGE_RPM: '60000', IMAGE_CAPACITY: '2' },
+      /^(?!.*IMAGE_CAPACITY).*429.*\n\n {2}azd env set IMAGE_RPM 6\n/s,
+    ],
     ['asks for whole numbers', limits(1.25, 10), {}, /allows 7\.5 .*azd env set IMAGE_RPM 7\n/s],
     ['says where Azure does not tell', '[]', {}, /does not tell.*IMAGE_RPM is 6: compare/],
     ['says so too where there is nothing', '', {}, /does not tell/],
