@@ -199,6 +199,17 @@ describe('after taking down', () => {
     expect([code, asked]).toEqual([0, [['env', 'set', 'NAME_GENERATION', next, '--environment', 'studio']]])
   })
 
+  test.each(['x', 'NaN', '-1'])('what is no number is not counted up: %s', async (generation) => {
+    const { code, text, asked } = await hook('postdown', { NAME_GENERATION: generation })
+    expect([code, asked]).toEqual([1, []])
+    expect(text).toMatch(
+      new RegExp(
+        `NAME_GENERATION: found ${generation}; wanted a whole number.*azd env set NAME_GENERATION 1`,
+        's',
+      ),
+    )
+  })
+
   test('where azd cannot keep that, a person is told to', async () => {
     const { code, text } = await hook('postdown', { STUB_AZD_FAILS: 'ERROR: read-only' })
     expect([code, text]).toEqual([
