@@ -74,6 +74,19 @@ async function minutes(
   }
 }
 
+test('the page on logs has each fact of the pools that the rules go by', async () => {
+  const world = newWorld()
+  const { rows, context } = logged(world)
+  await addQuietly(world, context, { count: 1 })
+  await minutes(world, context, { count: 1, between: async (until) => world.clock.runUntil(until) })
+  const { time: _, level: __, event, pool: ___, ...facts } = JSON.parse(String(rows.at(-1)?.message))
+  expect(event).toBe('pool')
+  const said = readFileSync(join(rootDir, 'docs/logs.md'), 'utf8')
+    .split('\n\n')
+    .find((each) => each.startsWith('`pool` has'))
+  for (const name of Object.keys(facts)) expect(said).toContain(`\`${name}\``)
+})
+
 describe('deployment-stopped', () => {
   const { query, by } = alertRules().find(({ name }) => name === 'deployment-stopped')!
 

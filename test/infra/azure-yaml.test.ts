@@ -76,3 +76,11 @@ test('the Node that is asked for runs TypeScript by itself, and the page names i
   expect(JSON.parse(read('package-lock.json')).packages[''].engines).toEqual({ node: wanted })
   expect(read('docs/deploy.md')).toMatch(/22\.18 or later, but not\s+23\.0 to 23\.5/)
 })
+
+test('a command that gives nothing but a stack is under Trouble, and `npm ci` is the first way out', () => {
+  const { devDependencies } = JSON.parse(read('package.json'))
+  const entry = /^- \*\*`Unknown file extension "\.ts"`(.*?)\n(?=- )/ms.exec(read('docs/deploy.md'))?.[1]
+  expect(entry).toMatch(/^[^:]*\*\*: `npm ci` was not run\./)
+  // What the page says of the Node that comes along.
+  expect(devDependencies.node).toMatch(/^24\./)
+})
