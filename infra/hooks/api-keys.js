@@ -26,7 +26,7 @@ const hashWanted =
 function valueFaults(at, value) {
   if (typeof value === 'string') return hashPattern.test(value) ? [] : [fault(at, value, hashWanted)]
   if (!isObject(value)) return [fault(at, value, hashWanted)]
-  const unknown = Object.keys(value).filter((field) => !(field in fields))
+  const unknown = Object.keys(value).filter((field) => !Object.hasOwn(fields, field))
   return [
     ...(unknown.length > 0
       ? [

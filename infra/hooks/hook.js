@@ -31,10 +31,13 @@ export async function setInAzd(env, name, value) {
       { timeout: azdMsMax },
       (error, output, errors) => {
         if (error === null) resolve(undefined)
-        else
-          reject(
-            new HookError(`azd env set ${name} failed: ${`${errors}\n${output}`.trim() || error.message}`),
-          )
+        else {
+          const reason =
+            error.code === 'ENOENT'
+              ? 'there is no azd on this machine'
+              : `${errors}\n${output}`.trim() || error.message
+          reject(new HookError(`azd env set ${name} failed: ${reason}`))
+        }
       },
     )
   })

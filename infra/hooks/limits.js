@@ -11,17 +11,23 @@ export function allowedRpm(env) {
   return count > 0 && renewalPeriod > 0 ? Math.round((6_000 * count) / renewalPeriod) / 100 : undefined
 }
 
-/** The units of quota under which a deployment of ours would allow as much as IMAGE_RPM says; undefined: it is not ours. */
+/**
+ * The units of quota under which a deployment of ours would allow as much as IMAGE_RPM says. Undefined: it is not ours, or they
+ * are more than IMAGE_CAPACITY may say.
+ */
 export function capacityFor(allowed, env) {
   if ((env.MODEL_ACCOUNT_IDS ?? '') !== '') return undefined
-  const capacity = Number(env.IMAGE_CAPACITY || defaultOf('imageCapacity'))
-  return Math.ceil((rpmInForce(env) * capacity) / allowed)
+  const { default: usual, max } = parameterNamed('imageCapacity')
+  const capacity = Number(env.IMAGE_CAPACITY || usual)
+  const wanted = Math.ceil((rpmInForce(env) * capacity) / allowed)
+  return wanted <= max ? wanted : undefined
 }
 
 /** What the service paces its calls by, in requests a minute: one deployment's, or the sum over a list of them. */
 export function rpmInForce(env) {
   const list = readJson(env.IMAGE_DEPLOYMENTS)
-  if (!Array.isArray(list) || list.length === 0) return Number(env.IMAGE_RPM || defaultOf('imageRpm'))
+  if (!Array.isArray(list) || list.length === 0)
+    return Number(env.IMAGE_RPM || parameterNamed('imageRpm').default)
   const quotas = new Map(
     list.map(({ name, quota_group: group, rpm }) => [group ?? `${name} alone`, Number(rpm)]),
   )
@@ -38,8 +44,8 @@ export function duration(images, rpm, env) {
 /** The code's own default. */
 const usualPace = 0.98
 
-function defaultOf(name) {
-  return readParameters().find((parameter) => parameter.name === name)?.default
+function parameterNamed(name) {
+  return readParameters().find((parameter) => parameter.name === name)
 }
 
 /** azd keeps lists as JSON. Undefined: there is none. */

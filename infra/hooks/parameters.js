@@ -57,7 +57,7 @@ function isTextThatMayBeEmpty({ type, allowed, minLength = 0 }) {
   return type === 'string' && allowed.length === 0 && minLength === 0
 }
 
-/** azd has no command that takes a value back. */
+/** Newer azd has `azd env unset`. Older azd has none: delete the line from .azure/NAME/.env, which holds for every version. */
 function emptyFault(parameter, { AZURE_ENV_NAME: environment = 'NAME' }) {
   const wanted = wantedOf(parameter, '') ?? 'a value'
   const line = `its line deleted from .azure/${environment}/.env (in a pipeline: no such variable) for the default`
@@ -96,12 +96,27 @@ function wantedOf({ variable, type, allowed, min = -Infinity, max = Infinity, ma
 /** Numbers with a fraction, which Bicep does not have: their least. */
 const shares = { PACE: 0.01, REFUSAL_SHARE: 0.02 }
 
+const accountIdForm = '/subscriptions/…/resourceGroups/…/providers/Microsoft.CognitiveServices/accounts/NAME'
+const accountId =
+  /^\/subscriptions\/[^/\s]+\/resourceGroups\/[^/\s]+\/providers\/Microsoft\.CognitiveServices\/accounts\/[^/\s]+$/i
+
+/** Counted up after each `azd down`. */
+export function isGeneration(text) {
+  return /^\d{1,9}$/.test(text)
+}
+
 /** Texts of a form that Bicep cannot name. */
 const forms = {
   NETWORK_ADDRESSES: {
     isRight: isNetwork,
     wanted: 'the first address of a network and its prefix, of /8 to /22: 10.0.0.0/16',
   },
+  MODEL_ACCOUNT_IDS: {
+    isRight: (text) => text.split(',').every((id) => accountId.test(id.trim())),
+    wanted: `ids of Azure OpenAI accounts, with commas: ${accountIdForm}; the portal's JSON view of an account has its id`,
+  },
+  NAME_GENERATION: { isRight: isGeneration, wanted: 'a whole number of at most 9 digits' },
+  ALERT_EMAIL: { isRight: (text) => /^[^\s@,;]+@[^\s@,;]+$/.test(text), wanted: 'one address of e-mail' },
   // Azure refuses a budget that begins on another day.
   BUDGET_START: {
     isRight: (text) => /^20\d\d-(0[1-9]|1[0-2])-01(T00:00:00Z)?$/.test(text),

@@ -1,11 +1,19 @@
 import { HookError, runHook, say, setInAzd } from './hook.js'
+import { isGeneration } from './parameters.js'
 
 /**
  * A deleted model account keeps its name for two days, and a vault for a week, unless they were purged. The next ones get
  * other names.
  */
 await runHook(async (env) => {
-  const next = String(Number(env.NAME_GENERATION || 0) + 1)
+  const generation = env.NAME_GENERATION || '0'
+  if (!isGeneration(generation)) {
+    throw new HookError(
+      `NAME_GENERATION: found ${generation.slice(0, 200)}; wanted a whole number.\n` +
+        'Everything is deleted. Before the next azd up run: azd env set NAME_GENERATION 1, or a higher number that was not in use.',
+    )
+  }
+  const next = String(Number(generation) + 1)
   try {
     await setInAzd(env, 'NAME_GENERATION', next)
   } catch (error) {

@@ -1,14 +1,22 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { missingKeys } from './deployment-keys.js'
 import { HookError, npmCommand, runHook, say, setInAzd } from './hook.js'
 import { parameterFaults, parameterWarnings } from './parameters.js'
+import { serviceFaults } from './service-check.js'
 
 /** Before anything is made: the parameters are right, and there is a key, or nobody could ask for anything. */
 await runHook(async (env) => {
-  const faults = parameterFaults(env)
+  const { faults, unchecked } = await allFaults(env)
   if (faults.length > 0) {
     const how =
       'Set them with: azd env set NAME VALUE. The section Parameters of docs/deploy.md has all of them.'
     throw new HookError(`${faults.length} of the parameters cannot be used:\n${faults.join('\n')}\n\n${how}`)
+  }
+  if (unchecked !== undefined) {
+    say(
+      `\nWarning: of values in JSON, hosts, origins and secrets only the form was checked, for ${unchecked}. The service refuses ` +
+        'to start with one that it cannot use.\n',
+    )
   }
   for (const warning of parameterWarnings(env)) say(`\nWarning: ${warning}\n`)
   if (!['', '{}'].includes((env.DARKROOM_API_KEYS ?? '').trim())) return
@@ -29,6 +37,13 @@ A key for the service, with the name ops: it may do everything. It is shown this
 Only its hash is in azd's environment. ${npmCommand} run key -- NAME --azd makes further ones.
 `)
 })
+
+/** The service's own check sees only what is of the right form: one fault of a variable is enough. */
+async function allFaults(env) {
+  const faults = [...parameterFaults(env), ...missingKeys(env)]
+  if (faults.length > 0) return { faults }
+  return serviceFaults(env)
+}
 
 /** Where GitHub Actions, Azure Pipelines and most others run. */
 function isPipeline(env) {

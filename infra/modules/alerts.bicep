@@ -20,22 +20,29 @@ resource receivers 'Microsoft.Insights/actionGroups@2023-01-01' = {
 var window = 'PT30M'
 
 // Alerts know the service's log by its events, never by its words. A test reads names and queries from this file.
-// `mute`: whoever was told is not told again for so long. An event that comes once is in view for half an hour; one that
-// comes again and again while its cause lasts is told of less often.
+// `by`: facts of the event. Each value of them is an alert of its own, with a mute of its own: of two batches that are
+// paused one after the other both are told of.
+// `mute`: whoever was told is not told again for so long. Empty: it is a state, and is resolved by itself when it ends. An
+// event that comes once is in view for half an hour; one that comes again and again while its cause lasts is told of less
+// often.
 var eventRules = [
   {
     name: 'deployment-stopped'
     description: 'A deployment of the model refuses key or address, or does not answer: only probes start there. GET /v1/budget has its words.'
     severity: 1
-    events: ['deployment_stopped']
-    mute: 'PT2H'
-    rest: []
+    events: ['pool']
+    // A state: the event `deployment_stopped` may come once for a night without an answer. That one more is stopped is
+    // another value, and told of. A pool without work has no line, and needs nobody.
+    by: ['pool', 'stopped']
+    mute: ''
+    rest: ['where timestamp > ago(15m) and toint(e.stopped) > 0']
   }
   {
     name: 'nothing-moves'
-    description: 'Jobs wait for ten minutes, not all deployments of their pool are stopped or paused, and no call was made for 15 minutes.'
+    description: 'Jobs wait for ten minutes, a deployment of their pool is neither stopped nor paused, and no call was made for 15 minutes.'
     severity: 1
     events: ['pool', 'run']
+    by: ['pool']
     // A pool that has work has a line a minute. Slots are given whether or not a worker lives; a run that made a call says
     // how long it took, and one under way is counted as running. The newest lines may not have come yet.
     mute: ''
@@ -43,9 +50,8 @@ var eventRules = [
       'where timestamp > ago(15m)'
       'extend isPool = tostring(e.event) == \'pool\''
       'extend isCall = tostring(e.event) == \'run\' and isnotnull(e.callMs)'
-      'extend isOpen = toint(e.stopped) < toint(e.deployments) and toint(e.paused) < toint(e.quotas)'
-      'extend isStuck = isPool and isOpen and toint(e.waiting) > 0 and toint(e.running) == 0'
-      'summarize lines = countif(isPool), stuck = countif(isStuck), calls = countif(isCall) by pool = tostring(e.pool)'
+      'extend isStuck = isPool and toint(e.open) > 0 and toint(e.waiting) > 0 and toint(e.running) == 0'
+      'summarize lines = countif(isPool), stuck = countif(isStuck), calls = countif(isCall) by pool'
       'where stuck >= 10 and stuck == lines and calls == 0'
     ]
   }
@@ -54,6 +60,7 @@ var eventRules = [
     description: 'A batch is paused, because too many of its jobs are refused: Azure may block the account for it.'
     severity: 2
     events: ['refusals']
+    by: ['batch']
     mute: window
     rest: []
   }
@@ -62,6 +69,7 @@ var eventRules = [
     description: 'There are rows in the tables that this version cannot read. Their jobs are left alone.'
     severity: 2
     events: ['rows_unreadable']
+    by: ['code']
     mute: 'PT2H'
     rest: []
   }
@@ -70,6 +78,7 @@ var eventRules = [
     description: 'A message was tried ten times in vain, and is on a poison queue.'
     severity: 2
     events: ['message_poisoned']
+    by: ['queue']
     mute: window
     rest: []
   }
@@ -78,6 +87,7 @@ var eventRules = [
     description: 'Messages came that are no valid jobs. Each is a failed job of its batch, which says why.'
     severity: 3
     events: ['job_rejected']
+    by: ['batch']
     mute: window
     rest: []
   }
@@ -90,6 +100,7 @@ var eventQueries = [
     severity: rule.severity
     operator: 'GreaterThan'
     threshold: 0
+    by: rule.by
     mute: rule.mute
     query: join(
       [
@@ -97,6 +108,7 @@ var eventQueries = [
         'where message startswith \'{\''
         'extend e = parse_json(message)'
         'where tostring(e.event) in (${join(map(rule.events, event => '\'${event}\''), ', ')})'
+        ...map(rule.by, fact => 'extend ${fact} = tostring(e.${fact})')
         ...rule.rest
       ],
       '\n| '
@@ -111,6 +123,7 @@ var silent = {
   severity: 1
   operator: 'LessThan'
   threshold: 10
+  by: []
   mute: ''
   query: 'requests\n| where name == \'rescue\' and tostring(success) =~ \'true\''
 }
@@ -141,6 +154,7 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
             timeAggregation: 'Count'
             operator: rule.operator
             threshold: rule.threshold
+            dimensions: map(rule.by, fact => { name: fact, operator: 'Include', values: ['*'] })
             failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
           }
         ]

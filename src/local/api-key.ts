@@ -86,24 +86,30 @@ const soundSettings = {
   AZURE_OPENAI_ENDPOINT: 'http://127.0.0.1',
 }
 
-const fileSchema = z.looseObject({ Values: z.record(z.string(), z.string()) })
+const fileSchema = z.object({ Values: z.record(z.string(), z.string()) })
 
 /** The file's DARKROOM_API_KEYS; empty when there is no such file, or nothing is set. Throws `SettingsError`. */
 export async function savedKeys(path: string): Promise<string> {
-  return (await readLocalSettings(path))?.Values[setting] ?? ''
+  return (await readLocalSettings(path))?.values[setting] ?? ''
 }
 
-/** Puts it into the file, which must be there. Throws `SettingsError`. */
+/** Puts it into the file, which must be there. All else stays, in its order. Throws `SettingsError`. */
 export async function saveKeys(path: string, keys: string): Promise<void> {
-  const file = await readLocalSettings(path)
-  if (file === undefined) {
+  const found = await readLocalSettings(path)
+  if (found === undefined) {
     throw new SettingsError(`there is no ${path}; copy local.settings.json.example to it first`)
   }
-  const changed = { ...file, Values: { ...file.Values, [setting]: keys } }
+  const changed = { ...found.file, Values: { ...found.values, [setting]: keys } }
   await writeFile(path, `${JSON.stringify(changed, null, 2)}\n`)
 }
 
-async function readLocalSettings(path: string): Promise<z.infer<typeof fileSchema> | undefined> {
+type LocalSettings = {
+  /** As it was written: what a schema gives back has the fields that the schema names in front. */
+  readonly file: Readonly<Record<string, unknown>>
+  readonly values: Readonly<Record<string, string>>
+}
+
+async function readLocalSettings(path: string): Promise<LocalSettings | undefined> {
   let text: string
   try {
     text = await readFile(path, 'utf8')
@@ -112,7 +118,8 @@ async function readLocalSettings(path: string): Promise<z.infer<typeof fileSchem
     throw error
   }
   const json = readJson(text)
-  const file = fileSchema.safeParse(json.kind === 'json' ? json.value : undefined)
-  if (file.success) return file.data
+  const file = json.kind === 'json' && isRecord(json.value) ? json.value : {}
+  const parsed = fileSchema.safeParse(file)
+  if (parsed.success) return { file, values: parsed.data.Values }
   throw new SettingsError(`${path} cannot be read; wanted an object with "Values", each a string`)
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
 import { SettingsError } from '../settings.ts'
+import { keyNamePattern } from '../settings/api-keys.ts'
 import { newKey, saveKeys, savedKeys, withKey, withoutKey, withRotatedKey } from './api-key.ts'
 import { azdValues, setAzdValue } from './azd.ts'
 import { rootDir } from './instance.ts'
@@ -55,11 +56,13 @@ async function command(): Promise<void> {
   if (another !== undefined) throw new SettingsError(`one name is enough; got ${another} too\n\n${about}`)
   const place = onlyOne(values, ['save', 'azd', 'stdin']) ?? 'shown'
   const change = onlyOne(values, ['rotate', 'remove']) ?? 'add'
-  const weight = values.weight === undefined ? undefined : Number(values.weight)
+  const weight = values.weight === undefined ? undefined : readWeight(values.weight)
   const wish = { name, weight, isReadOnly: values['read-only'], isAdmin: values.admin }
   if (change !== 'add' && (weight !== undefined || wish.isReadOnly || wish.isAdmin)) {
     throw new SettingsError(`--${change} changes nothing else about a key\n\n${about}`)
   }
+  // A name that cannot be one may stand among the keys all the same, and must be taken away then.
+  if (change !== 'remove') refuseBadName(name)
   const before = await keysAt(place)
   if (change === 'remove') {
     await put(place, withoutKey(before, name), `The key of ${name} is taken away.`)
@@ -68,6 +71,23 @@ async function command(): Promise<void> {
   const { key, sha256 } = newKey()
   const keys = change === 'rotate' ? withRotatedKey(before, name, sha256) : withKey(before, wish, sha256)
   await put(place, keys, `The key of ${name}. It is shown this once, and kept nowhere:\n\n  ${key}\n`)
+}
+
+function readWeight(typed: string): number {
+  const weight = Number(typed)
+  if (/^\d+(\.\d+)?$/.test(typed) && weight >= 0.01 && weight <= 100) return weight
+  throw new SettingsError(`--weight: found ${quoted(typed)}; wanted a number from 0.01 to 100\n\n${about}`)
+}
+
+function refuseBadName(name: string): void {
+  if (keyNamePattern.test(name)) return
+  throw new SettingsError(`NAME: found ${quoted(name)}; wanted 1 to 32 of a-z 0-9 -\n\n${about}`)
+}
+
+/** Where a short word is meant, a long one may be a key. */
+function quoted(typed: string): string {
+  if (typed.length > 32) return `${typed.length} characters`
+  return /^[\w.-]+$/.test(typed) ? typed : JSON.stringify(typed)
 }
 
 /** npm hands what it took for options of its own to the command in the environment, and in no other way. */

@@ -5,6 +5,8 @@ import { rootDir } from '../architecture/sources.ts'
 type AlertRule = {
   readonly name: string
   readonly events: readonly string[]
+  /** Facts of the event: each value of them is an alert of its own. */
+  readonly by: readonly string[]
   /** Empty: it is resolved by itself when its state ends. */
   readonly mute: string
   readonly query: string
@@ -22,15 +24,18 @@ export function alertRules(): readonly AlertRule[] {
       const [, listed = ''] = /^ {4}events: \[(.*)\]$/m.exec(rule) ?? []
       const [, mute = ''] = /^ {4}mute: (.*)$/m.exec(rule) ?? []
       const events = quoted(listed)
+      const by = quoted(/^ {4}by: \[(.*)\]$/m.exec(rule)?.[1] ?? '')
       return {
         name: /^ {4}name: '([\w-]+)'$/m.exec(rule)?.[1] ?? '',
         events,
+        by,
         mute: mute === 'window' ? window : (quoted(mute)[0] ?? ''),
         query: [
           'traces',
           "where message startswith '{'",
           'extend e = parse_json(message)',
           `where tostring(e.event) in (${events.map((event) => `'${event}'`).join(', ')})`,
+          ...by.map((fact) => `extend ${fact} = tostring(e.${fact})`),
           ...quoted(rule.slice(rule.indexOf('rest: ['))),
         ].join('\n| '),
       }

@@ -7,7 +7,7 @@ import { reportPools } from '../../src/pipeline/pacing/pool-report.ts'
 import { rescue } from '../../src/pipeline/running/rescue.ts'
 import { rootDir } from '../architecture/sources.ts'
 import { addQuietly, play, tickOnce } from '../pipeline/play.ts'
-import { newWorld, contextIn, type World } from '../support/context.ts'
+import { newWorld, contextIn, quota, type World } from '../support/context.ts'
 import { fails, pictures } from '../support/scripted-model.ts'
 import { alertEvents, alertRules } from './alert-events.ts'
 import { runQuery, type Row } from './kql.ts'
@@ -17,7 +17,7 @@ const page = readFileSync(join(rootDir, 'docs/deploy.md'), 'utf8')
 
 test('alerts wait for these events', () => {
   expect(alertEvents()).toEqual([
-    'deployment_stopped',
+    'pool',
     'pool',
     'run',
     'refusals',
@@ -49,33 +49,114 @@ test('each alert is on the page, which says what the rule does', () => {
   expect(page).toMatch(/^\| silent .* less than ten times in half an hour/m)
 })
 
+/** What the log holds, as Azure keeps it. */
+function logged(world: World): { readonly rows: Row[]; readonly context: Context } {
+  const rows: Row[] = []
+  const log: Context['log'] = {
+    event: (event, facts = {}) => {
+      const timestamp = world.clock.now()
+      rows.push({ timestamp, message: logLine(event, facts, timestamp) })
+    },
+  }
+  return { rows, context: contextIn(world, { log }) }
+}
+
+/** As the timer does, once a minute, with what goes on between. */
+async function minutes(
+  world: World,
+  context: Context,
+  { count, between }: { readonly count: number; readonly between: (until: number) => Promise<void> },
+): Promise<void> {
+  for (let minute = 0; minute < count; minute += 1) {
+    await between(world.clock.now() + 60_000)
+    await world.clock.run(reportPools(context))
+    await world.clock.run(rescue(context))
+  }
+}
+
+test('the page on logs has each fact of the pools that the rules go by', async () => {
+  const world = newWorld()
+  const { rows, context } = logged(world)
+  await addQuietly(world, context, { count: 1 })
+  await minutes(world, context, { count: 1, between: async (until) => world.clock.runUntil(until) })
+  const { time: _, level: __, event, pool: ___, ...facts } = JSON.parse(String(rows.at(-1)?.message))
+  expect(event).toBe('pool')
+  const said = readFileSync(join(rootDir, 'docs/logs.md'), 'utf8')
+    .split('\n\n')
+    .find((each) => each.startsWith('`pool` has'))
+  for (const name of Object.keys(facts)) expect(said).toContain(`\`${name}\``)
+})
+
+describe('deployment-stopped', () => {
+  const { query, by } = alertRules().find(({ name }) => name === 'deployment-stopped')!
+
+  /** What Azure makes an alert of: each value of what the rule goes by. */
+  const alertsAt = (rows: readonly Row[], now: number): readonly string[] => [
+    ...new Set(runQuery(query, rows, now).map((row) => by.map((fact) => row[fact]).join(' '))),
+  ]
+
+  test('lasts for as long as a deployment is stopped by faults, of which the log tells once', async () => {
+    const world = newWorld()
+    const { rows, context } = logged(world)
+    const startedAt = world.clock.now()
+    const isAway = (minute: number): boolean => minute < 5 || (minute >= 40 && minute < 200)
+    const generate: Context['model']['generate'] = async () => {
+      await world.clock.sleepUntil(world.clock.now() + 5_000)
+      return isAway((world.clock.now() - startedAt) / 60_000)
+        ? fails('transient', { code: 'server_error', status: 500 })
+        : pictures(1, 'cat')
+    }
+    const calling = { ...context, attemptsMax: 100, model: { generate } }
+    await addQuietly(world, calling, { count: 3_000 })
+    const raised: number[] = []
+    for (let minute = 1; minute <= 240; minute += 1) {
+      const between = async (until: number): Promise<void> => play(world, [calling], until)
+      await minutes(world, calling, { count: 1, between })
+      if (alertsAt(rows, world.clock.now()).length > 0) raised.push(minute)
+    }
+    const stops = rows
+      .map(({ message }) => JSON.parse(String(message)))
+      .filter(({ event }) => event === 'deployment_stopped')
+    expect(stops).toHaveLength(2)
+    const between = (from: number, to: number): number =>
+      raised.filter((minute) => minute >= from && minute <= to).length
+    // All the time while it is stopped; until a quarter of an hour after, and no longer.
+    expect([between(2, 5), between(41, 200)]).toEqual([4, 160])
+    expect([between(25, 39), between(231, 240)]).toEqual([0, 0])
+  })
+
+  test('a second deployment that stops is another alert, and so is one of another pool', () => {
+    const line = (pool: string, stopped: number): Row => ({
+      timestamp: 0,
+      message: JSON.stringify({ event: 'pool', pool, waiting: 9, stopped }),
+    })
+    expect(alertsAt([line('a', 0), line('b', 0)], 0)).toEqual([])
+    expect(alertsAt([line('a', 1), line('a', 1), line('b', 0)], 0)).toEqual(['a 1'])
+    expect(alertsAt([line('a', 1), line('a', 2), line('b', 1)], 0)).toEqual(['a 1', 'a 2', 'b 1'])
+    expect(alertsAt([line('a', 1)], 15 * 60_000)).toEqual([])
+  })
+})
+
+describe('events', () => {
+  test.each([
+    ['refusals', 'refusals', { batch: 'a' }, { batch: 'b' }],
+    ['rows-unreadable', 'rows_unreadable', { code: 'jobs' }, { code: 'batches' }],
+    ['message-poisoned', 'message_poisoned', { queue: 'a' }, { queue: 'b' }],
+    ['jobs-rejected', 'job_rejected', { batch: 'a' }, { batch: 'b' }],
+  ])('%s: the second is told of while the first is mute', (name, event, first, second) => {
+    const { query, by, mute } = alertRules().find((rule) => rule.name === name)!
+    expect(mute).not.toBe('')
+    const rows = [first, second, first].map((facts) => ({
+      timestamp: 0,
+      message: JSON.stringify({ event, ...facts }),
+    }))
+    const alerts = runQuery(query, rows, 0).map((row) => by.map((fact) => row[fact]).join(' '))
+    expect(new Set(alerts)).toEqual(new Set([first, second].map((facts) => Object.values(facts).join(' '))))
+  })
+})
+
 describe('nothing-moves', () => {
   const query = alertRules().find(({ name }) => name === 'nothing-moves')!.query
-
-  /** What the log holds, as Azure keeps it. */
-  function logged(world: World): { readonly rows: Row[]; readonly context: Context } {
-    const rows: Row[] = []
-    const log: Context['log'] = {
-      event: (event, facts = {}) => {
-        const timestamp = world.clock.now()
-        rows.push({ timestamp, message: logLine(event, facts, timestamp) })
-      },
-    }
-    return { rows, context: contextIn(world, { log }) }
-  }
-
-  /** As the timer does, once a minute, with what goes on between. */
-  async function minutes(
-    world: World,
-    context: Context,
-    { count, between }: { readonly count: number; readonly between: (until: number) => Promise<void> },
-  ): Promise<void> {
-    for (let minute = 0; minute < count; minute += 1) {
-      await between(world.clock.now() + 60_000)
-      await world.clock.run(reportPools(context))
-      await world.clock.run(rescue(context))
-    }
-  }
 
   const ticksOnly =
     (world: World, context: Context) =>
@@ -132,17 +213,48 @@ describe('nothing-moves', () => {
     expect(runQuery(query, rows, world.clock.now())).toEqual([])
   })
 
+  test('leaves a pool alone of whose quotas one rests while all that the other has is stopped', async () => {
+    const world = newWorld()
+    const { rows, context } = logged(world)
+    const quotas = ['rests', 'stops'].map((name) => ({
+      ...quota,
+      quota: name,
+      deployments: [{ deployment: name, settingsMark: 'mark' }],
+    }))
+    const [first] = context.pools
+    const generate: Context['model']['generate'] = async ({ deployment }) => {
+      await world.clock.sleepUntil(world.clock.now() + 1_000)
+      return deployment === 'rests'
+        ? fails('throttled', { retryAfterMs: 3_600_000, status: 429 })
+        : fails('unavailable', { code: '401', status: 401 })
+    }
+    const mixed = { ...context, pools: [{ ...first!, quotas }], model: { generate } }
+    await addQuietly(world, mixed, { count: 30 })
+    const between = async (until: number): Promise<void> => play(world, [mixed], until)
+    await minutes(world, mixed, { count: 30, between })
+    const last = rows
+      .map(({ message }) => JSON.parse(String(message)))
+      .findLast(({ event }) => event === 'pool')
+    expect(last).toMatchObject({ quotas: 2, paused: 1, deployments: 2, stopped: 1, open: 0, waiting: 30 })
+    // Probes go out more seldom than the rule looks: as if there had been none.
+    const lines = rows.filter(({ message }) => String(message).includes('"event":"pool"'))
+    expect(runQuery(query, lines, world.clock.now())).toEqual([])
+  })
+
   const line = (facts: object): Row => ({
     timestamp: 0,
     message: JSON.stringify({ event: 'pool', pool: 'a', waiting: 9, running: 0, ...facts }),
   })
-  const open = { deployments: 2, stopped: 0, quotas: 2, paused: 0 }
+  const open = { deployments: 2, stopped: 0, quotas: 2, paused: 0, open: 2 }
 
   test.each([
-    ['one of two deployments is stopped', { ...open, stopped: 1 }, 1],
-    ['both are', { ...open, stopped: 2 }, 0],
-    ['one of two quotas rests', { ...open, paused: 1 }, 1],
-    ['both do', { ...open, paused: 2 }, 0],
+    ['one of two quotas is open', { ...open, stopped: 1, open: 1 }, 1],
+    [
+      'none is: one rests, and all that the other has is stopped',
+      { ...open, stopped: 1, paused: 1, open: 0 },
+      0,
+    ],
+    ['the line is of an earlier version, and does not say', { ...open, open: undefined }, 0],
     ['calls are under way', { ...open, running: 1 }, 0],
     ['nothing waits', { ...open, waiting: 0 }, 0],
   ])('where %s', (_, facts, alerts) => {

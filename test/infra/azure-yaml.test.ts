@@ -44,6 +44,7 @@ describe('hooks', () => {
 
   test.each([
     'api-keys',
+    'deployment-keys',
     'hook',
     'limits',
     'parameters',
@@ -51,8 +52,12 @@ describe('hooks', () => {
     'postdown',
     'postprovision',
     'preprovision',
+    'service-check',
   ])('%s.js takes nothing but Node and its neighbours', (name) => {
-    const froms = [...read(`infra/hooks/${name}.js`).matchAll(/from '([^']+)'/g)].map(([, from]) => from!)
+    const text = read(`infra/hooks/${name}.js`)
+    // One looks for the service's own check, and does without where its packages are not there.
+    expect(/\bimport\(/.test(text)).toBe(name === 'service-check')
+    const froms = [...text.matchAll(/from '([^']+)'/g)].map(([, from]) => from!)
     expect(froms.filter((from) => !/^node:|^\.\/[\w-]+\.js$/.test(from))).toEqual([])
   })
 })
@@ -70,4 +75,12 @@ test('the Node that is asked for runs TypeScript by itself, and the page names i
   expect(JSON.parse(read('package.json')).engines).toEqual({ node: wanted })
   expect(JSON.parse(read('package-lock.json')).packages[''].engines).toEqual({ node: wanted })
   expect(read('docs/deploy.md')).toMatch(/22\.18 or later, but not\s+23\.0 to 23\.5/)
+})
+
+test('a command that gives nothing but a stack is under Trouble, and `npm ci` is the first way out', () => {
+  const { devDependencies } = JSON.parse(read('package.json'))
+  const entry = /^- \*\*`Unknown file extension "\.ts"`(.*?)\n(?=- )/ms.exec(read('docs/deploy.md'))?.[1]
+  expect(entry).toMatch(/^[^:]*\*\*: `npm ci` was not run\./)
+  // What the page says of the Node that comes along.
+  expect(devDependencies.node).toMatch(/^24\./)
 })

@@ -1,7 +1,12 @@
+import { alertBreaks } from './alert-breaks.ts'
 import type { Evaluated } from './evaluated.ts'
 import { secrets, type SetName } from './sets.ts'
 
-type Break = { readonly what: string; readonly set: SetName; readonly change: (evaluated: Evaluated) => void }
+export type Break = {
+  readonly what: string
+  readonly set: SetName
+  readonly change: (evaluated: Evaluated) => void
+}
 
 /** Each is a mistake that the check must find. */
 export const breaks: readonly Break[] = [
@@ -16,11 +21,9 @@ export const breaks: readonly Break[] = [
       policy.properties['policy'] = { rules: [] }
     },
   },
-  {
-    what: 'an alert on an event resolves itself',
-    set: 'all',
-    change: set(/scheduledQueryRules$/, 'autoMitigate', true),
-  },
+  ...alertBreaks,
+  { what: 'receivers are switched off', set: 'all', change: set(/actionGroups$/, 'enabled', false) },
+  { what: 'there are no receivers', set: 'all', change: set(/actionGroups$/, 'emailReceivers', []) },
   {
     what: 'the start of a budget is lost with the budget',
     set: 'existing',

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach } from 'vitest'
@@ -38,9 +38,21 @@ export const onWindows = {
   NODE_OPTIONS: `--import "data:text/javascript,Object.defineProperty(process,'platform',{value:'win32'})"`,
 }
 
+/** A clone in which `npm ci` was not run. */
+export async function cloneWithoutPackages(): Promise<string> {
+  const clone = join(dir, 'clone')
+  for (const part of ['infra', 'src', 'package.json'])
+    await cp(join(rootDir, part), join(clone, part), { recursive: true })
+  return clone
+}
+
 /** As azd runs one: in its own folder, with azd's environment as variables. */
-export async function hook(name: string, env: Readonly<Record<string, string>> = {}): Promise<Run> {
-  const cwd = join(rootDir, 'infra/hooks')
+export async function hook(
+  name: string,
+  env: Readonly<Record<string, string>> = {},
+  checkout = rootDir,
+): Promise<Run> {
+  const cwd = join(checkout, 'infra/hooks')
   const log = join(dir, 'log')
   const variables = { PATH: dir, AZURE_ENV_NAME: 'studio', STUB_AZD_LOG: log, ...env }
   return new Promise<Run>((resolve, reject) => {

@@ -38,6 +38,18 @@ describe('after provisioning', () => {
       { IMAGE_RPM: '40', IMAGE_CAPACITY: '2' },
       /429.*\n\n {2}azd env set IMAGE_CAPACITY 14\n {2}azd provision\n\nasks .*quota.*\n\n {2}azd env set IMAGE_RPM 6\n/,
     ],
+    [
+      'offers as many units as may be set',
+      limits(6, 60),
+      { IMAGE_RPM: '60000', IMAGE_CAPACITY: '1' },
+      /\n {2}azd env set IMAGE_CAPACITY 10000\n/,
+    ],
+    [
+      'offers no more than those, which its own check would refuse',
+      limits(6, 60),
+      { IMAGE_RPM: '60000', IMAGE_CAPACITY: '2' },
+      /^(?!.*IMAGE_CAPACITY).*429.*\n\n {2}azd env set IMAGE_RPM 6\n/s,
+    ],
     ['asks for whole numbers', limits(1.25, 10), {}, /allows 7\.5 .*azd env set IMAGE_RPM 7\n/s],
     ['says where Azure does not tell', '[]', {}, /does not tell.*IMAGE_RPM is 6: compare/],
     ['says so too where there is nothing', '', {}, /does not tell/],
@@ -185,6 +197,17 @@ describe('after taking down', () => {
   ])('the next names are others: %s, then %s', async (generation, next) => {
     const { code, asked } = await hook('postdown', { NAME_GENERATION: generation })
     expect([code, asked]).toEqual([0, [['env', 'set', 'NAME_GENERATION', next, '--environment', 'studio']]])
+  })
+
+  test.each(['x', 'NaN', '-1'])('what is no number is not counted up: %s', async (generation) => {
+    const { code, text, asked } = await hook('postdown', { NAME_GENERATION: generation })
+    expect([code, asked]).toEqual([1, []])
+    expect(text).toMatch(
+      new RegExp(
+        `NAME_GENERATION: found ${generation}; wanted a whole number.*azd env set NAME_GENERATION 1`,
+        's',
+      ),
+    )
   })
 
   test('where azd cannot keep that, a person is told to', async () => {

@@ -46,7 +46,7 @@ function runStep(step: string, rows: readonly Row[], now: number): readonly Row[
 type Expression = (row: Row, now: number) => unknown
 
 function assignment(text: string): readonly [string, Expression] {
-  const [, name = '', value = ''] = /^(\w+) = (.*)$/.exec(text) ?? []
+  const [, name = text, value = text] = /^(\w+) = (.*)$/.exec(text) ?? []
   return [name, parse(value)]
 }
 

@@ -98,6 +98,14 @@ describe('docs/deploy.md', () => {
       expect(table).toContain(`\`${variable}\``)
   })
 
+  test('says that a budget takes its start along when it is deleted: a new one begins in another month', () => {
+    const parts = [/### What is switched off\n(.*?)\n## /s, /\n## Trouble\n(.*)/s].map(
+      (part) => part.exec(page)?.[1]?.replaceAll(/\s+/g, ' ') ?? '',
+    )
+    for (const part of parts)
+      expect(part).toMatch(/[Dd]elete the line `BUDGET_START` from `\.azure\/NAME\/\.env`/)
+  })
+
   test('is readable in a terminal', () => {
     const long = page.split('\n').filter((line) => line.length > 200)
     expect(long).toEqual([])

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { logEvents } from '../../src/core/log-event.ts'
+import { formatLine } from '../../src/local/log-format.ts'
 import { rootDir } from '../architecture/sources.ts'
 
 const page = readFileSync(join(rootDir, 'docs/logs.md'), 'utf8')
@@ -40,5 +41,26 @@ describe('the queries of docs/logs.md', () => {
 
   test('show what waits now, and not what waited when there was work', () => {
     expect(queries[1]).toContain('timestamp > ago(3m)')
+  })
+})
+
+describe('the page on logs', () => {
+  test('has the facts that are told of a prompt', () => {
+    const source = readFileSync(join(rootDir, 'src/functions/image-jobs.ts'), 'utf8')
+    const [, facts = ''] = /log\.event\('job_accepted', \{ \.\.\.facts, (.*) \}\)/.exec(source) ?? []
+    const names = facts.split(', ').map((fact) => fact.replace(/:.*/, ''))
+    expect(names).toEqual(['isNew', 'promptChars', 'promptHash'])
+    const said = page.split('\n\n').find((each) => each.startsWith('`job_accepted` has')) ?? ''
+    for (const name of names) expect(said).toContain(`\`${name}\``)
+  })
+
+  test('has the lines of the host, and of the commands, as they are', () => {
+    const line = JSON.parse(formatLine('[information] host: 9 functions', 'json', { hasColour: false }))
+    const said = page.split('\n\n').find((each) => each.startsWith('Lines of the host')) ?? ''
+    expect(line).not.toHaveProperty('event')
+    for (const name of Object.keys(line)) expect(said).toContain(`\`${name}\``)
+    const command = readFileSync(join(rootDir, 'src/local/start.ts'), 'utf8')
+    expect(command).toContain('console.log(`darkroom: ready on ')
+    expect(said).toContain('`darkroom: ready on …`')
   })
 })

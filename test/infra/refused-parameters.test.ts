@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { readSettings } from '../../src/settings.ts'
 import { rootDir } from '../architecture/sources.ts'
 import { hook } from './hook-run.ts'
+import { otherAccount } from './sets.ts'
 
 const sha256 = 'c4'.repeat(32)
 
@@ -142,12 +142,17 @@ describe('parameters, before provisioning', () => {
     expect(await hook('preprovision', env)).toEqual({ code: 0, text: '', asked: [] })
   })
 
+  const sweden = { name: 'sweden', endpoint: 'https://a.openai.azure.com', rpm: 6 }
+  const poland = { name: 'poland', endpoint: 'https://b.openai.azure.com', rpm: 6, key_setting: 'POLAND_KEY' }
+  const polandKey = { DEPLOYMENT_KEYS: '{"POLAND_KEY":"0123456789"}' }
+
   test('deployments without keys want their accounts named, but may do without', async () => {
-    const list = [
-      { name: 'sweden', rpm: 6 },
-      { name: 'poland', rpm: 6, key_setting: 'POLAND_KEY' },
-    ]
-    const env = { IMAGE_DEPLOYMENTS: JSON.stringify(list), DARKROOM_API_KEYS: `{"studio":"${sha256}"}` }
+    const list = [sweden, poland]
+    const env = {
+      ...polandKey,
+      IMAGE_DEPLOYMENTS: JSON.stringify(list),
+      DARKROOM_API_KEYS: `{"studio":"${sha256}"}`,
+    }
     expect(await hook('preprovision', env)).toMatchObject({
       code: 0,
       text: expect.stringMatching(
@@ -155,25 +160,53 @@ describe('parameters, before provisioning', () => {
       ),
     })
     for (const more of [
-      { MODEL_ACCOUNT_IDS: '/subscriptions/a' },
+      { MODEL_ACCOUNT_IDS: otherAccount },
       { IMAGE_DEPLOYMENTS: JSON.stringify(list.slice(1)) },
     ])
       expect((await hook('preprovision', { ...env, ...more })).text).toBe('')
   })
 
-  test('the bounds on shares are those of the service', () => {
-    const sound = {
-      AzureWebJobsStorage: 'UseDevelopmentStorage=true',
-      AZURE_OPENAI_ENDPOINT: 'http://127.0.0.1',
+  test.each([
+    ['there are no keys', {}],
+    ['it is not among them', { DEPLOYMENT_KEYS: '{"SWEDEN_KEY":"0123456789"}' }],
+    ['every object has one of its name', { DEPLOYMENT_KEYS: '{}' }, 'toString'],
+    ['it is empty', { DEPLOYMENT_KEYS: '{"POLAND_KEY":""}' }],
+    ['it is no text', { DEPLOYMENT_KEYS: '{"POLAND_KEY":7}' }],
+  ])('a key that a deployment names must be there: %s', async (_, keys, name = 'POLAND_KEY') => {
+    const { code, text } = await hook('preprovision', {
+      IMAGE_DEPLOYMENTS: JSON.stringify([{ ...poland, key_setting: name }]),
+      ...keys,
+    })
+    expect([code, text]).toEqual([
+      1,
+      expect.stringContaining(
+        `  DEPLOYMENT_KEYS: found no key for ${name}; wanted JSON such as {"${name}":"…"}`,
+      ),
+    ])
+  })
+
+  test.each([
+    ['MODEL_ACCOUNT_IDS', 'my-account', 'JSON view'],
+    ['MODEL_ACCOUNT_IDS', 'https://foo.openai.azure.com', 'JSON view'],
+    ['MODEL_ACCOUNT_IDS', `${otherAccount},`, 'JSON view'],
+    ['MODEL_ACCOUNT_IDS', `${otherAccount}/deployments/drawings`, 'JSON view'],
+    ['ALERT_EMAIL', 'notamail', 'address of e-mail'],
+    ['ALERT_EMAIL', 'a@example.com, b@example.com', 'one address of e-mail'],
+    ['NAME_GENERATION', 'x', 'a whole number'],
+    ['NAME_GENERATION', 'NaN', 'a whole number'],
+  ])('what only Azure would refuse is refused by its name: %s=%s', async (name, value, wanted) => {
+    const { code, text } = await hook('preprovision', { [name]: value })
+    expect(code).toBe(1)
+    expect(text).toMatch(new RegExp(`^  ${name}: found .*; wanted .*${wanted}`, 'm'))
+  })
+
+  test('those of the right form are taken', async () => {
+    const env = {
+      MODEL_ACCOUNT_IDS: `${otherAccount}, ${otherAccount.toLowerCase()}`,
+      ALERT_EMAIL: 'operator@example.com',
+      NAME_GENERATION: '12',
+      DARKROOM_API_KEYS: `{"studio":"${sha256}"}`,
     }
-    for (const [name, least, less] of [
-      ['PACE', '0.01', '0.009'],
-      ['REFUSAL_SHARE', '0.02', '0.019'],
-    ] as const) {
-      expect(() => readSettings({ ...sound, [name]: least })).not.toThrow()
-      expect(() => readSettings({ ...sound, [name]: '1' })).not.toThrow()
-      expect(() => readSettings({ ...sound, [name]: less })).toThrow(name)
-      expect(() => readSettings({ ...sound, [name]: '1.01' })).toThrow(name)
-    }
+    expect(await hook('preprovision', env)).toEqual({ code: 0, text: '', asked: [] })
   })
 })

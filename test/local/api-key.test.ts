@@ -86,5 +86,10 @@ test('saving changes that one value of local.settings.json', async () => {
     Values: { IMAGE_RPM: '9', DARKROOM_API_KEYS: '{"a":1}' },
   })
   expect(await savedKeys(path)).toBe('{"a":1}')
+  const ordered =
+    '{\n  "IsEncrypted": false,\n  "Values": {\n    "DARKROOM_API_KEYS": "{}",\n    "A": "1"\n  },\n  "Host": {}\n}\n'
+  await writeFile(path, ordered)
+  await saveKeys(path, '{}')
+  expect(await readFile(path, 'utf8')).toBe(ordered)
   await rm(dir, { recursive: true })
 })

@@ -132,11 +132,25 @@ test.each([
   [['--rotate', '--admin'], '--rotate changes nothing else about a key'],
   [['a', 'b'], 'one name is enough; got b too'],
   [['--rotat'], "Unknown option '--rotat'"],
+  [['--weight', 'abc'], '--weight: found abc; wanted a number from 0.01 to 100'],
+  [['--weight', ''], '--weight: found ""; wanted a number from 0.01 to 100'],
+  [['--weight', '0x10'], '--weight: found 0x10; wanted a number from 0.01 to 100'],
+  [['--weight', '101'], '--weight: found 101; wanted a number from 0.01 to 100'],
+  [['', '--azd'], 'NAME: found ""; wanted 1 to 32 of a-z 0-9 -'],
+  [['bad name!', '--rotate'], 'NAME: found "bad name!"; wanted 1 to 32 of a-z 0-9 -'],
+  [[`dk_${'s'.repeat(43)}`], 'NAME: found 46 characters; wanted 1 to 32 of a-z 0-9 -'],
 ])('%j is refused before anything is made', async (args, message) => {
   const { code, output, errors } = await command(args)
   expect([code, output]).toEqual([1, ''])
   expect(errors).toContain(message)
   expect(errors).toContain('npm run key [-- NAME] [OPTIONS]')
+})
+
+test('a name that cannot be one is taken away all the same', async () => {
+  const { sha256 } = newKey()
+  const stdin = JSON.stringify({ 'bad name!': sha256, ops: sha256 })
+  const { code, output } = await command(['bad name!', '--remove', '--stdin'], { stdin })
+  expect([code, JSON.parse(output)]).toEqual([0, { ops: sha256 }])
 })
 
 test.each([

@@ -83,6 +83,7 @@ test('a pool with work is one event, and an idle one says nothing', async () => 
       quotas: 1,
       stopped: 0,
       paused: 0,
+      open: 1,
     }),
   ])
   await world.clock.run(pauseBatch(context, batch, 'lunch'))

@@ -1,5 +1,5 @@
 import { rpmInForce } from '../../core/budget/level.ts'
-import { startsLastMinute } from '../../core/budget/ledger.ts'
+import { isInService, startsLastMinute } from '../../core/budget/ledger.ts'
 import { jobCounts } from '../../core/jobs/counters.ts'
 import { isHalted, type Flow } from '../../core/budget/fairness.ts'
 import { limits } from '../../core/limits.ts'
@@ -29,6 +29,8 @@ export async function reportPools(context: Context): Promise<void> {
       leadMs: Math.max(0, ...current.map(({ leadMs }) => Math.round(leadMs))),
       quotas: current.length,
       paused: current.filter(({ pausedUntil }) => pausedUntil > now).length,
+      // Neither count beside it tells: one quota may rest while all that the other has is stopped.
+      open: current.filter((ledger) => ledger.pausedUntil <= now && isInService(ledger)).length,
       stopped: members.filter(({ breaker }) => breaker !== null).length,
       deployments: members.length,
     })
