@@ -19,7 +19,7 @@ type KeyList = { readonly keys: readonly ApiKey[]; readonly faults: readonly Fau
 
 const setting = 'DARKROOM_API_KEYS'
 
-const keyNamePattern = /^[a-z0-9-]{1,32}$/
+export const keyNamePattern = /^[a-z0-9-]{1,32}$/
 
 const nameWanted = 'names of 1 to 32 of a-z 0-9 -'
 const hashWanted = 'the SHA-256 of the key, 64 hex digits, as npm run key prints it'
