@@ -1,4 +1,5 @@
 import { limits } from '../core/limits.ts'
+import { timing } from '../core/timing.ts'
 import type { StoredFile } from '../ports/files.ts'
 import { seconds } from './reply.ts'
 
@@ -11,6 +12,15 @@ export type SentPurpose = (typeof sentPurposes)[number]
 export const fileBytesMax: Readonly<Record<SentPurpose, number>> = {
   batch: limits.batchFileBytesMax,
   vision: limits.visionFileBytesMax,
+}
+
+/** Bounds of a form that brings one file, or one part of it. */
+export const oneFile = {
+  fieldsMax: limits.uploadFieldsMax,
+  fieldBytesMax: limits.uploadFieldBytesMax,
+  filesMax: 1,
+  withinMs: timing.fileUploadMs,
+  stallMs: timing.uploadStallMs,
 }
 
 /** How long a file is kept where `expiresAfterSeconds` is not given: as OpenAI's, a batch's lines for 30 days, an image until it is deleted. */

@@ -3,7 +3,6 @@ import { z } from 'zod'
 import { mayUse, type Caller } from '../../core/caller.ts'
 import { timeOfId } from '../../core/timed-id.ts'
 import { limits } from '../../core/limits.ts'
-import { timing } from '../../core/timing.ts'
 import type { Context } from '../../pipeline/context.ts'
 import { filePurposes, type KeptContent, type StoredFile } from '../../ports/files.ts'
 import { attachment } from '../attachment.ts'
@@ -11,7 +10,14 @@ import { uploadPatience } from '../body.ts'
 import { letPass } from '../chunks.ts'
 import { isKnown } from '../etag.ts'
 import { faultOf, quoted } from '../fault.ts'
-import { fileBody, fileBytesMax, fileExpiryMs, sentPurposes, type SentPurpose } from '../file-body.ts'
+import {
+  fileBody,
+  fileBytesMax,
+  fileExpiryMs,
+  oneFile,
+  sentPurposes,
+  type SentPurpose,
+} from '../file-body.ts'
 import { handsFull, handsOf, takeBlocks } from '../hands.ts'
 import { listBody } from '../list.ts'
 import { readMultipart, type FieldPart } from '../multipart.ts'
@@ -35,14 +41,7 @@ export async function postFile(call: Call): Promise<Reply> {
 }
 
 async function takeFile({ request, context, caller }: Call): Promise<Reply> {
-  const bounds = {
-    fieldsMax: limits.uploadFieldsMax,
-    fieldBytesMax: limits.uploadFieldBytesMax,
-    filesMax: 1,
-    withinMs: timing.fileUploadMs,
-    stallMs: timing.uploadStallMs,
-  }
-  const read = await readMultipart(request, bounds, async ({ name, filename, content }): Promise<Upload> => {
+  const read = await readMultipart(request, oneFile, async ({ name, filename, content }): Promise<Upload> => {
     const kept = await context.files.keep({ content, sizeBytesMax: limits.requestFilesBytesMax })
     return { name, filename, kept }
   })

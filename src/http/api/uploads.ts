@@ -2,12 +2,11 @@ import { z } from 'zod'
 import { mayUse } from '../../core/caller.ts'
 import { limits } from '../../core/limits.ts'
 import { label } from '../../core/requests/submission.ts'
-import { timing } from '../../core/timing.ts'
 import type { Closed, Mismatch, StagedPart, Upload, UploadPart, UploadStore } from '../../ports/uploads.ts'
 import { readBody, uploadPatience } from '../body.ts'
 import { letPass } from '../chunks.ts'
 import { quoted } from '../fault.ts'
-import { fileBody, fileBytesMax, fileExpiryMs, sentPurposes } from '../file-body.ts'
+import { fileBody, fileBytesMax, fileExpiryMs, oneFile, sentPurposes } from '../file-body.ts'
 import { handsFull, handsOf, takeBlocks } from '../hands.ts'
 import { readMultipart } from '../multipart.ts'
 import { notFound, reply, replyError, seconds, type Call, type Reply } from '../reply.ts'
@@ -46,14 +45,6 @@ export async function postUpload({ request, context, caller }: Call): Promise<Re
   return reply(200, uploadBody(upload))
 }
 
-const bounds = {
-  fieldsMax: limits.uploadFieldsMax,
-  fieldBytesMax: limits.uploadFieldBytesMax,
-  filesMax: 1,
-  withinMs: timing.fileUploadMs,
-  stallMs: timing.uploadStallMs,
-}
-
 /** POST /v1/uploads/{id}/parts: bytes go to storage while they come, in any order and beside those of other parts. */
 export async function postUploadPart(call: Call): Promise<Reply> {
   const refused = async (answer: Reply): Promise<Reply> => {
@@ -73,7 +64,7 @@ export async function postUploadPart(call: Call): Promise<Reply> {
 
 async function takePart(call: Call, { id }: Upload): Promise<Reply> {
   const { request, context } = call
-  const read = await readMultipart(request, bounds, async ({ name, content }) => {
+  const read = await readMultipart(request, oneFile, async ({ name, content }) => {
     // Another field's bytes flow past.
     return { name, staged: name === 'data' ? await context.uploads.stage({ id, content }) : undefined }
   })
