@@ -4,14 +4,14 @@ import { plainTerms } from '../../src/core/budget/fairness.ts'
 import { newJob } from '../../src/core/jobs/job.ts'
 import { timing } from '../../src/core/timing.ts'
 import { wake } from '../../src/pipeline/pacing/announce.ts'
-import type { Darkroom } from '../../src/pipeline/context.ts'
+import type { Context } from '../../src/pipeline/context.ts'
 import { runTick } from '../../src/pipeline/pacing/pacer.ts'
 import { azureTable } from '../../src/storage/tables/azure-table.ts'
 import { budgetTable } from '../../src/storage/tables/budget-table.ts'
 import { connectStorage } from '../../src/storage/connection.ts'
 import { jobTable } from '../../src/storage/tables/job-table.ts'
 import { azureMessages, queueNames } from '../../src/storage/queues.ts'
-import { costs, quota, roomIn, newWorld } from '../../test/support/context.ts'
+import { costs, quota, contextIn, newWorld } from '../../test/support/context.ts'
 import type { Bench } from '../bench.ts'
 import { say } from '../progress.ts'
 import { decimal, quantile, type Report } from '../report.ts'
@@ -40,15 +40,15 @@ export async function pacer({ isQuick }: Bench): Promise<Report> {
   const { connectionString } = await world.storage()
   const watch = stopwatch()
   const clock = handClock()
-  const room = await openRoom({ connectionString, rpm, clock, watch })
+  const context = await openRoom({ connectionString, rpm, clock, watch })
   say('pacer: registering')
-  await register(room, { jobs, batches })
+  await register(context, { jobs, batches })
   const ticks: Tick[] = []
   let given = 0
   for (let epoch = 0; given < jobs; epoch += 1) {
     watch.reset()
     const startedAt = performance.now()
-    const result = await runTick(room, { pool, epoch })
+    const result = await runTick(context, { pool, epoch })
     const tookMs = performance.now() - startedAt
     if (result !== 'ticked') throw new Error(`pacer: tick ${epoch} was ${result}`)
     const slots = watch.calls('send work')
@@ -126,7 +126,7 @@ async function openRoom(options: {
   readonly rpm: number
   readonly clock: HandClock
   readonly watch: Stopwatch
-}): Promise<Darkroom> {
+}): Promise<Context> {
   const { connectionString, rpm, clock, watch } = options
   const storage = await connectStorage({ kind: 'connection-string', connectionString }, async () => {
     throw new Error('a connection string needs no identity')
@@ -139,7 +139,7 @@ async function openRoom(options: {
   const jobs = jobTable(azureTable(storage.table('jobs')), { ...ids, clock: present })
   const budgets = budgetTable(azureTable(storage.table('budget')))
   const messages = azureMessages(storage.queues, clock)
-  return roomIn(newWorld(), {
+  return contextIn(newWorld(), {
     clock,
     ...ids,
     log: { event: (event, facts) => say(`${event} ${JSON.stringify(facts)}`) },
@@ -164,13 +164,13 @@ async function openRoom(options: {
 }
 
 async function register(
-  room: Darkroom,
+  context: Context,
   { jobs, batches }: { readonly jobs: number; readonly batches: number },
 ): Promise<void> {
-  const now = room.clock.now()
+  const now = context.clock.now()
   const names = Array.from({ length: batches }, (_, index) => `pacer-${index + 1}`)
   for (const batch of names) {
-    await room.batches.openBatch({
+    await context.batches.openBatch({
       batch,
       pool,
       createdAt: now,
@@ -180,11 +180,11 @@ async function register(
       progress: null,
       workedOnUntil: 0,
     })
-    await wake(room, { pool, batch })
+    await wake(context, { pool, batch })
   }
   await Promise.all(
     Array.from({ length: jobs }, async (_, index) =>
-      room.jobs.add(
+      context.jobs.add(
         newJob({
           batch: names[index % batches] ?? '',
           pool,
@@ -202,13 +202,13 @@ async function register(
 }
 
 /** Changes that wait for company wait as long as they say. */
-const present: Darkroom['clock'] = {
+const present: Context['clock'] = {
   now: Date.now,
   sleepUntil: async (at, signal) =>
     sleep(Math.max(0, at - Date.now()), undefined, signal === undefined ? {} : { signal }).catch(() => {}),
 }
 
-type HandClock = Darkroom['clock'] & { move(ms: number): void }
+type HandClock = Context['clock'] & { move(ms: number): void }
 
 /** It starts at the present, so that messages become visible when they should. */
 function handClock(): HandClock {

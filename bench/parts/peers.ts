@@ -92,17 +92,17 @@ function byDuration(runners: readonly Runner[]): readonly Runner[] {
 
 function lotsOf(plans: readonly Plan[], processesAtOnce: number): readonly (readonly Plan[])[] {
   const lots: Plan[][] = []
-  let room = 0
+  let context = 0
   for (const plan of plans) {
     const isAlone = isOwn(plan.runner) && Number.isFinite(processesAtOnce)
     // Four workers share what one would do.
     const processes = isAlone ? processesAtOnce : Math.ceil(plan.runner.processes / 2)
-    if (processes > room) {
+    if (processes > context) {
       lots.push([])
-      room = processesAtOnce
+      context = processesAtOnce
     }
     lots.at(-1)?.push(plan)
-    room -= processes
+    context -= processes
   }
   return lots
 }

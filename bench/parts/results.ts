@@ -2,11 +2,12 @@ import { createHash, randomBytes } from 'node:crypto'
 import { connectStorage } from '../../src/storage/connection.ts'
 import { azureTable } from '../../src/storage/tables/azure-table.ts'
 import { azureImageStore } from '../../src/storage/blobs/images.ts'
+import { batchTable } from '../../src/storage/tables/batch-table.ts'
 import { jobTable } from '../../src/storage/tables/job-table.ts'
 import { type Image, type Job, newJob } from '../../src/core/jobs/job.ts'
 import { plainTerms } from '../../src/core/budget/fairness.ts'
 import type { Clock } from '../../src/ports/clock.ts'
-import type { JobTable } from '../../src/ports/jobs.ts'
+import type { BatchTable } from '../../src/ports/batches.ts'
 import type { Bench } from '../bench.ts'
 import { untilDone } from '../progress.ts'
 import { decimal, type Report } from '../report.ts'
@@ -100,8 +101,9 @@ async function makeBatch(
   await client.createTable()
   await connection.blobs.getContainerClient('images').createIfNotExists()
   const images = azureImageStore(connection, present)
-  const table = jobTable(azureTable(client), { chance: Math.random, newId: idOf(), clock: present })
-  await open(table, batch)
+  const rows = azureTable(client)
+  const table = jobTable(rows, { chance: Math.random, newId: idOf(), clock: present })
+  await open(batchTable(rows), batch)
   let made = 0
   const rest = Array.from({ length: jobs }, (_, index) => index).values()
   await Promise.all(
@@ -127,7 +129,7 @@ async function makeBatch(
   return jobs
 }
 
-async function open(table: JobTable, batch: string): Promise<void> {
+async function open(table: BatchTable, batch: string): Promise<void> {
   const none = { owner: null, order: null, progress: null, workedOnUntil: 0 }
   await table.openBatch({ batch, pool: 'default', createdAt: Date.now(), terms: plainTerms, ...none })
 }

@@ -21,7 +21,7 @@ export async function processInParallel(calls: readonly Call[], rpm: number): Pr
   const fresh = calls.map((call): Work => ({ call, attemptsLeft: attemptsMax })).values()
   const again: Work[] = []
   // The room is a whole minute's from the start.
-  const room = { requests: rpm, tokens: tokensPerMinute, at: performance.now() }
+  const context = { requests: rpm, tokens: tokensPerMinute, at: performance.now() }
   let refusedAt = -Infinity
   let underWay = 0
   let next: Work | undefined
@@ -42,13 +42,13 @@ export async function processInParallel(calls: readonly Call[], rpm: number): Pr
   for (;;) {
     next ??= again.shift() ?? fresh.next().value
     const now = performance.now()
-    const minutes = (now - room.at) / 60_000
-    room.requests = Math.min(rpm, room.requests + minutes * rpm)
-    room.tokens = Math.min(tokensPerMinute, room.tokens + minutes * tokensPerMinute)
-    room.at = now
-    if (next !== undefined && room.requests >= 1 && room.tokens >= tokensPerCall) {
-      room.requests -= 1
-      room.tokens -= tokensPerCall
+    const minutes = (now - context.at) / 60_000
+    context.requests = Math.min(rpm, context.requests + minutes * rpm)
+    context.tokens = Math.min(tokensPerMinute, context.tokens + minutes * tokensPerMinute)
+    context.at = now
+    if (next !== undefined && context.requests >= 1 && context.tokens >= tokensPerCall) {
+      context.requests -= 1
+      context.tokens -= tokensPerCall
       void attempt(next)
       next = undefined
     }

@@ -7,7 +7,7 @@ import { runTick } from '../../src/pipeline/pacing/pacer.ts'
 import { budgetTable } from '../../src/storage/tables/budget-table.ts'
 import { jobTable } from '../../src/storage/tables/job-table.ts'
 import type { Entity, Table, Values, Write } from '../../src/storage/tables/table.ts'
-import { costs, newWorld, quota, roomIn } from '../../test/support/context.ts'
+import { costs, newWorld, quota, contextIn } from '../../test/support/context.ts'
 import { parameters, promptOf } from '../work.ts'
 import type { TickCost } from './tick-cost.ts'
 
@@ -29,7 +29,7 @@ console.log('ticks: ready')
 await once(process, 'message')
 const world = newWorld()
 const meter = newMeter()
-const room = roomIn(world, {
+const context = contextIn(world, {
   jobs: jobTable(meter.watch(world.jobs), { chance: () => 0.5, newId: newIds(), clock: world.clock }),
   budgets: budgetTable(meter.watch(world.budget)),
   pools: [{ name: pool, quotas: [{ ...quota, rpm }], costs }],
@@ -42,7 +42,7 @@ for (let epoch = 0; epoch < ticksBefore + ticks; epoch += 1) {
   const sentBefore = world.messages.work.length
   meter.reset()
   const startedMs = cpuMs()
-  await runTick(room, { pool, epoch })
+  await runTick(context, { pool, epoch })
   const tookMs = cpuMs() - startedMs
   const slots = world.messages.work.length - sentBefore
   // The next tick's message is one more.
@@ -62,7 +62,7 @@ async function fill(): Promise<void> {
   const rows = await rowsOfOneJob()
   for (let index = 0; index < batches; index += 1) {
     const batch = `batch-${String(index).padStart(4, '0')}`
-    await wake(room, { pool, batch })
+    await wake(context, { pool, batch })
     const own = Math.floor(jobs / batches) + (index < jobs % batches ? 1 : 0)
     const keys = Array.from({ length: own }, (_, number) => String(number).padStart(keyOfOne.length, '0'))
     for (const { row, values } of rows) {
@@ -75,11 +75,11 @@ async function fill(): Promise<void> {
 /** As the intake writes them, in a world of their own. */
 async function rowsOfOneJob(): Promise<readonly Entity[]> {
   const other = newWorld()
-  const room = roomIn(other)
+  const context = contextIn(other)
   // The first runs a tick, and gets its slot; the second waits for the next tick.
   for (const key of ['first', keyOfOne]) {
     const text = JSON.stringify({ batch: 'one', custom_id: key, prompt: promptOf(0), ...parameters })
-    await other.clock.run(takeMessage(room, { text, messageId: key, insertedAt: undefined }))
+    await other.clock.run(takeMessage(context, { text, messageId: key, insertedAt: undefined }))
   }
   const rows = other.jobs.rows('one').filter(({ row }) => !row.includes('first'))
   if (!rows.some(({ row }) => row.startsWith('wait:')))
