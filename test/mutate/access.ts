@@ -238,6 +238,6 @@ function openRoute(name: string): Mutation {
     find: `route('${name}', { `,
     replace: `route('${name}', { isOpen: true, `,
     tests: ['test/functions/access/matrix.test.ts'],
-    named: `${name} tells nothing`,
+    named: `${name} > tells`,
   }
 }

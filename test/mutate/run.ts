@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { accessMutations } from './access.ts'
+import { intakeMutations } from './intake.ts'
 import type { Mutation } from './mutation.ts'
 import { ownerMutations } from './owners.ts'
 import { stateMutations } from './states.ts'
@@ -15,13 +16,13 @@ Takes rules out of the code, one by one, and runs the tests that must tell: rule
 whose, and about which state of a job leads to which. It works on copies of the tree in a temporary folder; the tree
 itself stays as it is. The tests are run once as they stand before, since a test that always fails tells nothing.
 
-  --only=TEXT   the rules whose file, or whose reason, holds this text (all)
+  --only=TEXT   the rules whose file, or whose reason, holds this text; may be given several times (all)
   --jobs=N      how many run at once, 1 to 8 (2)
   --list        show the rules, and take none out
   --help        this text
 
-Ends with 1 when a rule is missed by nobody, when its text does not stand in its file exactly once, or when the tests
-fail by themselves.
+Ends with 1 when a rule is missed by nobody, when its text does not stand in its file exactly once, when no test has the
+name that its tests are to have, or when the tests fail by themselves.
 `
 
 const rootDir = join(import.meta.dirname, '../..')
@@ -29,19 +30,27 @@ const rootDir = join(import.meta.dirname, '../..')
 /** A test that never ends, because of what was taken out, tells as well. */
 const patienceMs = 240_000
 
-type Verdict = 'killed' | 'survived' | 'not found'
+/** Without the storage that all tests share: to start it takes longer than most of these tests. */
+const plainConfig = 'vitest.plain.config.ts'
+const needsStorage = (test: string): boolean => test.startsWith('test/contract/')
+
+type Verdict = 'killed' | 'survived' | 'not found' | 'untested'
 
 const { values } = parseArgs({
   options: {
-    only: { type: 'string', default: '' },
+    only: { type: 'string', multiple: true, default: [''] },
     jobs: { type: 'string', default: '2' },
     list: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 })
 
-const mutations = [...accessMutations, ...ownerMutations, ...stateMutations].filter(({ file, why }) =>
-  `${file} ${why}`.includes(values.only),
+/** Ctrl-C ends what runs, and takes the copies away. */
+const interrupted = new AbortController()
+process.once('SIGINT', () => interrupted.abort(new Error('interrupted')))
+
+const mutations = [...accessMutations, ...ownerMutations, ...intakeMutations, ...stateMutations].filter(
+  ({ file, why }) => values.only.some((text) => `${file} ${why}`.includes(text)),
 )
 
 if (values.help) process.stdout.write(help)
@@ -81,7 +90,7 @@ async function mutateAll(jobs: number): Promise<number> {
     const count = (wanted: Verdict): number => verdicts.filter((each) => each === wanted).length
     const seconds = Math.round((performance.now() - startedAt) / 1_000)
     console.log(
-      `${count('killed')} killed, ${count('survived')} survived, ${count('not found')} not found; ${seconds} s`,
+      `${count('killed')} killed, ${count('survived')} survived, ${count('untested')} untested, ${count('not found')} not found; ${seconds} s`,
     )
     return count('killed') === mutations.length ? 0 : 1
   } finally {
@@ -96,6 +105,10 @@ async function copyTree(): Promise<string> {
   const names = (await readdir(rootDir)).filter((name) => !left.has(name))
   await Promise.all(names.map(async (name) => cp(join(rootDir, name), join(tree, name), { recursive: true })))
   await symlink(join(rootDir, 'node_modules'), join(tree, 'node_modules'))
+  await writeFile(
+    join(tree, plainConfig),
+    'export default { test: { testTimeout: 60_000, hookTimeout: 60_000 } }',
+  )
   return tree
 }
 
@@ -108,7 +121,10 @@ async function mutate(tree: string, { file, find, replace, ...which }: Mutation)
     text.replace(find, () => replace),
   )
   try {
-    return (await runTests(tree, which)).isGreen ? 'survived' : 'killed'
+    const { isGreen, output } = await runTests(tree, which)
+    if (!isGreen) return 'killed'
+    // Where none was run, nothing was asked.
+    return /\d+ passed/.test(output) ? 'survived' : 'untested'
   } finally {
     await writeFile(path, text)
   }
@@ -120,13 +136,18 @@ async function runTests(
 ): Promise<{ readonly isGreen: boolean; readonly output: string }> {
   const vitest = join('node_modules', 'vitest', 'vitest.mjs')
   const only = named === undefined ? [] : ['--testNamePattern', named]
-  const child = spawn(process.execPath, [vitest, 'run', '--bail=1', ...only, ...tests], {
+  const config = tests.some(needsStorage) ? [] : ['--config', plainConfig]
+  const child = spawn(process.execPath, [vitest, 'run', '--bail=1', ...config, ...only, ...tests], {
     cwd: tree,
+    signal: interrupted.signal,
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: patienceMs,
   })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes) => (output += String(bytes)))
+  // An abort is told by the end of the process as well.
+  child.on('error', () => {})
   const [code] = await once(child, 'close')
+  interrupted.signal.throwIfAborted()
   return { isGreen: code === 0, output }
 }

@@ -26,7 +26,7 @@ export const stateMutations: readonly Mutation[] = [
     ["cancelled: { from: ['waiting', 'slotted']", "cancelled: { from: ['waiting']"],
     ["reopened: { from: ['failed']", "reopened: { from: ['failed', 'cancelled']"],
   ].map(([find = '', replace = '']) => ({
-    why: `${find}], and from no other`,
+    why: `the table of transitions: ${find}] }, and from nowhere else`,
     file,
     find,
     replace,
@@ -175,7 +175,7 @@ export const stateMutations: readonly Mutation[] = [
     find: 'countCancelled(counters, { reservedMicroUsd, finishedAt: now })',
     replace: 'countCancelled(counters, { reservedMicroUsd: 0, finishedAt: now })',
     tests: ['test/contract/job-table.test.ts'],
-    named: 'in memory cancelling what is queued',
+    named: 'in memory > cancelling what is queued',
   },
   {
     why: 'who holds a slot of a job that was cancelled cannot claim it: the index row is the lock',
@@ -183,7 +183,7 @@ export const stateMutations: readonly Mutation[] = [
     find: "      { kind: 'delete', row },\n      { kind: 'insert', row: indexRowOf({ key, priority: null, phase })",
     replace: "      { kind: 'insert', row: indexRowOf({ key, priority: null, phase })",
     tests: ['test/contract/job-table.test.ts'],
-    named: 'in memory cancelling what is queued',
+    named: 'in memory > cancelling what is queued',
   },
   {
     why: 'a change is made against the job as it was read',
