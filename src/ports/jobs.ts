@@ -1,7 +1,6 @@
-import type { Job } from '../core/jobs/job.ts'
+import type { Job, PhaseKind } from '../core/jobs/job.ts'
 import type { Priority } from '../core/requests/submission.ts'
 import type { FailureKind } from '../core/jobs/failure.ts'
-import type { IndexKind } from '../core/jobs/keys.ts'
 
 export type JobRef = Pick<Job, 'batch' | 'key'>
 
@@ -58,17 +57,17 @@ export type JobTable = {
   /** Jobs whose slot, or whose lease, lies before the given time. */
   overdue(query: {
     batch: string
-    kind: 'slot' | 'run'
+    kind: 'slotted' | 'running'
     before: number
     limit: number
   }): Promise<readonly JobRef[]>
   /**
-   * Jobs of one state in the order of their index rows: waiting and retries by when they are due, slots and leases by
+   * Jobs of one phase in the order of their index rows: waiting and retries by when they are due, slots and leases by
    * theirs, finished ones by when they finished. From behind `after` on, or from a time.
    */
   indexed(query: {
     batch: string
-    kind: IndexKind
+    kind: PhaseKind
     after?: Pick<IndexedJob, 'at' | 'key' | 'priority'> | undefined
     from?: number | undefined
     limit: number

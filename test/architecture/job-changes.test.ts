@@ -34,6 +34,12 @@ test('a caller that announces for itself does announce', () => {
   expect(silent.map(({ path }) => path)).toEqual([])
 })
 
+test('a phase has one name everywhere: what its index rows begin with is known in storage alone', () => {
+  const prefix = /['"`](?:wait|slot|run|done|fail|gone)[:;]/
+  const knowing = sources.filter(({ room, text }) => room !== 'storage' && prefix.test(text))
+  expect(knowing.map(({ path }) => path)).toEqual([])
+})
+
 test('a call is found however it is written', () => {
   const found = (text: string) =>
     callersOf('change', [{ path: 'a.ts', room: 'a', text, code: codeOf(text), imports: [] }])

@@ -331,7 +331,7 @@ const acts = {
     const place = { slotAt: now + pick, quota: 'east', deployment: 'gpt-image-1' }
     await jobs.slot({ grants: waiting.map((job) => ({ ...job, ...place })), capMicroUsd })
   },
-  claim: changing('slot', (job) =>
+  claim: changing('slotted', (job) =>
     claimed(job, { slotAt: now, deployment: 'gpt-image-1', leaseUntil: now + 90_000 }),
   ),
   succeed: changing('any', (job, pick) => {
@@ -340,13 +340,15 @@ const acts = {
     const costMicroUsd = Math.round((job.upperMicroUsd * pick) / 999)
     return succeeded(job, { finishedAt: now, images: [image], usage, costMicroUsd })
   }),
-  fail: changing('run', (job, pick) => {
+  fail: changing('running', (job, pick) => {
     const kind = failureKinds[pick % failureKinds.length]!
     return failed(job, { finishedAt: now, failure: failure(kind, 'x', 'y') })
   }),
-  retry: changing('run', (job, pick) => retried(job, { dueAt: now + pick, possiblyPaid: pick % 2 === 0 })),
-  snooze: changing('run', (job) => snoozed(job)),
-  unslot: changing('slot', unslotted),
+  retry: changing('running', (job, pick) =>
+    retried(job, { dueAt: now + pick, possiblyPaid: pick % 2 === 0 }),
+  ),
+  snooze: changing('running', (job) => snoozed(job)),
+  unslot: changing('slotted', unslotted),
   cancel: changing('any', (job, pick) => (pick % 3 === 0 ? cancelled(job, { finishedAt: now }) : undefined)),
   async cancelQueued({ jobs, batch, pick }: Play) {
     await jobs.cancelQueued({ batch, limit: 1 + (pick % 5), now })
@@ -357,17 +359,17 @@ const acts = {
 }
 
 function changing(
-  kind: 'slot' | 'run' | 'any',
+  kind: 'slotted' | 'running' | 'any',
   change: (job: Job, pick: number) => Job | undefined,
 ): (play: Play) => Promise<void> {
   return async ({ jobs, batch, pick }) => {
-    const overdue = async (row: 'slot' | 'run') =>
-      jobs.overdue({ batch, kind: row, before: now + 1_000_000, limit: 100 })
+    const overdue = async (phase: 'slotted' | 'running') =>
+      jobs.overdue({ batch, kind: phase, before: now + 1_000_000, limit: 100 })
     const found =
       kind === 'any'
         ? [
-            ...(await overdue('run')),
-            ...(await overdue('slot')),
+            ...(await overdue('running')),
+            ...(await overdue('slotted')),
             ...(await jobs.firstWaiting({ batch, limit: 100 })),
           ]
         : await overdue(kind)

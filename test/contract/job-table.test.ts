@@ -11,12 +11,13 @@ import {
   succeeded,
   unslotted,
   type Job,
+  type PhaseKind,
 } from '../../src/core/jobs/job.ts'
 import { logged, type Delivery } from '../../src/core/batches/webhook.ts'
 import { ratePerMinute } from '../../src/core/jobs/counters.ts'
 import { failure } from '../../src/core/jobs/failure.ts'
 import { plainTerms, type Terms } from '../../src/core/budget/fairness.ts'
-import { priorityLines, type IndexKind } from '../../src/core/jobs/keys.ts'
+import { priorityLines } from '../../src/core/jobs/keys.ts'
 import { limits } from '../../src/core/limits.ts'
 import type { JobSnapshot, JobTable, SlotGrant } from '../../src/ports/jobs.ts'
 import type { Table } from '../../src/storage/tables/table.ts'
@@ -282,10 +283,10 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     ] as const)
       await jobs.add(jobOf(batch, key, { at }))
     await jobs.add(jobOf(batch, 'urgent', { priority: 'high', at: now + 9 }))
-    const waiting = await jobs.indexed({ batch, kind: 'wait', limit: 10 })
+    const waiting = await jobs.indexed({ batch, kind: 'waiting', limit: 10 })
     expect(waiting.map(({ key }) => key)).toEqual(['urgent', 'a', 'b', 'c'])
     expect(waiting[1]).toEqual({ batch, key: 'a', at: now + 1, priority: null, failure: null })
-    const rest = await jobs.indexed({ batch, kind: 'wait', after: waiting[1], limit: 1 })
+    const rest = await jobs.indexed({ batch, kind: 'waiting', after: waiting[1], limit: 1 })
     expect(rest.map(({ key }) => key)).toEqual(['b'])
 
     const ends = ['s1', 's2', 'f1', 'f2']
@@ -298,22 +299,22 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
       await jobs.change(claim, after)
     }
     await jobs.cancelQueued({ batch, limit: 10, now: now + 200 })
-    const kindOf = async (kind: IndexKind, query: { from?: number } = {}): Promise<object[]> =>
+    const kindOf = async (kind: PhaseKind, query: { from?: number } = {}): Promise<object[]> =>
       (await jobs.indexed({ batch, kind, limit: 10, ...query })).map(({ key, at, failure: of }) => ({
         key,
         at,
         of,
       }))
-    expect(await kindOf('done')).toEqual([
+    expect(await kindOf('succeeded')).toEqual([
       { key: 's1', at: now + 100, of: null },
       { key: 's2', at: now + 101, of: null },
     ])
-    expect(await kindOf('done', { from: now + 101 })).toHaveLength(1)
-    expect(await kindOf('fail')).toEqual([
+    expect(await kindOf('succeeded', { from: now + 101 })).toHaveLength(1)
+    expect(await kindOf('failed')).toEqual([
       { key: 'f1', at: now + 102, of: 'refused' },
       { key: 'f2', at: now + 103, of: 'refused' },
     ])
-    expect((await kindOf('gone')).length).toBe(4)
+    expect((await kindOf('cancelled')).length).toBe(4)
     await contentOf(batch)
   })
 
@@ -347,18 +348,18 @@ describe.each(stores)('a job table in $name', ({ makeTable }) => {
     await Promise.all([jobs.add(early), jobs.add(late)])
     await slot([grantOf(early, now + 1_000), grantOf(late, now + 2_000)])
     const running = await run(jobOf(batch, 'running'))
-    const overdue = async (kind: 'slot' | 'run', before: number): Promise<string[]> =>
+    const overdue = async (kind: 'slotted' | 'running', before: number): Promise<string[]> =>
       (await jobs.overdue({ batch, kind, before, limit: 10 })).map(({ key }) => key)
-    expect(await overdue('slot', now + 1_000)).toEqual([])
-    expect(await overdue('slot', now + 1_001)).toEqual(['early'])
-    expect(await overdue('slot', now + 3_000)).toEqual(['early', 'late'])
-    expect(await overdue('run', now + 90_000)).toEqual([])
-    expect(await overdue('run', now + 90_001)).toEqual(['running'])
+    expect(await overdue('slotted', now + 1_000)).toEqual([])
+    expect(await overdue('slotted', now + 1_001)).toEqual(['early'])
+    expect(await overdue('slotted', now + 3_000)).toEqual(['early', 'late'])
+    expect(await overdue('running', now + 90_000)).toEqual([])
+    expect(await overdue('running', now + 90_001)).toEqual(['running'])
     await jobs.change(running, renewed(running.job, { leaseUntil: now + 180_000 })!)
-    expect(await overdue('run', now + 90_001)).toEqual([])
+    expect(await overdue('running', now + 90_001)).toEqual([])
     const before = await read(early)
     await jobs.change(before, unslotted(before.job)!)
-    expect(await overdue('slot', now + 3_000)).toEqual(['late'])
+    expect(await overdue('slotted', now + 3_000)).toEqual(['late'])
   })
 
   test('a batch is opened once, as who came first has it, and known with its counters', async () => {

@@ -129,10 +129,10 @@ test('a reader is told counts, each finished job, and the end', async () => {
   expect(
     reader.events.flatMap((event) => (event.kind === 'job' ? [[event.job.kind, event.job.failure]] : [])),
   ).toEqual([
-    ['done', null],
-    ['fail', 'refused'],
-    ['gone', null],
-    ['done', null],
+    ['succeeded', null],
+    ['failed', 'refused'],
+    ['cancelled', null],
+    ['succeeded', null],
   ])
   expect(reader.events.at(-1)).toMatchObject({
     kind: 'batch',

@@ -1,6 +1,6 @@
 import type { BatchState } from './batch-progress.ts'
 import type { FailureKind } from '../jobs/failure.ts'
-import type { FinalKind } from '../jobs/keys.ts'
+import type { FinalKind } from '../jobs/job.ts'
 
 /** A finished job, as its index row tells of it. */
 export type LiveJob = {

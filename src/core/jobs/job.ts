@@ -67,8 +67,10 @@ export type Phase =
 
 export type PhaseKind = Phase['kind']
 
-/** What users see: a job with a slot is still queued. */
-export type JobState = 'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled'
+/** The phases that a job ends in. */
+export const finalKinds = ['succeeded', 'failed', 'cancelled'] as const satisfies readonly PhaseKind[]
+
+export type FinalKind = (typeof finalKinds)[number]
 
 export type Image = {
   /** Path in the container of images. */
@@ -104,13 +106,8 @@ export const transitions = {
 
 export type JobEvent = keyof typeof transitions
 
-export function isFinal(job: Job): boolean {
-  return stateOf(job) !== 'queued' && job.phase.kind !== 'running'
-}
-
-export function stateOf(job: Job): JobState {
-  const { kind } = job.phase
-  return kind === 'waiting' || kind === 'slotted' ? 'queued' : kind
+export function isFinal({ phase }: Pick<Job, 'phase'>): boolean {
+  return finalKinds.some((kind) => kind === phase.kind)
 }
 
 export type NewJob = Pick<Job, 'batch' | 'key' | 'pool' | 'customId' | 'metadata'> &

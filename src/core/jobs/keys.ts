@@ -91,13 +91,6 @@ export function imageBlobStems(
   return { first: `${stem}.`, other: `${stem}~${fingerprint(jobId({ batch, key }))}.` }
 }
 
-export type IndexKind = 'wait' | 'slot' | 'run' | FinalKind
-
-/** Succeeded, failed, cancelled. */
-export type FinalKind = 'done' | 'fail' | 'gone'
-
-export const finalKinds: readonly FinalKind[] = ['done', 'fail', 'gone']
-
 /** In the order in which a batch's jobs go; those without a priority of their own stand with the normal ones. */
 export const priorityLines: readonly (Priority | null)[] = ['high', 'normal', null, 'low']
 

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Job, JobState } from '../../core/jobs/job.ts'
+import type { Job } from '../../core/jobs/job.ts'
 import { limits } from '../../core/limits.ts'
 import { type Call, type Reply, reply } from '../reply.ts'
 import { readQuery } from '../query.ts'
@@ -7,10 +7,11 @@ import { keyOf, jobId, parseJobId } from '../../core/jobs/keys.ts'
 import { endsOf, listBody, noAfter } from '../list.ts'
 import { jobsOfBatch } from '../../pipeline/batches/batch-jobs.ts'
 import { statusOfPath } from './batch-of-path.ts'
+import { jobStates, phasesOf } from './job-state.ts'
 import { jobBody } from './jobs.ts'
 
 const jobsQuery = z.strictObject({
-  status: z.enum(['queued', 'running', 'succeeded', 'failed', 'cancelled'] satisfies JobState[]).optional(),
+  status: z.enum(jobStates).optional(),
   limit: z.coerce.number('a number').int().min(1).max(limits.jobsPerPageMax).default(20),
   after: z.string().max(limits.pathParameterCharsMax).optional(),
   custom_id: z.string().max(limits.customIdCharsMax).optional(),
@@ -35,6 +36,7 @@ export async function getBatchJobs(call: Call): Promise<Reply> {
   }
   const last = after === undefined ? undefined : parseJobId(after)
   if (after !== undefined && last?.batch !== batch) return noAfter(after)
-  const page = await jobsOfBatch(context, { batch, state, after: last?.key, limit })
+  const phases = state && phasesOf(state)
+  const page = await jobsOfBatch(context, { batch, phases, after: last?.key, limit })
   return page === undefined ? noAfter(after ?? '') : list(page.jobs, page.hasMore)
 }

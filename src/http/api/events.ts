@@ -1,6 +1,5 @@
 import { z } from 'zod'
-import type { JobState } from '../../core/jobs/job.ts'
-import { jobId, type FinalKind } from '../../core/jobs/keys.ts'
+import { jobId } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import { isOver, liveId, parseLiveId, placeOf, type LiveJob } from '../../core/batches/live.ts'
 import { timing } from '../../core/timing.ts'
@@ -96,12 +95,6 @@ function countsBody(status: BatchStatus): object {
   }
 }
 
-const stateOf: Readonly<Record<FinalKind, JobState>> = {
-  done: 'succeeded',
-  fail: 'failed',
-  gone: 'cancelled',
-}
-
 /** What the row of a finished job tells; the job itself is at `url`. */
 function jobEventBody({ key, kind, finishedAt, failure }: LiveJob, batch: string, origin: string): object {
   const id = jobId({ batch, key })
@@ -110,10 +103,10 @@ function jobEventBody({ key, kind, finishedAt, failure }: LiveJob, batch: string
     id,
     // Any other custom id has become a key of another form.
     custom_id: key.includes('~') ? null : key,
-    status: stateOf[kind],
+    status: kind,
     failure_kind: failure,
     finished_at: seconds(finishedAt),
     url,
-    image_url: kind === 'done' ? `${url}/images/0` : null,
+    image_url: kind === 'succeeded' ? `${url}/images/0` : null,
   }
 }

@@ -1,5 +1,5 @@
 import { refText } from '../../core/requests/input-ref.ts'
-import { stateOf, type Image, type Job } from '../../core/jobs/job.ts'
+import { isFinal, type Image, type Job } from '../../core/jobs/job.ts'
 import { jobId, parseJobId } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import { errorCode } from '../../core/log-event.ts'
@@ -15,6 +15,7 @@ import { handsOf } from '../hands.ts'
 import { isKnown } from '../etag.ts'
 import { quoted } from '../fault.ts'
 import { jobExists, readIdempotencyKey } from '../idempotency-key.ts'
+import { stateOf } from './job-state.ts'
 import {
   exactSeconds,
   notFound,
@@ -77,11 +78,10 @@ export async function getJob(call: Call): Promise<Reply> {
   const status = ref && (await jobStatus(context, ref))
   if (status === undefined) return noJob(call)
   const { job, estimatedStartAt } = status
-  const isFinished = !['queued', 'running'].includes(stateOf(job))
   const startAt = job.phase.kind === 'running' ? context.clock.now() : estimatedStartAt
   // Not when a call as long as usual will be over: many are faster.
   const readyAt = startAt === null ? null : startAt + pollSoonMs
-  const headers = isFinished ? {} : { 'retry-after': retryAfter(readyAt, context.clock.now()) }
+  const headers = isFinal(job) ? {} : { 'retry-after': retryAfter(readyAt, context.clock.now()) }
   return reply(200, jobBody(request.url, job, estimatedStartAt), headers)
 }
 

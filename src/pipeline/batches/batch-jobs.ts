@@ -1,8 +1,7 @@
 import pMap from 'p-map'
 import { isSubmitted } from '../../core/timed-id.ts'
 import type { FailureKind } from '../../core/jobs/failure.ts'
-import { reopened, type Job, type JobState } from '../../core/jobs/job.ts'
-import type { FinalKind, IndexKind } from '../../core/jobs/keys.ts'
+import { reopened, type Job, type PhaseKind } from '../../core/jobs/job.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { IndexedJob, JobRef } from '../../ports/jobs.ts'
@@ -14,27 +13,27 @@ import { takeResultsBack } from './finalise.ts'
 type JobPage = { readonly jobs: readonly Job[]; readonly hasMore: boolean }
 
 /**
- * Jobs of a batch: all of them in the order of their keys, or those of one state in the order of its index, from behind
- * `after` on. Undefined when `after` is no job of the batch, or has left the state in a way that has no place in it.
+ * Jobs of a batch: all of them in the order of their keys, or those of one phase, or queued, in the order of its index,
+ * from behind `after` on. Undefined when `after` is no job of the batch, or has left the phase in a way that has no place there.
  */
 export async function jobsOfBatch(
   context: Context,
   query: {
     readonly batch: string
-    readonly state?: JobState | undefined
+    readonly phases?: PhasesListed | undefined
     readonly after?: string | undefined
     readonly limit: number
   },
 ): Promise<JobPage | undefined> {
-  const { batch, state, after, limit } = query
-  if (state === undefined) {
+  const { batch, phases, after, limit } = query
+  if (phases === undefined) {
     const jobs = await context.jobs.list({ batch, after, limit: limit + 1 })
     return { jobs: jobs.slice(0, limit), hasMore: jobs.length > limit }
   }
   const last = after === undefined ? undefined : (await context.jobs.get({ batch, key: after }))?.job
   if (after !== undefined && last === undefined) return undefined
   const found: IndexedJob[] = []
-  for (const kind of kindsBehind(kindsOf[state], last)) {
+  for (const kind of phasesBehind(phases, last)) {
     const place = last && placeIn(kind, last)
     if (place === 'none') return undefined
     found.push(
@@ -47,47 +46,32 @@ export async function jobsOfBatch(
   return { jobs, hasMore: found.length > limit }
 }
 
-/** Jobs that hold a slot stand before those that wait. */
-const kindsOf: Readonly<Record<JobState, readonly IndexKind[]>> = {
-  queued: ['slot', 'wait'],
-  running: ['run'],
-  succeeded: ['done'],
-  failed: ['fail'],
-  cancelled: ['gone'],
-}
+/** One phase, or those in which a job is queued: the jobs that hold a slot stand before those that wait. */
+export type PhasesListed = readonly [PhaseKind] | readonly ['slotted', 'waiting']
 
 /** Behind a job that waits no job with a slot comes any more. */
-function kindsBehind(kinds: readonly IndexKind[], last: Job | undefined): readonly IndexKind[] {
-  const isBehindSlots = last?.phase.kind === 'waiting' && kinds.includes('wait')
-  return isBehindSlots ? kinds.filter((kind) => kind === 'wait') : kinds
+function phasesBehind(phases: PhasesListed, last: Job | undefined): readonly PhaseKind[] {
+  return last?.phase.kind === 'waiting' && phases.length === 2 ? ['waiting'] : phases
 }
 
 /** Where the job stood, or would have stood, in that index; undefined: before all of it. */
 function placeIn(
-  kind: IndexKind,
+  kind: PhaseKind,
   job: Job,
 ): Pick<IndexedJob, 'at' | 'key' | 'priority'> | undefined | 'none' {
   const { key, priority, phase, slotAt } = job
   switch (kind) {
-    case 'wait':
+    case 'waiting':
       return phase.kind === 'waiting' ? { at: phase.dueAt, key, priority } : undefined
-    case 'slot':
+    case 'slotted':
       return slotAt === null ? undefined : { at: slotAt, key, priority }
-    case 'run':
+    case 'running':
       return phase.kind === 'running' ? { at: phase.leaseUntil, key, priority } : undefined
-    case 'done':
-    case 'fail':
-    case 'gone':
-      return 'finishedAt' in phase && finalKindOf[phase.kind] === kind
-        ? { at: phase.finishedAt, key, priority }
-        : 'none'
+    case 'succeeded':
+    case 'failed':
+    case 'cancelled':
+      return 'finishedAt' in phase && phase.kind === kind ? { at: phase.finishedAt, key, priority } : 'none'
   }
-}
-
-const finalKindOf: Readonly<Record<'succeeded' | 'failed' | 'cancelled', FinalKind>> = {
-  succeeded: 'done',
-  failed: 'fail',
-  cancelled: 'gone',
 }
 
 async function recordsOf(context: Context, refs: readonly JobRef[]): Promise<readonly Job[]> {
@@ -117,7 +101,7 @@ export async function retryJobs(
   let after: IndexedJob | undefined
   let retried = 0
   for (;;) {
-    const page = await context.jobs.indexed({ batch, kind: 'fail', after, limit: limits.retriesAtOnce })
+    const page = await context.jobs.indexed({ batch, kind: 'failed', after, limit: limits.retriesAtOnce })
     const wanted = page.filter(({ at, failure }) => failure !== null && isAskedFor(retry, { at, failure }))
     // Before the jobs wait: one without a flow would be seen by nobody if this instance died here. Cancelled meanwhile,
     // the batch stays so.

@@ -68,8 +68,8 @@ async function overdueJobs(
   const now = context.clock.now()
   const limit = limits.rescueRowsMax
   const [slots, runs, stale] = await Promise.all([
-    context.jobs.overdue({ batch, kind: 'slot', before: now - timing.slotLostMs, limit }),
-    context.jobs.overdue({ batch, kind: 'run', before: now, limit }),
+    context.jobs.overdue({ batch, kind: 'slotted', before: now - timing.slotLostMs, limit }),
+    context.jobs.overdue({ batch, kind: 'running', before: now, limit }),
     isSyncLine(batch) ? context.jobs.firstWaiting({ batch, limit }) : [],
   ])
   return [

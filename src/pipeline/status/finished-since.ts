@@ -1,4 +1,4 @@
-import { finalKinds, type FinalKind } from '../../core/jobs/keys.ts'
+import { finalKinds, type FinalKind } from '../../core/jobs/job.ts'
 import { limits } from '../../core/limits.ts'
 import { mergeable, type LiveJob } from '../../core/batches/live.ts'
 import type { Context } from '../context.ts'

@@ -1,12 +1,11 @@
 import { changesCounters, count, countCancelled, reserve, type Counters } from '../../core/jobs/counters.ts'
 import { failureKinds } from '../../core/jobs/failure.ts'
-import type { Job } from '../../core/jobs/job.ts'
-import { priorityLines, type IndexKind } from '../../core/jobs/keys.ts'
+import type { Job, PhaseKind } from '../../core/jobs/job.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'
 import type { Clock } from '../../ports/clock.ts'
 import type { IndexedJob, JobSnapshot, JobTable, SlotGrant, WaitingJob } from '../../ports/jobs.ts'
-import { indexRowOf, parseIndexRow, sortableTime, type IndexRow } from './row-keys.ts'
+import { afterIndexRow, indexEnd, indexRowOf, indexStart, parseIndexRow, type IndexRow } from './row-keys.ts'
 import {
   briefValues,
   jobRow,
@@ -113,11 +112,11 @@ export function jobTable(
     },
 
     async cancelQueued({ batch, limit, now }) {
-      const range = async (kind: IndexKind): Promise<readonly Entity[]> =>
-        table.range({ partition: batch, from: `${kind}:`, before: `${kind};`, limit })
-      const waiting = await range('wait')
+      const range = async (kind: PhaseKind): Promise<readonly Entity[]> =>
+        table.range({ partition: batch, from: indexStart(kind), before: indexEnd(kind), limit })
+      const waiting = await range('waiting')
       // A job with a slot goes back to wait at times, and one that waits gets a slot: who is not here is found there.
-      const rows = waiting.length > 0 ? waiting : await range('slot')
+      const rows = waiting.length > 0 ? waiting : await range('slotted')
       const results = await Promise.all(
         rows.map(async (row) => {
           const changeId = newId()
@@ -132,11 +131,10 @@ export function jobTable(
     },
 
     async firstWaiting({ batch, limit, from }) {
-      const first = from === undefined ? 'wait:' : `wait:${priorityLines.indexOf(from)}`
       const rows = await table.range({
         partition: batch,
-        from: first,
-        before: 'wait;',
+        from: indexStart('waiting', { line: from }),
+        before: indexEnd('waiting'),
         limit: Math.min(limit, limits.slotsPerTickMax),
       })
       return rows.flatMap((entity): WaitingJob[] => {
@@ -150,7 +148,13 @@ export function jobTable(
 
     async countBefore({ waiting: { batch, key, dueAt, priority }, limit }) {
       const before = indexRowOf({ key, priority, phase: { kind: 'waiting', dueAt } })
-      const rows = await table.range({ partition: batch, from: 'wait:', before, limit, only: [] })
+      const rows = await table.range({
+        partition: batch,
+        from: indexStart('waiting'),
+        before,
+        limit,
+        only: [],
+      })
       return rows.length
     },
 
@@ -160,9 +164,8 @@ export function jobTable(
     },
 
     async indexed({ batch, kind, after, from, limit }) {
-      const first =
-        after === undefined ? `${kind}:${from === undefined ? '' : sortableTime(from)}` : behind(kind, after)
-      const rows = await table.range({ partition: batch, from: first, before: `${kind};`, limit })
+      const first = after === undefined ? indexStart(kind, { at: from }) : afterIndexRow(kind, after)
+      const rows = await table.range({ partition: batch, from: first, before: indexEnd(kind), limit })
       return rows.flatMap((entity): IndexedJob[] => {
         const row = parseIndexRow(entity.row)
         const failure = failureKinds.find((each) => each === entity.values['failure']) ?? null
@@ -232,7 +235,7 @@ function cancellation(
 ): RowChange {
   const { key = '' }: Partial<IndexRow> = parseIndexRow(row) ?? {}
   const phase = { kind: 'cancelled', finishedAt: now } as const
-  const reservedMicroUsd = row.startsWith('slot:') ? Number(values['upper'] ?? 0) : 0
+  const reservedMicroUsd = row.startsWith(indexStart('slotted')) ? Number(values['upper'] ?? 0) : 0
   return {
     key,
     writes: [
@@ -249,22 +252,16 @@ function cancellation(
   }
 }
 
-/** The first row that can follow this one of its kind. */
-function behind(kind: IndexKind, { at, key, priority }: Pick<IndexedJob, 'at' | 'key' | 'priority'>): string {
-  const line = kind === 'wait' ? priorityLines.indexOf(priority) : ''
-  return `${kind}:${line}${sortableTime(at)}|${key}!`
-}
-
 async function rangeOf(
   table: Table,
   batch: string,
-  kind: IndexKind,
+  kind: PhaseKind,
   { limit, before }: { limit: number; before: number },
 ): Promise<readonly IndexRow[]> {
   const entities: readonly Entity[] = await table.range({
     partition: batch,
-    from: `${kind}:`,
-    before: `${kind}:${sortableTime(before)}`,
+    from: indexStart(kind),
+    before: indexStart(kind, { at: before }),
     limit: Math.min(limit, limits.slotsPerTickMax),
     only: [],
   })

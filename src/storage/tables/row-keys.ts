@@ -1,26 +1,63 @@
-import type { Job } from '../../core/jobs/job.ts'
+import type { Job, Phase, PhaseKind } from '../../core/jobs/job.ts'
 import type { Priority } from '../../core/requests/submission.ts'
 import { priorityLines, isPlain } from '../../core/jobs/keys.ts'
 import { fingerprint } from '../../core/fingerprint.ts'
+
+/** What the names of index rows begin with, by the phase of their jobs. Only storage knows these words. */
+const prefixes: Readonly<Record<PhaseKind, string>> = {
+  waiting: 'wait',
+  slotted: 'slot',
+  running: 'run',
+  succeeded: 'done',
+  failed: 'fail',
+  cancelled: 'gone',
+}
 
 /**
  * The one index row of a job; whoever moves the job must delete it, so it is the job's lock.
  * Times are zero-padded microseconds: rows sort by time, those of waiting jobs by priority first.
  */
 export function indexRowOf({ key, priority, phase }: Pick<Job, 'key' | 'priority' | 'phase'>): string {
+  return indexRow(phase.kind, { at: timeOf(phase), key, priority })
+}
+
+/** The first name that can follow this index row. */
+export function afterIndexRow(kind: PhaseKind, row: IndexRow): string {
+  return `${indexRow(kind, row)}!`
+}
+
+function indexRow(kind: PhaseKind, { at, key, priority }: IndexRow): string {
+  const line = kind === 'waiting' ? priority : undefined
+  return `${indexStart(kind, { line, at })}|${key}`
+}
+
+/** Where the index rows of a phase begin, or those of one line of waiting jobs, or those from a time on. */
+export function indexStart(
+  kind: PhaseKind,
+  { line, at }: { readonly line?: Priority | null | undefined; readonly at?: number | undefined } = {},
+): string {
+  const lineText = line === undefined ? '' : String(priorityLines.indexOf(line))
+  return `${prefixes[kind]}:${lineText}${at === undefined ? '' : sortableTime(at)}`
+}
+
+/** The first name behind all index rows of a phase. */
+export function indexEnd(kind: PhaseKind): string {
+  return `${prefixes[kind]};`
+}
+
+/** The time by which the index rows of the phase are in order. */
+function timeOf(phase: Phase): number {
   switch (phase.kind) {
     case 'waiting':
-      return `wait:${lineOf(priority)}${sortableTime(phase.dueAt)}|${key}`
+      return phase.dueAt
     case 'slotted':
-      return `slot:${sortableTime(phase.slotAt)}|${key}`
+      return phase.slotAt
     case 'running':
-      return `run:${sortableTime(phase.leaseUntil)}|${key}`
+      return phase.leaseUntil
     case 'succeeded':
-      return `done:${sortableTime(phase.finishedAt)}|${key}`
     case 'failed':
-      return `fail:${sortableTime(phase.finishedAt)}|${key}`
     case 'cancelled':
-      return `gone:${sortableTime(phase.finishedAt)}|${key}`
+      return phase.finishedAt
   }
 }
 
@@ -38,10 +75,6 @@ export function parseIndexRow(row: string): IndexRow | undefined {
 }
 
 const ownLine = 2
-
-function lineOf(priority: Priority | null): number {
-  return priorityLines.indexOf(priority)
-}
 
 export function sortableTime(time: number): string {
   return Math.round(time * 1000)

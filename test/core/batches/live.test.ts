@@ -58,7 +58,12 @@ describe('the id of an event', () => {
 })
 
 describe('finished jobs', () => {
-  const job = (finishedAt: number, key: string): LiveJob => ({ key, kind: 'done', finishedAt, failure: null })
+  const job = (finishedAt: number, key: string): LiveJob => ({
+    key,
+    kind: 'succeeded',
+    finishedAt,
+    failure: null,
+  })
 
   it('go by time, and those of one moment by key', () => {
     const jobs = [job(2, 'a'), job(1, 'b'), job(1, 'a'), job(1, 'a')].sort(inOrder)

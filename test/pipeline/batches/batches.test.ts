@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
 import { answersKept, committedMicroUsd, sum } from '../../../src/core/jobs/counters.ts'
-import { stateOf } from '../../../src/core/jobs/job.ts'
 import { limits } from '../../../src/core/limits.ts'
 import { timing } from '../../../src/core/timing.ts'
 import { chanceFrom } from '../../../src/local/deployment/chance.ts'
@@ -475,8 +474,8 @@ describe('a cap', () => {
     }
     await playFor(world, context, 5 * minuteMs)
     // What is dearer than the cap leaves waits until it is raised; those behind it wait with it or go before it.
-    expect(stateOf(await jobIn(context, 'a'))).toBe('succeeded')
-    expect(stateOf(await jobIn(context, 'b'))).toBe('queued')
+    expect((await jobIn(context, 'a')).phase.kind).toBe('succeeded')
+    expect((await jobIn(context, 'b')).phase.kind).toBe('waiting')
     expect((await statusOf(context)).terms.decision).toMatchObject({ kind: 'paused', by: 'cap' })
     cap.microUsd = 200_000
     await world.clock.run(changeBatch(context, ref, { capMicroUsd: cap.microUsd }))

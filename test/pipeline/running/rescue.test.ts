@@ -68,7 +68,7 @@ test('a run whose lease was renewed since it was looked up is left alone', async
         const refs = await context.jobs.overdue(query)
         const before = (await context.jobs.get({ batch, key: 'cat' }))!
         const after = renewed(before.job, { leaseUntil: world.clock.now() + timing.leaseMs })!
-        if (query.kind === 'run') await context.jobs.change(before, after)
+        if (query.kind === 'running') await context.jobs.change(before, after)
         return refs
       },
     },
@@ -103,7 +103,9 @@ test('an answer that is found long after it came finishes its job now, as follow
   expect(finishedAt).toBeGreaterThanOrEqual(foundAt)
   expect(phase).toMatchObject({ answeredAt })
   const from = foundAt - timing.finishedLateMs
-  expect(await context.jobs.indexed({ batch, kind: 'done', from, limit: 10 })).toMatchObject([{ key: 'cat' }])
+  expect(await context.jobs.indexed({ batch, kind: 'succeeded', from, limit: 10 })).toMatchObject([
+    { key: 'cat' },
+  ])
   const { counters } = assertRowsAgree(batch, world.jobs.rows(batch))
   expect(counters).toMatchObject({ callMs: answeredAt - startedAt!, lastFinishedAt: finishedAt })
 })

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Breaker } from '../../../src/core/budget/breaker.ts'
 import { memberOf, raisedLead, spacingMs, stopped, throttled } from '../../../src/core/budget/ledger.ts'
-import { claimed, retried, stateOf } from '../../../src/core/jobs/job.ts'
+import { claimed, retried } from '../../../src/core/jobs/job.ts'
 import { limits } from '../../../src/core/limits.ts'
 import { timing } from '../../../src/core/timing.ts'
 import { newCapacity, type Capacity } from '../../../src/pipeline/capacity.ts'
@@ -192,7 +192,7 @@ describe('a failed call', () => {
     const shaky = awayFor(context, 2)
     expect((await run(world, shaky, message)).kind).toBe('snoozed')
     const job = await jobIn(context, 'cat')
-    expect([stateOf(job), job.attempts, job.possiblyRepeated]).toEqual(['queued', 0, 0])
+    expect([job.phase.kind, job.attempts, job.possiblyRepeated]).toEqual(['slotted', 0, 0])
   })
 
   test('that passes stays known while storage is away, and is never taken for a lost one', async () => {
@@ -201,7 +201,7 @@ describe('a failed call', () => {
     const shaky = awayFor(context, 2)
     expect((await run(world, shaky, message)).kind).toBe('retried')
     const job = await jobIn(context, 'cat')
-    expect([stateOf(job), job.attempts, job.possiblyRepeated]).toEqual(['queued', 1, 0])
+    expect([job.phase.kind, job.attempts, job.possiblyRepeated]).toEqual(['slotted', 1, 0])
   })
 })
 
@@ -304,7 +304,7 @@ describe('a stopped deployment', () => {
     })
     expect(world.model.calls).toEqual([])
     const job = await jobIn(context, 'cat')
-    expect([stateOf(job), job.attempts]).toEqual(['queued', 0])
+    expect([job.phase.kind, job.attempts]).toEqual(['slotted', 0])
     // If it has a slot again it is the probe's.
     const probeSlotAt = (await breakerIn(context))?.probeSlotAt ?? null
     expect(job.phase.kind === 'slotted' ? job.phase.slotAt : null).toBe(probeSlotAt)
@@ -484,7 +484,7 @@ test.each([
     expect((await world.clock.run(cat)).kind).toBe('succeeded')
     expect(world.model.calls).toHaveLength(1)
     const back = await jobIn(context, 'dog')
-    expect([stateOf(back), back.attempts]).toEqual(['queued', 0])
+    expect([back.phase.kind, back.attempts]).toEqual(['slotted', 0])
   },
 )
 
@@ -676,7 +676,7 @@ test('who stood still after the claim misses its slot, and gives the job back at
   })
   expect(world.model.calls).toEqual([])
   const job = await jobIn(context, 'cat')
-  expect([stateOf(job), job.attempts, job.possiblyRepeated]).toEqual(['queued', 0, 0])
+  expect([job.phase.kind, job.attempts, job.possiblyRepeated]).toEqual(['slotted', 0, 0])
   assertRowsAgree(batch, world.jobs.rows(batch))
 })
 
