@@ -90,6 +90,12 @@ describe('what is another’s', () => {
     expect((await ask(ops, getBatch, ofBatch)).json.counts.total).toBe(1)
   })
 
+  it('takes no edit either, and shows no job of that name', async () => {
+    const edit = { batch: 'toys', custom_id: 'bear', image: { file_id: 'file-1' } }
+    const { status, json } = await post(agency, edit)
+    expect([status, json.error.code, json.error.param]).toEqual([403, 'permission_denied', 'batch'])
+  })
+
   it('has no part in an estimate', async () => {
     const estimate = async (caller: Caller) =>
       (await ask(caller, postEstimate, { body: { prompt: 'a fox', batch: 'toys' } })).json
@@ -261,6 +267,17 @@ test('terms may be given before the first job, and are then their giver’s', as
   expect((await ask(agency, patchBatch, asked)).status).toBe(404)
   expect((await post(agency, { batch: 'toys' })).status).toBe(403)
   expect((await post(studio, { batch: 'toys' })).status).toBe(202)
+})
+
+test('of two who give terms to one name at once, one does, and its terms stand', async () => {
+  const asked = (priority: string): Asked => ({ params: { name: 'toys' }, body: { priority } })
+  expect((await ask(studio, patchBatch, asked('high'))).status).toBe(200)
+  // As the other instance saw it, a moment before.
+  const { batches } = context
+  context = contextIn(world, { batches: { ...batches, readBatch: async () => undefined } })
+  expect((await ask(agency, patchBatch, asked('low'))).status).toBe(404)
+  context = contextIn(world)
+  expect((await ask(studio, getBatch, { params: { name: 'toys' } })).json.priority).toBe('high')
 })
 
 test('who owns a batch is read once, and never for admins', async () => {

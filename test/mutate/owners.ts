@@ -93,7 +93,7 @@ export const ownerMutations: readonly Mutation[] = [
     file: 'src/pipeline/batches/batches.ts',
     find: 'if (!mayUse(caller, opened.owner)) return false',
     replace: '',
-    tests: ['test/pipeline/batches/batches.test.ts', ...owners],
+    tests: owners,
   },
   {
     why: 'pause, resume and cancel are the owner’s',
