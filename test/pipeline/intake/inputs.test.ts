@@ -233,7 +233,7 @@ test('what was seen of a file for its owner is not seen for another', async () =
   const image = await upload('studio', fox)
   const parsed = parse(JSON.stringify({ prompt: 'a hat', image: { file_id: image } }))
   if (parsed.kind === 'invalid') throw new Error(parsed.fault.message)
-  const seen: InputsSeen = new Map()
+  const seen = noInputsSeen()
   const check = async (owner: string | undefined) =>
     world.clock.run(checkInputs(context, parsed.submission, { owner, seen }))
   for (const owner of ['studio', undefined]) expect(await check(owner)).toBeUndefined()
