@@ -9,6 +9,7 @@ import { postEstimate } from '../../src/http/api/estimate.ts'
 import { getImage, getJob, postCancelJob, postJob } from '../../src/http/api/jobs.ts'
 import type { Call, Reply } from '../../src/http/reply.ts'
 import type { Context } from '../../src/pipeline/context.ts'
+import { finaliseBatch } from '../../src/pipeline/batches/finalise.ts'
 import { takeMessage } from '../../src/pipeline/intake/intake.ts'
 import { deployment, newWorld, contextIn, type World } from '../support/context.ts'
 
@@ -193,6 +194,26 @@ describe('a batch by file', () => {
     await world.clock.runUntil(world.clock.now() + 1_000)
     const job = await context.jobs.get({ batch: json.id, key: 'bear' })
     expect(job?.job.output?.startsWith(prefix)).toBe(true)
+  })
+
+  it.each(['~agency/toys/', '../agency/', 'toys/../../agency/', '/toys/'])(
+    'has its images below no name that could be another’s: %s',
+    async (prefix) => {
+      for (const caller of [studio, ops]) {
+        const refused = await submit(caller, caller, { output_prefix: prefix })
+        expect(refused).toMatchObject({ status: 400, json: { error: { param: 'output_prefix' } } })
+      }
+    },
+  )
+
+  it('has result files that are its sender’s, whoever writes them', async () => {
+    const { json } = await submit(studio, studio)
+    await world.clock.runUntil(world.clock.now() + 1_000)
+    await ask(ops, postCancel, { params: { name: json.id }, body: {} })
+    await world.clock.run(finaliseBatch(context, json.id))
+    const ended = (await ask(studio, getBatch, { params: { name: json.id } })).json
+    expect(ended.status).toBe('cancelled')
+    expect((await context.files.get(ended.error_file_id))?.owner).toBe('studio')
   })
 
   it('is its sender’s, and of its sender’s file', async () => {

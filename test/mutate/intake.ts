@@ -193,7 +193,7 @@ export const intakeMutations: readonly Mutation[] = [
     file: 'src/pipeline/batches/finalise.ts',
     find: '    owner,\n',
     replace: '    owner: null,\n',
-    tests: ['test/pipeline/submitted.test.ts'],
+    tests: owners,
   },
   {
     why: 'the line of a key has what is its own',
@@ -201,5 +201,12 @@ export const intakeMutations: readonly Mutation[] = [
     find: 'owner === undefined ? everybody : ownerPartition(owner)',
     replace: 'everybody',
     tests: owners,
+  },
+  {
+    why: 'no job names itself into a submitted batch',
+    file: 'src/core/requests/submission.ts',
+    find: '.refine((name) => !isSubmitted(name), {',
+    replace: ".refine((name) => name !== '', {",
+    tests: ['test/core/requests/submission.test.ts'],
   },
 ]

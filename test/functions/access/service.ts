@@ -87,6 +87,8 @@ export async function startService({ isKeyed }: { readonly isKeyed: boolean }) {
     ])
     vi.stubEnv('DARKROOM_API_KEYS', JSON.stringify(Object.fromEntries(keys)))
   }
+  // It logs what it refuses, which is what is asked here.
+  for (const level of ['info', 'warn'] as const) vi.spyOn(console, level).mockImplementation(() => {})
   const library = await startLibrary(async () => import('../../../src/functions/index.ts'))
   const context = await openContext()
 
@@ -146,6 +148,7 @@ export async function startService({ isKeyed }: { readonly isKeyed: boolean }) {
       await library.stop()
       await deployment.stop()
       await azurite.stop()
+      vi.restoreAllMocks()
       vi.unstubAllEnvs()
     },
   }
