@@ -138,7 +138,7 @@ test('a client that takes nothing for a minute is cut off, and sees that it was'
   expect(hasEnded).toBe(false)
   const broken = once(response, 'error')
   await vi.advanceTimersByTimeAsync(1)
-  await vi.waitUntil(() => hasEnded)
+  await vi.waitUntil(() => hasEnded, { timeout: 20_000 })
   response.resume()
   expect((await broken)[0]).toMatchObject({ code: 'ECONNRESET' })
   expect(response.complete).toBe(false)
