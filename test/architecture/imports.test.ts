@@ -78,8 +78,11 @@ const folders: Readonly<Record<string, readonly string[]>> = {
     'pipeline/batches',
   ],
   // The routes lead to what they answer.
-  http: ['http/api'],
-  'http/api': ['http'],
+  http: ['http/body', 'http/api', 'http/api/batches', 'http/api/files'],
+  'http/body': ['http'],
+  'http/api': ['http', 'http/body'],
+  'http/api/files': ['http', 'http/body', 'http/api'],
+  'http/api/batches': ['http', 'http/body', 'http/api'],
   storage: [],
   'storage/tables': ['storage'],
   'storage/blobs': ['storage', 'storage/tables'],

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { transitions } from '../../src/core/jobs/job.ts'
+import { transitions } from '../../src/core/jobs/transitions.ts'
 import { rootDir } from './sources.ts'
 
 test('the state diagram of ARCHITECTURE.md has exactly the steps of the table of transitions', () => {

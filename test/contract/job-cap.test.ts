@@ -10,8 +10,8 @@ import {
   snoozed,
   succeeded,
   unslotted,
-  type Job,
-} from '../../src/core/jobs/job.ts'
+} from '../../src/core/jobs/transitions.ts'
+import type { Job } from '../../src/core/jobs/job.ts'
 import { limits } from '../../src/core/limits.ts'
 import { chanceFrom } from '../../src/local/deployment/chance.ts'
 import type { JobTable, SlotGrant, SlotsGiven } from '../../src/ports/jobs.ts'

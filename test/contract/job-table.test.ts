@@ -1,18 +1,16 @@
-import { batchTable } from '../../src/storage/tables/batch-table.ts'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { batchTable } from '../../src/storage/tables/batch-table.ts'
 import {
   cancelled,
   failed,
-  rejectedJob,
   renewed,
   reopened,
   retried,
   snoozed,
   succeeded,
   unslotted,
-  type Job,
-  type PhaseKind,
-} from '../../src/core/jobs/job.ts'
+} from '../../src/core/jobs/transitions.ts'
+import { rejectedJob, type Job, type PhaseKind } from '../../src/core/jobs/job.ts'
 import { logged, type Delivery } from '../../src/core/batches/webhook.ts'
 import { ratePerMinute } from '../../src/core/jobs/counters.ts'
 import { failure } from '../../src/core/jobs/failure.ts'

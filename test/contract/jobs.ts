@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
-import { claimed, newJob, type Job, type Order } from '../../src/core/jobs/job.ts'
+import { claimed } from '../../src/core/jobs/transitions.ts'
+import { newJob, type Job, type Order } from '../../src/core/jobs/job.ts'
 import { chanceFrom } from '../../src/local/deployment/chance.ts'
 import type { Clock } from '../../src/ports/clock.ts'
 import type { JobSnapshot, JobTable, SlotGrant } from '../../src/ports/jobs.ts'

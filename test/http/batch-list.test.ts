@@ -2,8 +2,8 @@ import functions from '@azure/functions'
 import { expect, test } from 'vitest'
 import { plainTerms } from '../../src/core/budget/fairness.ts'
 import { localCaller } from '../../src/core/caller.ts'
-import { getBatch, getBatches } from '../../src/http/api/batches.ts'
-import { getResults } from '../../src/http/api/results.ts'
+import { getBatch, getBatches } from '../../src/http/api/batches/batches.ts'
+import { getResults } from '../../src/http/api/batches/results.ts'
 import { newWorld, contextIn } from '../support/context.ts'
 
 test.each(['a/b', 'a#b', 'a?b', 'a\\b', '../b', 'ä'])(

@@ -134,7 +134,7 @@ export const intakeMutations: readonly Mutation[] = [
   },
   {
     why: 'files are their owner’s',
-    file: 'src/http/api/files.ts',
+    file: 'src/http/api/files/files.ts',
     find: 'return file !== undefined && mayUse(caller, file.owner) ? file : undefined',
     replace: 'return caller.key === "" ? undefined : file',
     tests: matrix,
@@ -142,7 +142,7 @@ export const intakeMutations: readonly Mutation[] = [
   },
   {
     why: 'a file belongs to who sends it',
-    file: 'src/http/api/files.ts',
+    file: 'src/http/api/files/files.ts',
     find: 'kept.record({ owner: caller.key, ...facts })',
     replace: 'kept.record({ owner: null, ...facts })',
     tests: matrix,
@@ -150,7 +150,7 @@ export const intakeMutations: readonly Mutation[] = [
   },
   {
     why: 'the list of files is the caller’s own',
-    file: 'src/http/api/files.ts',
+    file: 'src/http/api/files/files.ts',
     find: "return isAdmin ? undefined : (key ?? '')",
     replace: 'return isAdmin || key !== "" ? undefined : key',
     tests: matrix,
@@ -158,7 +158,7 @@ export const intakeMutations: readonly Mutation[] = [
   },
   {
     why: 'an admin’s list of files is everybody’s',
-    file: 'src/http/api/files.ts',
+    file: 'src/http/api/files/files.ts',
     find: "return isAdmin ? undefined : (key ?? '')",
     replace: "return isAdmin && key === null ? undefined : (key ?? '')",
     tests: matrix,
@@ -166,7 +166,7 @@ export const intakeMutations: readonly Mutation[] = [
   },
   {
     why: 'uploads are their owner’s',
-    file: 'src/http/api/uploads.ts',
+    file: 'src/http/api/files/uploads.ts',
     find: 'return upload !== undefined && mayUse(caller, upload.owner) ? upload : undefined',
     replace: 'return caller.key === "" ? undefined : upload',
     tests: matrix,
@@ -174,7 +174,7 @@ export const intakeMutations: readonly Mutation[] = [
   },
   {
     why: 'an upload belongs to who opens it',
-    file: 'src/http/api/uploads.ts',
+    file: 'src/http/api/files/uploads.ts',
     find: 'owner: caller.key,',
     replace: 'owner: null,',
     tests: matrix,

@@ -3,8 +3,8 @@ import type { Mutation } from './mutation.ts'
 const owners = ['test/http/owners.test.ts']
 const matrix = ['test/functions/access/matrix.test.ts']
 const mayUse = 'src/core/caller.ts'
-const ofPath = 'src/http/api/batch-of-path.ts'
-const batches = 'src/http/api/batches.ts'
+const ofPath = 'src/http/api/batches/batch-of-path.ts'
+const batches = 'src/http/api/batches/batches.ts'
 
 /** Whose batches, and what is in them, are whose. */
 export const ownerMutations: readonly Mutation[] = [
@@ -90,7 +90,7 @@ export const ownerMutations: readonly Mutation[] = [
   },
   {
     why: 'pause, resume and cancel are the owner’s',
-    file: 'src/http/api/batch-decisions.ts',
+    file: 'src/http/api/batches/batch-decisions.ts',
     find: 'await batchOfPath(call)',
     replace: 'await batchOfPath({ ...call, caller: { key: null, isAdmin: true, isReadOnly: false } })',
     tests: matrix,
@@ -98,7 +98,7 @@ export const ownerMutations: readonly Mutation[] = [
   },
   {
     why: 'a retry is the owner’s',
-    file: 'src/http/api/batch-decisions.ts',
+    file: 'src/http/api/batches/batch-decisions.ts',
     find: 'await statusOfPath(call)',
     replace: 'await statusOfPath({ ...call, caller: { key: null, isAdmin: true, isReadOnly: false } })',
     tests: matrix,
@@ -106,7 +106,7 @@ export const ownerMutations: readonly Mutation[] = [
   },
   {
     why: 'GET of a batch is its owner’s',
-    file: 'src/http/api/batches.ts',
+    file: 'src/http/api/batches/batches.ts',
     find: 'await statusOfPath(call)',
     replace: 'await statusOfPath({ ...call, caller: { key: null, isAdmin: true, isReadOnly: false } })',
     tests: matrix,
@@ -114,7 +114,7 @@ export const ownerMutations: readonly Mutation[] = [
   },
   {
     why: 'jobs of a batch are its owner’s',
-    file: 'src/http/api/batch-jobs.ts',
+    file: 'src/http/api/batches/batch-jobs.ts',
     find: 'await statusOfPath(call)',
     replace: 'await statusOfPath({ ...call, caller: { key: null, isAdmin: true, isReadOnly: false } })',
     tests: matrix,
@@ -122,7 +122,7 @@ export const ownerMutations: readonly Mutation[] = [
   },
   {
     why: 'results are the owner’s',
-    file: 'src/http/api/results.ts',
+    file: 'src/http/api/batches/results.ts',
     find: 'await statusOfPath(call)',
     replace: 'await statusOfPath({ ...call, caller: { key: null, isAdmin: true, isReadOnly: false } })',
     tests: matrix,
@@ -130,7 +130,7 @@ export const ownerMutations: readonly Mutation[] = [
   },
   {
     why: 'events are the owner’s',
-    file: 'src/http/api/events.ts',
+    file: 'src/http/api/batches/events.ts',
     find: 'await statusOfPath(call)',
     replace: 'await statusOfPath({ ...call, caller: { key: null, isAdmin: true, isReadOnly: false } })',
     tests: matrix,
@@ -138,7 +138,7 @@ export const ownerMutations: readonly Mutation[] = [
   },
   {
     why: 'a list of jobs goes on from a job of its own batch',
-    file: 'src/http/api/batch-jobs.ts',
+    file: 'src/http/api/batches/batch-jobs.ts',
     find: 'if (after !== undefined && last?.batch !== batch) return noAfter(after)',
     replace: '',
     tests: matrix,
@@ -242,7 +242,7 @@ export const ownerMutations: readonly Mutation[] = [
   },
   {
     why: 'a prefix of images is no way into another’s folder',
-    file: 'src/http/api/batch-order.ts',
+    file: 'src/http/api/batches/batch-order.ts',
     find: '.refine(isBlobPrefix,',
     replace: '.refine(() => true,',
     tests: owners,

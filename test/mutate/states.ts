@@ -1,7 +1,7 @@
 import type { Mutation } from './mutation.ts'
 
-const file = 'src/core/jobs/job.ts'
-const tests = ['test/core/jobs/job.test.ts']
+const file = 'src/core/jobs/transitions.ts'
+const tests = ['test/core/jobs/transitions.test.ts']
 const diagram = ['test/architecture/state-diagram.test.ts']
 
 /** Which state of a job leads to which. */

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { cancelled, claimed, failed, newJob, reopened, succeeded, type Job } from '../../src/core/jobs/job.ts'
+import { cancelled, claimed, failed, reopened, succeeded } from '../../src/core/jobs/transitions.ts'
+import { newJob, type Job } from '../../src/core/jobs/job.ts'
 import { failure } from '../../src/core/jobs/failure.ts'
 import { limits } from '../../src/core/limits.ts'
 import { liveId, placeOf, type LivePlace } from '../../src/core/batches/live.ts'

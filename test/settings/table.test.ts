@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest'
 import { limits } from '../../src/core/limits.ts'
 import { readSettings, settingNames, SettingsError } from '../../src/settings.ts'
 import { settingDefaults } from '../../src/settings/defaults.ts'
-import { settingTable, type SettingKind } from '../../src/settings/table.ts'
+import type { SettingKind } from '../../src/settings/setting-row.ts'
+import { settingTable } from '../../src/settings/table.ts'
 
 const root = join(import.meta.dirname, '../..')
 const page = readFileSync(join(root, 'docs/settings.md'), 'utf8')

@@ -1,6 +1,7 @@
 import { timing } from '../timing.ts'
 import { attemptsAllowed, type Failure, type OnUnknown } from './failure.ts'
-import { failed, postponed, retried, snoozed, unslotted, type Job } from './job.ts'
+import { failed, postponed, retried, snoozed, unslotted } from './transitions.ts'
+import type { Job } from './job.ts'
 
 /**
  * The job's next value after a failure: it waits again, at no cost in attempts or for another one, or has failed for

@@ -2,9 +2,9 @@ import type { HttpRequest } from '@azure/functions'
 import type { AskedRef } from '../../core/requests/input-ref.ts'
 import { limits } from '../../core/limits.ts'
 import type { AskedRequest, Submission } from '../../core/requests/submission.ts'
-import { uploadPatience } from '../body.ts'
+import { uploadPatience } from '../body/body.ts'
 import type { Hands } from '../hands.ts'
-import { readMultipart, type FieldPart } from '../multipart.ts'
+import { readMultipart, type FieldPart } from '../body/multipart.ts'
 import { replyError, type ApiError, type Call, type Reply } from '../reply.ts'
 
 export function isForm({ headers }: Pick<HttpRequest, 'headers'>): boolean {

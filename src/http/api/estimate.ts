@@ -1,6 +1,6 @@
 import { limits } from '../../core/limits.ts'
 import { forecast, type Forecast } from '../../pipeline/status/forecast.ts'
-import { boundedText, tooLong } from '../body.ts'
+import { boundedText, tooLong } from '../body/body.ts'
 import { reply, replyError, seconds, usd, type Call, type Reply } from '../reply.ts'
 
 /** POST /v1/estimate: a job, or the lines of a batch file; nothing is stored or spent. */

@@ -16,8 +16,8 @@ import {
   type SyncCall,
   type SyncEnd,
 } from '../../pipeline/running/sync-call.ts'
-import { base64Of } from '../base64.ts'
-import { boundedText, tooLong, uploadPatience } from '../body.ts'
+import { base64Of } from '../body/base64.ts'
+import { boundedText, tooLong, uploadPatience } from '../body/body.ts'
 import { handsFull, handsOf, type Hands } from '../hands.ts'
 import { jobExists, readIdempotencyKey } from '../idempotency-key.ts'
 import { replyError, type ApiError, type Call, type Reply } from '../reply.ts'

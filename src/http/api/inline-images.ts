@@ -3,7 +3,7 @@ import { parseJobId } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import type { Context } from '../../pipeline/context.ts'
 import { linesOf } from '../../pipeline/lines.ts'
-import { base64Of } from '../base64.ts'
+import { base64Of } from '../body/base64.ts'
 
 const lineSchema = z.looseObject({
   response: z.looseObject({

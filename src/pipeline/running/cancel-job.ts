@@ -1,4 +1,5 @@
-import { type Job, cancelled } from '../../core/jobs/job.ts'
+import type { Job } from '../../core/jobs/job.ts'
+import { cancelled } from '../../core/jobs/transitions.ts'
 import type { Context } from '../context.ts'
 import type { JobRef } from '../../ports/jobs.ts'
 import { changeJob } from '../jobs/change-job.ts'

@@ -1,4 +1,5 @@
-import { isInRun, renewed, type Job } from '../../core/jobs/job.ts'
+import { isInRun, type Job } from '../../core/jobs/job.ts'
+import { renewed } from '../../core/jobs/transitions.ts'
 import { jobId } from '../../core/jobs/keys.ts'
 import { errorCode } from '../../core/log-event.ts'
 import { timing } from '../../core/timing.ts'

@@ -1,6 +1,7 @@
 import { afterFailure } from '../../core/jobs/after-failure.ts'
 import { failure } from '../../core/jobs/failure.ts'
-import { isGivenUp, succeeded, unslotted, type Job } from '../../core/jobs/job.ts'
+import { isGivenUp, type Job } from '../../core/jobs/job.ts'
+import { succeeded, unslotted } from '../../core/jobs/transitions.ts'
 import { isSyncLine, jobId } from '../../core/jobs/keys.ts'
 import { limits } from '../../core/limits.ts'
 import { timing } from '../../core/timing.ts'

@@ -1,4 +1,5 @@
-import { isFinal, isInRun, snoozed, unslotted, type Job } from '../../core/jobs/job.ts'
+import { isFinal, isInRun, type Job } from '../../core/jobs/job.ts'
+import { snoozed, unslotted } from '../../core/jobs/transitions.ts'
 import { timing } from '../../core/timing.ts'
 import type { JobSnapshot } from '../../ports/jobs.ts'
 import type { Context } from '../context.ts'

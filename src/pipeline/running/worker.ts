@@ -1,6 +1,7 @@
 import { isRecalled, mayStart, memberOf, raisedLead, takeFreshSlot } from '../../core/budget/ledger.ts'
 import type { Inputs } from '../../core/requests/input-ref.ts'
-import { claimed, isFinal, isGivenUp, succeeded, type Job } from '../../core/jobs/job.ts'
+import { claimed, succeeded } from '../../core/jobs/transitions.ts'
+import { isFinal, isGivenUp, type Job } from '../../core/jobs/job.ts'
 import { jobId } from '../../core/jobs/keys.ts'
 import { timing } from '../../core/timing.ts'
 import type { InputImage } from '../../ports/inputs.ts'

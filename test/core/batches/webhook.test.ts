@@ -1,7 +1,8 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { failure } from '../../../src/core/jobs/failure.ts'
-import { cancelled, claimed, failed, newJob, succeeded, type Job } from '../../../src/core/jobs/job.ts'
+import { cancelled, claimed, failed, succeeded } from '../../../src/core/jobs/transitions.ts'
+import { newJob, type Job } from '../../../src/core/jobs/job.ts'
 import {
   batchEvent,
   deliveryOf,

@@ -1,15 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { afterFailure } from '../../../src/core/jobs/after-failure.ts'
 import { badAnswer, failureKinds, type FailureKind } from '../../../src/core/jobs/failure.ts'
-import {
-  failed,
-  postponed,
-  retried,
-  snoozed,
-  unslotted,
-  type Job,
-  type PhaseKind,
-} from '../../../src/core/jobs/job.ts'
+import { failed, postponed, retried, snoozed, unslotted } from '../../../src/core/jobs/transitions.ts'
+import type { Job, PhaseKind } from '../../../src/core/jobs/job.ts'
 import { timing } from '../../../src/core/timing.ts'
 import { frozen, jobIn, phaseKinds, t0 } from '../sample.ts'
 

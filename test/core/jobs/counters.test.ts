@@ -24,8 +24,8 @@ import {
   snoozed,
   succeeded,
   unslotted,
-  type Job,
-} from '../../../src/core/jobs/job.ts'
+} from '../../../src/core/jobs/transitions.ts'
+import type { Job } from '../../../src/core/jobs/job.ts'
 import { timing } from '../../../src/core/timing.ts'
 import { failureOfTest, image, jobIn, phaseKinds, t0, usage } from '../sample.ts'
 

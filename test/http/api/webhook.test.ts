@@ -1,7 +1,7 @@
 import functions from '@azure/functions'
 import { expect, test } from 'vitest'
 import { localCaller } from '../../../src/core/caller.ts'
-import { getBatch, getBatches, postBatch } from '../../../src/http/api/batches.ts'
+import { getBatch, getBatches, postBatch } from '../../../src/http/api/batches/batches.ts'
 import type { Call, Reply } from '../../../src/http/reply.ts'
 import type { Context } from '../../../src/pipeline/context.ts'
 import { deliverHook } from '../../../src/pipeline/webhooks/hook-delivery.ts'

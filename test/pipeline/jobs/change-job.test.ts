@@ -7,9 +7,8 @@ import {
   retried,
   succeeded,
   unslotted,
-  type Job,
-  type PhaseKind,
-} from '../../../src/core/jobs/job.ts'
+} from '../../../src/core/jobs/transitions.ts'
+import type { Job, PhaseKind } from '../../../src/core/jobs/job.ts'
 import { timing } from '../../../src/core/timing.ts'
 import type { Context } from '../../../src/pipeline/context.ts'
 import { changeJob } from '../../../src/pipeline/jobs/change-job.ts'

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { openBatch } from '../../../src/pipeline/intake/known-batch.ts'
 import { newLedger, spacingMs, wakeAheadMs, type QuotaLimits } from '../../../src/core/budget/ledger.ts'
-import { claimed, failed } from '../../../src/core/jobs/job.ts'
+import { claimed, failed } from '../../../src/core/jobs/transitions.ts'
 import { failure } from '../../../src/core/jobs/failure.ts'
 import { newFlow } from '../../../src/core/budget/fairness.ts'
 import { topPaces } from '../../../src/core/budget/level.ts'

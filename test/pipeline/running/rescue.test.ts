@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { renewed } from '../../../src/core/jobs/job.ts'
+import { renewed } from '../../../src/core/jobs/transitions.ts'
 import { limits } from '../../../src/core/limits.ts'
 import { timing } from '../../../src/core/timing.ts'
 import type { Context } from '../../../src/pipeline/context.ts'

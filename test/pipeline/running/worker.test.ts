@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Breaker } from '../../../src/core/budget/breaker.ts'
 import { memberOf, raisedLead, spacingMs, stopped, throttled } from '../../../src/core/budget/ledger.ts'
-import { claimed, retried } from '../../../src/core/jobs/job.ts'
+import { claimed, retried } from '../../../src/core/jobs/transitions.ts'
 import { limits } from '../../../src/core/limits.ts'
 import { timing } from '../../../src/core/timing.ts'
 import { newCapacity, type Capacity } from '../../../src/pipeline/capacity.ts'

@@ -1,6 +1,6 @@
 import type { HttpRequest } from '@azure/functions'
-import { limits } from '../core/limits.ts'
-import { RequestRefused } from './reply.ts'
+import { limits } from '../../core/limits.ts'
+import { RequestRefused } from '../reply.ts'
 
 /** How long a body may take to come as a whole, and how long nothing of it may come. */
 export type Patience = { readonly withinMs: number; readonly stallMs: number }

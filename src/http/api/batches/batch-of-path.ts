@@ -1,8 +1,8 @@
-import { type Call, type Reply, replyError, notFound } from '../reply.ts'
-import { mayReach, type mayOpen } from '../../pipeline/intake/owners.ts'
-import { batchNamePattern } from '../../core/requests/submission.ts'
-import { limits } from '../../core/limits.ts'
-import { type BatchStatus, batchStatus } from '../../pipeline/status/status.ts'
+import { type Call, type Reply, replyError, notFound } from '../../reply.ts'
+import { mayReach, type mayOpen } from '../../../pipeline/intake/owners.ts'
+import { batchNamePattern } from '../../../core/requests/submission.ts'
+import { limits } from '../../../core/limits.ts'
+import { type BatchStatus, batchStatus } from '../../../pipeline/status/status.ts'
 
 /** The name in the path, when there is a batch that the caller may use so; otherwise the answer that there is none. */
 export async function batchOfPath(

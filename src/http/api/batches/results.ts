@@ -1,22 +1,22 @@
 import { makeZip } from 'client-zip'
 import { stringify } from 'csv-stringify/sync'
 import { z } from 'zod'
-import type { Image, Job } from '../../core/jobs/job.ts'
-import { gathered } from '../../core/pieces.ts'
-import { imageUrl } from '../../core/batches/result-line.ts'
-import type { Context } from '../../pipeline/context.ts'
+import type { Image, Job } from '../../../core/jobs/job.ts'
+import { gathered } from '../../../core/pieces.ts'
+import { imageUrl } from '../../../core/batches/result-line.ts'
+import type { Context } from '../../../pipeline/context.ts'
 import {
   finishedJobs,
   linesWithoutJobs,
   resultLines,
   type ResultPart,
-} from '../../pipeline/batches/results.ts'
-import { exactSeconds, usd, type Call, type Reply, replyError } from '../reply.ts'
-import { attachment } from '../attachment.ts'
-import { readQuery } from '../query.ts'
+} from '../../../pipeline/batches/results.ts'
+import { exactSeconds, usd, type Call, type Reply, replyError } from '../../reply.ts'
+import { attachment } from '../../attachment.ts'
+import { readQuery } from '../../query.ts'
 import { statusOfPath } from './batch-of-path.ts'
-import { withImages } from './inline-images.ts'
-import { stateOf } from './job-state.ts'
+import { withImages } from '../inline-images.ts'
+import { stateOf } from '../job-state.ts'
 
 type Results = { readonly batch: string; readonly part: ResultPart; readonly origin: string }
 

@@ -1,7 +1,7 @@
-import { limits } from '../core/limits.ts'
-import { timing } from '../core/timing.ts'
-import type { StoredFile } from '../ports/files.ts'
-import { seconds } from './reply.ts'
+import { limits } from '../../core/limits.ts'
+import { timing } from '../../core/timing.ts'
+import type { StoredFile } from '../../ports/files.ts'
+import { seconds } from '../reply.ts'
 
 /** What somebody may send a file for. */
 export const sentPurposes = ['batch', 'vision'] as const

@@ -1,10 +1,10 @@
-import type { LineFault } from '../../core/batches/batch-line.ts'
-import type { Decision } from '../../core/budget/fairness.ts'
-import type { Delivery } from '../../core/batches/webhook.ts'
-import type { BatchStatus } from '../../pipeline/status/status.ts'
+import type { LineFault } from '../../../core/batches/batch-line.ts'
+import type { Decision } from '../../../core/budget/fairness.ts'
+import type { Delivery } from '../../../core/batches/webhook.ts'
+import type { BatchStatus } from '../../../pipeline/status/status.ts'
 import { windowMs } from './batch-order.ts'
-import { seconds, usd } from '../reply.ts'
-import { webhookBody } from './webhook.ts'
+import { seconds, usd } from '../../reply.ts'
+import { webhookBody } from '../webhook.ts'
 
 /** What only the batch itself shows, not a list of batches. */
 export type BatchDetails = {

@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import { endpoints } from '../../core/requests/endpoints.ts'
-import { limits } from '../../core/limits.ts'
-import { capUsdSchema } from '../../core/costs/money.ts'
-import { label, metadataSchema, priorities } from '../../core/requests/submission.ts'
-import type { AskedBatch } from '../../pipeline/batches/submit.ts'
+import { endpoints } from '../../../core/requests/endpoints.ts'
+import { limits } from '../../../core/limits.ts'
+import { capUsdSchema } from '../../../core/costs/money.ts'
+import { label, metadataSchema, priorities } from '../../../core/requests/submission.ts'
+import type { AskedBatch } from '../../../pipeline/batches/submit.ts'
 
 /** The body of POST /v1/batches: OpenAI's fields, and ours. */
 export const batchOrderSchema = z.strictObject({

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { limits } from '../../src/core/limits.ts'
-import { newCapacity } from '../../src/pipeline/capacity.ts'
-import { boundedText } from '../../src/http/body.ts'
-import { letPass } from '../../src/http/chunks.ts'
-import { handsOf } from '../../src/http/hands.ts'
-import { RequestRefused } from '../../src/http/reply.ts'
+import { limits } from '../../../src/core/limits.ts'
+import { newCapacity } from '../../../src/pipeline/capacity.ts'
+import { boundedText } from '../../../src/http/body/body.ts'
+import { letPass } from '../../../src/http/body/chunks.ts'
+import { handsOf } from '../../../src/http/hands.ts'
+import { RequestRefused } from '../../../src/http/reply.ts'
 
 function request(body: ReadableStream | string | null, headers: Record<string, string> = {}) {
   return { headers: new Headers(headers), body: typeof body === 'string' ? new Blob([body]).stream() : body }

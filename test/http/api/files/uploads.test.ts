@@ -2,13 +2,18 @@ import { createHash } from 'node:crypto'
 import functions from '@azure/functions'
 import { text as textOf } from 'node:stream/consumers'
 import { beforeEach, describe, expect, test } from 'vitest'
-import type { Caller } from '../../../src/core/caller.ts'
-import { limits } from '../../../src/core/limits.ts'
-import { getFile } from '../../../src/http/api/files.ts'
-import type { Call, Reply } from '../../../src/http/reply.ts'
-import { cancelUpload, completeUpload, postUpload, postUploadPart } from '../../../src/http/api/uploads.ts'
-import type { Context } from '../../../src/pipeline/context.ts'
-import { newWorld, contextIn, type World, setInUse } from '../../support/context.ts'
+import type { Caller } from '../../../../src/core/caller.ts'
+import { limits } from '../../../../src/core/limits.ts'
+import { getFile } from '../../../../src/http/api/files/files.ts'
+import type { Call, Reply } from '../../../../src/http/reply.ts'
+import {
+  cancelUpload,
+  completeUpload,
+  postUpload,
+  postUploadPart,
+} from '../../../../src/http/api/files/uploads.ts'
+import type { Context } from '../../../../src/pipeline/context.ts'
+import { newWorld, contextIn, type World, setInUse } from '../../../support/context.ts'
 
 const startAt = Date.UTC(2026, 10, 23, 12)
 const hourMs = 3_600_000
@@ -133,7 +138,7 @@ describe('POST /v1/uploads', () => {
   })
 
   test.each([
-    ['../../x.jsonl', 'x.jsonl'],
+    ['../../../x.jsonl', 'x.jsonl'],
     ['C:\\lines\\x.jsonl', 'x.jsonl'],
     ['lines/', 'file'],
   ])('a name is without folders: %s', async (filename, kept) => {

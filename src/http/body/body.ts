@@ -1,12 +1,12 @@
 import type { HttpRequest } from '@azure/functions'
 import type { z } from 'zod'
-import { readJson } from '../core/json.ts'
-import { limits } from '../core/limits.ts'
-import { timing } from '../core/timing.ts'
-import { faultOf } from './fault.ts'
+import { readJson } from '../../core/json.ts'
+import { limits } from '../../core/limits.ts'
+import { timing } from '../../core/timing.ts'
+import { faultOf } from '../fault.ts'
 import { chunksInTime, type Patience } from './chunks.ts'
-import { handsFull, type Hands } from './hands.ts'
-import { replyError, RequestRefused, type ApiError, type Reply } from './reply.ts'
+import { handsFull, type Hands } from '../hands.ts'
+import { replyError, RequestRefused, type ApiError, type Reply } from '../reply.ts'
 
 export type Body<T> =
   { readonly kind: 'read'; readonly value: T } | { readonly kind: 'refused'; readonly reply: Reply }

@@ -1,15 +1,15 @@
 import { extname } from 'node:path'
 import { z } from 'zod'
-import { mayUse, type Caller } from '../../core/caller.ts'
-import { timeOfId } from '../../core/timed-id.ts'
-import { limits } from '../../core/limits.ts'
-import type { Context } from '../../pipeline/context.ts'
-import { filePurposes, type KeptContent, type StoredFile } from '../../ports/files.ts'
-import { attachment } from '../attachment.ts'
-import { uploadPatience } from '../body.ts'
-import { letPass } from '../chunks.ts'
-import { isKnown } from '../etag.ts'
-import { faultOf, quoted } from '../fault.ts'
+import { mayUse, type Caller } from '../../../core/caller.ts'
+import { timeOfId } from '../../../core/timed-id.ts'
+import { limits } from '../../../core/limits.ts'
+import type { Context } from '../../../pipeline/context.ts'
+import { filePurposes, type KeptContent, type StoredFile } from '../../../ports/files.ts'
+import { attachment } from '../../attachment.ts'
+import { uploadPatience } from '../../body/body.ts'
+import { letPass } from '../../body/chunks.ts'
+import { isKnown } from '../../etag.ts'
+import { faultOf, quoted } from '../../fault.ts'
 import {
   fileBody,
   fileBytesMax,
@@ -17,14 +17,14 @@ import {
   oneFile,
   sentPurposes,
   type SentPurpose,
-} from '../file-body.ts'
-import { handsFull, handsOf, takeBlocks } from '../hands.ts'
-import { listBody } from '../list.ts'
-import { readMultipart, type FieldPart } from '../multipart.ts'
-import { readQuery } from '../query.ts'
-import { readRange } from '../range.ts'
-import { notFound, reply, replyError, type ApiError, type Call, type Reply } from '../reply.ts'
-import { withImages } from './inline-images.ts'
+} from '../../body/file-body.ts'
+import { handsFull, handsOf, takeBlocks } from '../../hands.ts'
+import { listBody } from '../../list.ts'
+import { readMultipart, type FieldPart } from '../../body/multipart.ts'
+import { readQuery } from '../../query.ts'
+import { readRange } from '../../range.ts'
+import { notFound, reply, replyError, type ApiError, type Call, type Reply } from '../../reply.ts'
+import { withImages } from '../inline-images.ts'
 
 /** POST /v1/files: the content goes to storage while it comes; what is to be said of it may stand before or behind it. */
 export async function postFile(call: Call): Promise<Reply> {

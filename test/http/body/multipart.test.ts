@@ -1,7 +1,7 @@
 import { buffer } from 'node:stream/consumers'
 import * as fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { readMultipart, type FilePart, type Multipart } from '../../src/http/multipart.ts'
+import { readMultipart, type FilePart, type Multipart } from '../../../src/http/body/multipart.ts'
 
 const bounds = { fieldsMax: 3, fieldBytesMax: 20, filesMax: 2, withinMs: 60_000, stallMs: 60_000 }
 const form = 'multipart/form-data; boundary=xx'

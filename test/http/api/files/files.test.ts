@@ -1,12 +1,18 @@
 import functions from '@azure/functions'
 import { text as textOf } from 'node:stream/consumers'
 import { beforeEach, describe, expect, test } from 'vitest'
-import type { Caller } from '../../../src/core/caller.ts'
-import { limits } from '../../../src/core/limits.ts'
-import { deleteFile, getFile, getFileContent, listFiles, postFile } from '../../../src/http/api/files.ts'
-import type { Call, Reply } from '../../../src/http/reply.ts'
-import type { Context } from '../../../src/pipeline/context.ts'
-import { newWorld, contextIn, type World, setInUse } from '../../support/context.ts'
+import type { Caller } from '../../../../src/core/caller.ts'
+import { limits } from '../../../../src/core/limits.ts'
+import {
+  deleteFile,
+  getFile,
+  getFileContent,
+  listFiles,
+  postFile,
+} from '../../../../src/http/api/files/files.ts'
+import type { Call, Reply } from '../../../../src/http/reply.ts'
+import type { Context } from '../../../../src/pipeline/context.ts'
+import { newWorld, contextIn, type World, setInUse } from '../../../support/context.ts'
 
 const startAt = Date.UTC(2026, 10, 23, 12, 0, 0)
 const daySeconds = 86_400

@@ -2,8 +2,8 @@ import type { Readable } from 'node:stream'
 import { Busboy, type BusboyInstance } from '@fastify/busboy'
 import type { HttpRequest } from '@azure/functions'
 import { chunksInTime, type Patience } from './chunks.ts'
-import { quoted } from './fault.ts'
-import { RequestRefused, type ApiError } from './reply.ts'
+import { quoted } from '../fault.ts'
+import { RequestRefused, type ApiError } from '../reply.ts'
 
 type MultipartBounds = Patience & {
   readonly fieldsMax: number

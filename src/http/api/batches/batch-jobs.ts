@@ -1,14 +1,14 @@
 import { z } from 'zod'
-import type { Job } from '../../core/jobs/job.ts'
-import { limits } from '../../core/limits.ts'
-import { type Call, type Reply, reply } from '../reply.ts'
-import { readQuery } from '../query.ts'
-import { keyOf, jobId, parseJobId } from '../../core/jobs/keys.ts'
-import { endsOf, listBody, noAfter } from '../list.ts'
-import { jobsOfBatch } from '../../pipeline/batches/batch-jobs.ts'
+import type { Job } from '../../../core/jobs/job.ts'
+import { limits } from '../../../core/limits.ts'
+import { type Call, type Reply, reply } from '../../reply.ts'
+import { readQuery } from '../../query.ts'
+import { keyOf, jobId, parseJobId } from '../../../core/jobs/keys.ts'
+import { endsOf, listBody, noAfter } from '../../list.ts'
+import { jobsOfBatch } from '../../../pipeline/batches/batch-jobs.ts'
 import { statusOfPath } from './batch-of-path.ts'
-import { jobStates, phasesOf } from './job-state.ts'
-import { jobBody } from './jobs.ts'
+import { jobStates, phasesOf } from '../job-state.ts'
+import { jobBody } from '../jobs.ts'
 
 const jobsQuery = z.strictObject({
   status: z.enum(jobStates).optional(),
